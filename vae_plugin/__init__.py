@@ -1,0 +1,20 @@
+"""Own your latent space: train, adapt, measure and look inside the autoencoder of a diffusers pipeline.
+
+Importing this package registers its classes with diffusers: a pipeline whose `model_index.json` names
+`["vae_plugin", "AutoencoderVAE"]` loads from a folder or the Hub, without a trust flag.
+"""
+
+from importlib.metadata import version as _version
+
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES as _LOADABLE_CLASSES
+
+from .autoencoders import AutoencoderVAE
+
+# diffusers looks in this table for the library of a component, then for the component's class and for the base classes
+# named here in the library's top level: that is why `ModelMixin` is imported above and why nothing here is lazy.
+_LOADABLE_CLASSES["vae_plugin"] = {"ModelMixin": ["save_pretrained", "from_pretrained"]}
+
+__version__ = _version("vae-plugin")
+
+__all__ = ["AutoencoderVAE", "ModelMixin", "__version__"]

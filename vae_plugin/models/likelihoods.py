@@ -1,0 +1,238 @@
+"""The likelihood p(x|z): what the decoder's output says about an image.
+
+Every likelihood takes images x of shape (B, C, H, W) in [-1, 1] and the decoder's output of shape
+(B, C * parameters_per_channel, H, W), and gives log-probabilities per image in nats, summed over pixels and channels
+with every constant kept, in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .distributed import mean_over_processes
+from .posteriors import LOG_2PI, standard_normal
+
+LOG_SCALE_FLOOR = -6.0
+
+ScaleSetting = float | Literal["learned", "optimal"]
+
+
+class Likelihood(nn.Module):
+    """Base of the likelihoods p(x|z)."""
+
+    parameters_per_channel: int = 1
+
+    def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        """log p(x|z) per image: (B,) nats."""
+        raise NotImplementedError
+
+    def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
+        """E[x|z], shape (B, C, H, W) in the pixel range [-1, 1]."""
+        raise NotImplementedError
+
+    def sample(self, decoder_output: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """A draw from p(x|z), shape (B, C, H, W)."""
+        raise NotImplementedError
+
+
+def _uniform(like: torch.Tensor, generator: torch.Generator | Sequence[torch.Generator] | None) -> torch.Tensor:
+    """Uniform noise in (0, 1), by the normal CDF of `standard_normal`, so that the generators' rules hold here too."""
+    return torch.special.ndtr(standard_normal(like.shape, generator, like.device)).clamp(1e-7, 1 - 1e-7)
+
+
+class Bernoulli(Likelihood):
+    """Pixels as coin flips; the decoder gives logits of pixel = 1 (that is, x = +1).
+
+    A probability for binary images. For gray values in between it is the usual cross-entropy, which is not a normalised
+    density: such numbers compare only among themselves.
+    """
+
+    def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        target = (x.float() + 1) / 2
+        # From logits: the cross-entropy of probabilities is clamped at 100 nats a pixel by torch.
+        loss = F.binary_cross_entropy_with_logits(decoder_output.float(), target, reduction="none")
+        return -loss.flatten(1).sum(1)
+
+    def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
+        return 2 * torch.sigmoid(decoder_output) - 1
+
+    def sample(self, decoder_output: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        ones = _uniform(decoder_output, generator) < torch.sigmoid(decoder_output.float())
+        return 2 * ones.to(decoder_output.dtype) - 1
+
+
+class NoiseScale(nn.Module):
+    """The one scale (sigma of a Gaussian, b of a Laplace) that all pixels share, in units of the [-1, 1] range.
+
+    - a number: fixed.
+    - "learned": a parameter, log scale = -6 + softplus(free + 6): it approaches but never passes e^-6, where an exact
+      reconstruction would otherwise drive the likelihood to infinity.
+    - "optimal": the maximum-likelihood scale of the batch in closed form, over all processes (Rybkin, Daniilidis &
+      Levine 2021, "Simple and Effective VAE Training with Calibrated Decoders", eq. 4), not below e^-6. As a scale
+      fitted to the very images it judges is no bound on their likelihood, evaluation mode uses the running average of
+      training; before any training step there is none, and the batch's own scale is used.
+
+    Args:
+        setting: a positive number, "learned" or "optimal".
+        power: p, where scale^p is the mean of |x - mean|^p at the optimum: 2 for a Gaussian, 1 for a Laplace.
+        momentum: of the running average of the "optimal" scale^p.
+    """
+
+    def __init__(self, setting: ScaleSetting, power: int, momentum: float = 0.05) -> None:
+        super().__init__()
+        is_number = isinstance(setting, (int, float)) and not isinstance(setting, bool)
+        if not (setting in ("learned", "optimal") or (is_number and 0 < setting < math.inf)):
+            raise ValueError(f"the noise scale is {setting!r}: give a positive number, 'learned' or 'optimal'.")
+        self.setting = setting
+        self.power = power
+        self.momentum = momentum
+        if setting == "learned":
+            self.free_log_scale = nn.Parameter(torch.tensor(math.log(math.expm1(-LOG_SCALE_FLOOR)) + LOG_SCALE_FLOOR))
+        elif setting == "optimal":
+            self.register_buffer("log_scale", torch.zeros(()))
+            self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
+
+    def extra_repr(self) -> str:
+        return f"{self.setting!r}, power={self.power}"
+
+    def forward(self, deviation: torch.Tensor) -> torch.Tensor:
+        """Log scale, shape () in float32, for a batch of |x - mean|^power of shape (B, ...)."""
+        if self.setting == "learned":
+            return LOG_SCALE_FLOOR + F.softplus(self.free_log_scale.float() - LOG_SCALE_FLOOR)
+        if self.setting != "optimal":
+            return torch.tensor(math.log(self.setting), device=deviation.device)
+        if self.training:
+            # Detached: at the optimum the derivative by the scale is zero, so the gradient is that of D/p log(moment).
+            moment = mean_over_processes(deviation.mean())
+            self._update(moment)
+        elif self.num_updates > 0:
+            return self.log_scale.float()
+        else:
+            moment = deviation.detach().mean()
+        return self._log_scale(moment)
+
+    def current(self) -> torch.Tensor:
+        """The scale itself, shape (), for sampling: fixed, learned, or the running average (1 before any training)."""
+        if self.setting == "learned":
+            return torch.exp(LOG_SCALE_FLOOR + F.softplus(self.free_log_scale.float() - LOG_SCALE_FLOOR))
+        if self.setting == "optimal":
+            return torch.exp(self.log_scale.float())
+        return torch.tensor(float(self.setting))
+
+    def _log_scale(self, moment: torch.Tensor) -> torch.Tensor:
+        return (moment.log() / self.power).clamp_min(LOG_SCALE_FLOOR)
+
+    @torch.no_grad()
+    def _update(self, moment: torch.Tensor) -> None:
+        average = torch.exp(self.power * self.log_scale.float())
+        weight = torch.where(self.num_updates == 0, torch.ones_like(average), self.momentum * torch.ones_like(average))
+        self.log_scale.copy_(self._log_scale(average + weight * (moment - average)))
+        self.num_updates += 1
+
+
+class Gaussian(Likelihood):
+    """N(x; decoder output, sigma^2 I) with one sigma for all pixels; sigma = 1 is the squared error of the textbooks.
+
+    Args:
+        sigma: a positive number (in units of the [-1, 1] range), "learned" or "optimal", see `NoiseScale`.
+    """
+
+    def __init__(self, sigma: ScaleSetting = 1.0) -> None:
+        super().__init__()
+        self.scale = NoiseScale(sigma, power=2)
+
+    def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        squared = (x.float() - decoder_output.float()).square()
+        log_sigma = self.scale(squared)
+        return -0.5 * (squared * torch.exp(-2 * log_sigma) + 2 * log_sigma + LOG_2PI).flatten(1).sum(1)
+
+    def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
+        return decoder_output
+
+    def sample(self, decoder_output: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        sigma = self.scale.current()
+        noise = standard_normal(decoder_output.shape, generator, decoder_output.device)
+        return (decoder_output + sigma * noise).to(decoder_output.dtype)
+
+
+class Laplace(Likelihood):
+    """Laplace(x; decoder output, b) with one scale b for all pixels: the likelihood behind the L1 loss.
+
+    Args:
+        scale: b, a positive number (in units of the [-1, 1] range), "learned" or "optimal", see `NoiseScale`.
+    """
+
+    def __init__(self, scale: ScaleSetting = 1.0) -> None:
+        super().__init__()
+        self.scale = NoiseScale(scale, power=1)
+
+    def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        absolute = (x.float() - decoder_output.float()).abs()
+        log_scale = self.scale(absolute)
+        return -(absolute * torch.exp(-log_scale) + log_scale + math.log(2)).flatten(1).sum(1)
+
+    def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
+        return decoder_output
+
+    def sample(self, decoder_output: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        centred = _uniform(decoder_output, generator) - 0.5
+        noise = -centred.sign() * torch.log1p(-2 * centred.abs())
+        return (decoder_output + self.scale.current() * noise).to(decoder_output.dtype)
+
+
+class DiscretizedLogisticMixture(Likelihood):
+    """The exact probability of 8-bit pixels: a mixture of logistics, integrated over each of the 256 bins.
+
+    Salimans et al. 2017 (PixelCNN++), section 2.1; every channel of every pixel has a mixture of its own (no coupling
+    of the channels, so that it serves any number of them). Images are taken to the nearest of the 256 levels
+    -1 + 2k/255. The outermost bins reach to infinity, so the 256 probabilities sum to one.
+
+    Args:
+        num_mixtures: components per pixel and channel; the decoder gives 3 values for each (logit, mean, log scale).
+    """
+
+    def __init__(self, num_mixtures: int = 10) -> None:
+        super().__init__()
+        if num_mixtures < 1:
+            raise ValueError(f"num_mixtures is {num_mixtures}: it must be at least 1.")
+        self.num_mixtures = num_mixtures
+        self.parameters_per_channel = 3 * num_mixtures
+
+    def _split(self, decoder_output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Log weights, means and log scales, each (B, C, K, H, W) in float32."""
+        parameters = decoder_output.float().unflatten(1, (-1, self.parameters_per_channel))
+        logits, means, log_scales = parameters.chunk(3, dim=2)
+        # The floor keeps a component from becoming so narrow that all other levels have probability 0 in float32.
+        return logits.log_softmax(2), means, log_scales.clamp_min(-7.0)
+
+    def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        log_weights, means, log_scales = self._split(decoder_output)
+        level = ((x.float() + 1) * 127.5).round().clamp(0, 255).unsqueeze(2)
+        inverse_scale = torch.exp(-log_scales)
+        upper = ((level + 0.5) / 127.5 - 1 - means) * inverse_scale
+        lower = ((level - 0.5) / 127.5 - 1 - means) * inverse_scale
+        # log(sigmoid(u) - sigmoid(l)) = log sigmoid(u) + log sigmoid(-l) + log(1 - exp(l - u)), exact in both tails.
+        width = inverse_scale / 127.5
+        inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
+        log_bin = torch.where(level == 0, F.logsigmoid(upper), torch.where(level == 255, F.logsigmoid(-lower), inner))
+        return torch.logsumexp(log_weights + log_bin, dim=2).flatten(1).sum(1)
+
+    def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
+        log_weights, means, _ = self._split(decoder_output)
+        return (log_weights.exp() * means.clamp(-1, 1)).sum(2).to(decoder_output.dtype)
+
+    def sample(self, decoder_output: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        log_weights, means, log_scales = self._split(decoder_output)
+        gumbel = -torch.log(-torch.log(_uniform(log_weights, generator)))
+        chosen = (log_weights + gumbel).argmax(2, keepdim=True)
+        mean, log_scale = (t.gather(2, chosen).squeeze(2) for t in (means, log_scales))
+        uniform = _uniform(mean, generator)
+        x = mean + torch.exp(log_scale) * (torch.log(uniform) - torch.log1p(-uniform))
+        level = ((x + 1) * 127.5).round().clamp(0, 255)
+        return (level / 127.5 - 1).to(decoder_output.dtype)

@@ -1,0 +1,125 @@
+"""The approximate posterior q(z|x)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+LOG_2PI = math.log(2 * math.pi)
+LOGVAR_RANGE = (-30.0, 20.0)  # the range of diffusers' own posterior, so that weights can be exchanged
+
+
+def standard_normal(
+    shape: Sequence[int],
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Standard normal noise in float32.
+
+    Args:
+        shape: (B, ...).
+        generator: one generator, or one for each of the B samples. A generator of another device than `device`
+            draws on its own device and the noise is moved, so that a CPU seed gives the same noise everywhere.
+        device: where the noise is wanted.
+
+    Raises:
+        ValueError: if a list of generators has another length than the batch.
+    """
+    if isinstance(generator, Sequence):
+        if len(generator) != shape[0]:
+            raise ValueError(f"got {len(generator)} generators for a batch of {shape[0]}: give one for each sample.")
+        return torch.cat([standard_normal((1, *shape[1:]), g, device) for g in generator])
+    source = device if generator is None else generator.device
+    return torch.randn(tuple(shape), generator=generator, device=source, dtype=torch.float32).to(device)
+
+
+def standard_normal_log_prob(z: torch.Tensor) -> torch.Tensor:
+    """Log N(z; 0, I), summed over all but the batch dimension: (B, ...) -> (B,) nats."""
+    return -0.5 * (z.float().square() + LOG_2PI).flatten(1).sum(1)
+
+
+class DiagonalGaussian:
+    """q(z|x) = N(mean, diag exp(logvar)) over latents of any shape: flat (B, D) or spatial (B, C, H, W).
+
+    Everything is computed in float32, whatever the network's precision: exp(logvar) overflows float16 from 11.1 on and
+    a KL summed over an image does not fit it. `sample` and `mode` return `dtype`, what the decoder expects.
+
+    It has the methods of diffusers' `DiagonalGaussianDistribution` and stands wherever a pipeline wants that.
+
+    Args:
+        mean: (B, ...).
+        logvar: log sigma^2, same shape. Values outside [-30, 20] are clamped; the gradient passes the clamp, so that
+            a posterior that ran out of the range can come back.
+        dtype: of what `sample` and `mode` return; default: that of `mean`.
+    """
+
+    deterministic = False
+
+    def __init__(self, mean: torch.Tensor, logvar: torch.Tensor, dtype: torch.dtype | None = None) -> None:
+        if mean.shape != logvar.shape:
+            raise ValueError(f"mean {tuple(mean.shape)} and logvar {tuple(logvar.shape)} must have the same shape.")
+        self.dtype = dtype or mean.dtype
+        self.mean = mean.float()
+        logvar = logvar.float()
+        self.logvar = logvar.detach().clamp(*LOGVAR_RANGE) + (logvar - logvar.detach())
+
+    @classmethod
+    def from_parameters(cls, parameters: torch.Tensor, dtype: torch.dtype | None = None) -> DiagonalGaussian:
+        """From an encoder's output (B, 2C, ...): the mean in the first half of dimension 1, logvar in the second."""
+        if parameters.ndim < 2 or parameters.shape[1] % 2:
+            raise ValueError(f"expected (batch, 2 * channels, ...), got {tuple(parameters.shape)}.")
+        mean, logvar = parameters.chunk(2, dim=1)
+        return cls(mean, logvar, dtype)
+
+    @property
+    def parameters(self) -> torch.Tensor:
+        """(B, 2C, ...): mean and logvar, as an encoder gives them."""
+        return torch.cat([self.mean, self.logvar], dim=1).to(self.dtype)
+
+    @property
+    def std(self) -> torch.Tensor:
+        """Sigma, same shape as the mean."""
+        return torch.exp(0.5 * self.logvar)
+
+    @property
+    def var(self) -> torch.Tensor:
+        """sigma^2, same shape as the mean."""
+        return torch.exp(self.logvar)
+
+    def rsample(self, noise: torch.Tensor) -> torch.Tensor:
+        """z = mean + sigma * noise in float32: the reparameterisation of Kingma & Welling 2013, section 2.4."""
+        return self.mean + self.std * noise
+
+    def sample(self, generator: torch.Generator | Sequence[torch.Generator] | None = None) -> torch.Tensor:
+        """One reparameterised sample of each posterior, in `dtype`; the gradient flows to mean and logvar."""
+        return self.rsample(standard_normal(self.mean.shape, generator, self.mean.device)).to(self.dtype)
+
+    def mode(self) -> torch.Tensor:
+        """The mean, in `dtype`."""
+        return self.mean.to(self.dtype)
+
+    def kl_per_dimension(self, other: DiagonalGaussian | None = None) -> torch.Tensor:
+        """KL(q || other) of every dimension in nats, shape of the mean; `other` is N(0, I) unless given.
+
+        Kingma & Welling 2013, appendix B.
+        """
+        if other is None:
+            return 0.5 * (self.mean.square() + self.var - 1 - self.logvar)
+        return 0.5 * (((self.mean - other.mean).square() + self.var) / other.var - 1 - self.logvar + other.logvar)
+
+    def kl(self, other: DiagonalGaussian | None = None) -> torch.Tensor:
+        """KL(q || other) per sample, summed over all dimensions: (B,) nats. `other` is N(0, I) unless given."""
+        return self.kl_per_dimension(other).flatten(1).sum(1)
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        """log q(z|x), summed over all dimensions: (B, ...) -> (B,) nats."""
+        error = (z.float() - self.mean).square() * torch.exp(-self.logvar)
+        return -0.5 * (LOG_2PI + self.logvar + error).flatten(1).sum(1)
+
+    def nll(self, sample: torch.Tensor, dims: Sequence[int] | None = None) -> torch.Tensor:
+        """-log q(sample|x) in nats, summed over `dims` (default: all but the batch)."""
+        error = (sample.float() - self.mean).square() * torch.exp(-self.logvar)
+        dims = tuple(range(1, self.mean.ndim)) if dims is None else tuple(dims)
+        return 0.5 * (LOG_2PI + self.logvar + error).sum(dims)
