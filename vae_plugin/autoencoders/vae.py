@@ -69,8 +69,8 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
         likelihood: "gaussian", "bernoulli", "laplace" or "logistic_mixture", see `vae_plugin.models`.
         sigma: scale of the Gaussian or Laplace: a positive number (pixels range over [-1, 1]), "learned" or "optimal".
         num_mixtures: components of the "logistic_mixture".
-        latent_statistics: `{"mean": [...], "std": [...]}` per channel, of the latents before `standardize_latents` was called
-            with them; a record, used by nothing.
+        latent_statistics: `{"mean": [...], "std": [...]}` per channel, of the latents before they were standardised
+            (see `standardize_latents`); a record, used by nothing.
 
     Raises:
         ValueError: for a combination that cannot work; the message says which and what to do.
@@ -155,7 +155,6 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
                 encoder=MLPEncoder(image_shape, latent_channels, hidden_sizes, mlp_act_fn, spatial=True),
                 decoder=MLPDecoder(latent_channels, (decoder_channels, height, width), hidden_sizes, mlp_act_fn),
                 likelihood=likelihood_module,
-                downsampling_factor=max(height, width),
             )
         else:
             raise ValueError(f"network is {network!r}: it must be one of {', '.join(NETWORKS)}.")
@@ -164,8 +163,9 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
 
         self.use_slicing = False
         self.use_tiling = False
-        self.tile_latent_min_size = max(max(height, width) // self.downsampling_factor, MIN_TILE_LATENTS)
-        self.tile_sample_min_size = self.tile_latent_min_size * self.downsampling_factor
+        ratio = self.spatial_compression_ratio
+        self.tile_latent_min_size = max(max(height, width) // ratio, MIN_TILE_LATENTS)
+        self.tile_sample_min_size = self.tile_latent_min_size * ratio
         self.tile_overlap_factor = 0.25
 
     @property
@@ -177,19 +177,28 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
     @property
     def spatial_compression_ratio(self) -> int:
         """Pixels of the image per place of the latent, along one side."""
-        return self.downsampling_factor
+        return max(self._sample_hw) if self.config.network == "mlp" else self.downsampling_factor
+
+    @property
+    def _sample_hw(self) -> tuple[int, int]:
+        size = self.config.sample_size
+        return (size, size) if isinstance(size, int) else tuple(size)
 
     def latent_shape(self, batch_size: int, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
         """Shape of the latents of `batch_size` images of that size (default: `sample_size`)."""
-        size = self.config.sample_size
-        default_height, default_width = (size, size) if isinstance(size, int) else size
-        places = (math.ceil(n / self.downsampling_factor) for n in (height or default_height, width or default_width))
-        return (batch_size, self.config.latent_channels, *places)
+        height, width = height or self._sample_hw[0], width or self._sample_hw[1]
+        ratio = self.spatial_compression_ratio
+        return (batch_size, self.config.latent_channels, math.ceil(height / ratio), math.ceil(width / ratio))
 
     def _check_images(self, x: torch.Tensor) -> None:
         channels = self.config.in_channels
         if x.ndim != 4 or x.shape[1] != channels:
             raise ValueError(f"got images of shape {tuple(x.shape)}: expected (batch, {channels}, height, width).")
+        if self.config.network == "mlp" and tuple(x.shape[-2:]) != self._sample_hw:
+            height, width = self._sample_hw
+            raise ValueError(
+                f"got images of shape {tuple(x.shape)}: this mlp takes images of exactly {height}x{width}."
+            )
 
     def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
         """q(z|x) for images (B, C, H, W) in [-1, 1]."""
@@ -285,10 +294,8 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
     @torch.no_grad()
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
         """E[x|z] for n latents from the prior N(0, I): images (n, C, H, W) of `sample_size`, in about [-1, 1]."""
-        size = self.config.sample_size
         z = standard_normal(self.latent_shape(n), generator, self.device).to(self.dtype)
-        output = self.decoder_output(z, (size, size) if isinstance(size, int) else size)
-        return self.likelihood.mean(output)
+        return self.likelihood.mean(self.decoder_output(z, self._sample_hw))
 
     @torch.no_grad()
     def standardize_latents(self, mean: torch.Tensor, std: torch.Tensor) -> None:

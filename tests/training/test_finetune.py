@@ -1,0 +1,377 @@
+"""The training script: what it leaves, what it computes, and that nothing can make it compute something else."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from PIL import Image
+from safetensors.torch import load_file
+
+from vae_plugin import AutoencoderVAE, finetune
+from vae_plugin.datasets import Circles
+from vae_plugin.errors import TrainingStopped, UserError
+from vae_plugin.training.finetune_options import FinetuneOptions
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = {
+    "circles_length": 70,
+    "resolution": 16,
+    "block_out_channels": (8, 8),
+    "norm_num_groups": 4,
+    "train_batch_size": 8,
+    "max_train_steps": 12,
+    "lr_warmup_steps": 2,
+    "checkpointing_steps": 5,
+    "num_validation_images": 12,
+    "mid_block_add_attention": False,
+}
+SCRIPT = str(ROOT / "vae_plugin" / "finetune.py")
+STARTED_AS = {
+    "python": [sys.executable, SCRIPT],
+    "accelerate launch": [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", SCRIPT],
+    "vae-plugin": [sys.executable, "-m", "vae_plugin.cli", "finetune"],
+}
+
+
+def options(output_dir, **changes):
+    return FinetuneOptions(**{**TINY, "output_dir": str(output_dir), **changes})
+
+
+def flags(output_dir, **changes):
+    words = []
+    for name, value in {**TINY, "output_dir": str(output_dir), **changes}.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return words
+
+
+def start(command, *words, **environment):
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **environment}
+    return subprocess.Popen(
+        [*command, *words], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT.parent
+    )
+
+
+def finish(process, status=0):
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == status, output + errors
+    return output, errors
+
+
+def weights(output_dir):
+    return load_file(Path(output_dir) / "diffusion_pytorch_model.safetensors")
+
+
+def curves(output_dir):
+    return [json.loads(line) for line in (Path(output_dir) / "logs" / "train.jsonl").read_text().splitlines()]
+
+
+def assert_same(first, second):
+    """Bit for bit."""
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+@pytest.fixture(autouse=True)
+def fresh_process():
+    """What a new process would have: accelerate keeps the precision of the first run of a process."""
+    torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run of the tiny model, to look at and to compare with."""
+    torch.set_num_threads(1)
+    output_dir = tmp_path_factory.mktemp("run")
+    finetune.train(options(output_dir, report_to="tensorboard", validation_steps=6))
+    return output_dir
+
+
+def test_the_folder_is_the_product(finished):
+    names = {p.relative_to(finished).as_posix() for p in finished.rglob("*") if p.is_file()}
+    assert {
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+        "README.md",
+        "metrics.json",
+        "training_options.yaml",
+        "samples/reconstructions.png",
+        "samples/prior.png",
+        "samples/traversal.png",
+        "samples/step-000006-reconstructions.png",
+        "logs/train.jsonl",
+    } <= names
+    assert not [name for name in names if "partial" in name]
+    assert any("tfevents" in name for name in names if name.startswith("logs/"))
+    assert {p.name for p in (finished / "checkpoints").iterdir()} == {"step-000005", "step-000010", "step-000012"}
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics.keys() >= {"psnr", "ssim", "elbo_nats", "bits_per_dim", "kl_nats", "steps", "images_per_second"}
+    assert all(isinstance(v, (int, float)) and math.isfinite(v) for v in metrics.values())
+    assert metrics["steps"] == 12
+    assert metrics["bits_per_dim"] == pytest.approx(-metrics["elbo_nats"] / (math.log(2) * 16 * 16))
+    for picture in (finished / "samples").glob("*.png"):
+        assert min(Image.open(picture).size) > 100
+    card = (finished / "README.md").read_text()
+    assert f"{metrics['psnr']:.4g} dB" in card
+    assert "](samples/reconstructions.png)" in card
+
+
+def test_the_result_is_the_trained_model(finished):
+    model = AutoencoderVAE.from_pretrained(finished).eval()
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    x = torch.stack([Circles(12, 16, 1, seed=1)[i]["pixel_values"] for i in range(12)])
+    from vae_plugin.metrics import psnr
+
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert psnr(model(x).sample, x).mean().item() == pytest.approx(metrics["psnr"], abs=1e-3)
+
+
+def test_the_latents_of_the_training_data_are_standard(finished):
+    model = AutoencoderVAE.from_pretrained(finished).eval()
+    x = torch.stack([Circles(70, 16, 1, seed=0)[i]["pixel_values"] for i in range(70)])
+    z = model.encode(x).latent_dist.sample(torch.Generator().manual_seed(0)).transpose(0, 1).flatten(1)
+    z = (z - model.config.shift_factor) * model.config.scaling_factor
+    torch.testing.assert_close(z.mean(1), torch.zeros(4), rtol=0, atol=0.05)
+    torch.testing.assert_close(z.std(1), torch.ones(4), rtol=0.05, atol=0)
+    assert model.config.latents_mean == [0.0] * 4
+
+
+def test_training_lowers_the_loss(finished):
+    losses = [line["loss"] for line in curves(finished)]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_the_saved_options_repeat_the_run(finished, tmp_path):
+    saved = yaml.safe_load((finished / "training_options.yaml").read_text())
+    config = tmp_path / "options.yaml"
+    config.write_text(yaml.safe_dump({**saved, "report_to": None, "validation_steps": None}))
+    finetune.run(["--config", str(config), "--output_dir", str(tmp_path / "again")], "finetune.py")
+    assert_same(weights(finished), weights(tmp_path / "again"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"use_ema": True, "gradient_accumulation_steps": 2, "sigma": "learned", "kl_warmup_steps": 7},
+        {"mixed_precision": "bf16", "likelihood": "logistic_mixture", "num_mixtures": 2},
+    ],
+)
+def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, changes):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    finetune.train(options(whole, **changes))
+    for checkpoint in ("step-000005", "step-000010"):
+        shutil.rmtree(resumed, ignore_errors=True)
+        shutil.copytree(whole / "checkpoints" / checkpoint, resumed / "checkpoints" / checkpoint)
+        finetune.train(options(resumed, resume_from_checkpoint="latest", **changes))
+        assert_same(weights(whole), weights(resumed))
+        first = int(checkpoint[-6:])
+        assert curves(resumed) == curves(whole)[first:]
+
+
+def test_images_with_random_crops_resume_bit_for_bit_with_another_number_of_workers(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(40):
+        pixels = torch.randint(0, 255, (30, 40, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(photos / f"{i:02d}.png")
+    changes = {"train_data_dir": str(photos), "random_flip": True, "max_train_steps": 7}
+    finetune.train(options(tmp_path / "whole", **changes))
+    shutil.copytree(tmp_path / "whole/checkpoints/step-000005", tmp_path / "resumed/checkpoints/step-000005")
+    finetune.train(options(tmp_path / "resumed", resume_from_checkpoint="latest", dataloader_num_workers=2, **changes))
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "resumed"))
+
+
+def test_two_processes_compute_what_one_with_twice_the_batch_does(tmp_path):
+    # A larger epsilon, because Adam turns the rounding of gradients near zero into full steps.
+    changes = {"free_bits": 0.2, "use_ema": True, "adam_epsilon": 1e-4}
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", SCRIPT]
+    two = start(launch, *flags(tmp_path / "two", **{**changes, "train_batch_size": 4}))
+    finetune.train(options(tmp_path / "one", **changes))
+    finish(two)
+    one_curve, two_curve = curves(tmp_path / "one"), curves(tmp_path / "two")
+    assert len(one_curve) == len(two_curve) == 12
+    for one, other in zip(one_curve, two_curve, strict=True):
+        assert other == pytest.approx(one, rel=2e-4, abs=1e-5)
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=2e-4)
+
+
+def test_accumulated_batches_are_one_batch(tmp_path):
+    changes = {"sigma": "1.0", "adam_epsilon": 1e-4}
+    finetune.train(options(tmp_path / "one", **changes))
+    finetune.train(options(tmp_path / "parts", train_batch_size=4, gradient_accumulation_steps=2, **changes))
+    assert len(curves(tmp_path / "parts")) == 12
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "parts")
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=2e-4)
+
+
+def test_however_it_is_started_it_is_the_same_run(tmp_path, finished):
+    processes = {
+        name: start(command, *flags(tmp_path / name.replace(" ", "-")), CUDA_VISIBLE_DEVICES="")
+        for name, command in STARTED_AS.items()
+    }
+    for name, process in processes.items():
+        output, _ = finish(process)
+        assert "The result is in" in output
+        assert_same(weights(finished), weights(tmp_path / name.replace(" ", "-")))
+
+
+@pytest.mark.parametrize("started_as", ["python", "accelerate launch"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_writes_a_checkpoint_and_the_run_can_be_continued(tmp_path, started_as, number):
+    out = tmp_path / "out"
+    long = {"max_train_steps": 5000, "checkpointing_steps": 5000}
+    process = start(STARTED_AS[started_as], *flags(out, **long))
+    log = out / "logs" / "train.jsonl"
+    wait_for(lambda: log.is_file() and log.read_text().count("\n") >= 3, process)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=120)
+    if started_as == "python":
+        assert process.returncode == 0, errors
+        assert "continue with --resume_from_checkpoint latest" in output
+        assert "Traceback" not in errors
+    # The launcher may be gone before its child has saved.
+    checkpoints = out / "checkpoints"
+    wait_for(lambda: any(p.name.count("partial") == 0 for p in checkpoints.glob("step-*")))
+    time.sleep(0.5)
+    step = int(next(p for p in checkpoints.glob("step-*")).name[-6:])
+    assert step == len(curves(out))
+    assert not (out / "config.json").exists()
+    finetune.train(
+        options(out, **{**long, "max_train_steps": step + 2}, lr_scheduler="constant", resume_from_checkpoint="latest")
+    )
+    assert (out / "config.json").exists()
+
+
+def wait_for(condition, process=None, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        if process is not None and process.poll() is not None:
+            raise AssertionError(process.communicate()[1])
+        time.sleep(0.05)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tmp_path, monkeypatch):
+    from vae_plugin.training.losses import ELBOLoss
+
+    forward = ELBOLoss.forward
+
+    def poisoned(self, x, noise, step):
+        terms = forward(self, x, noise, step)
+        return {**terms, "loss": terms["loss"] * (math.nan if step == 7 else 1)}
+
+    monkeypatch.setattr(ELBOLoss, "forward", poisoned)
+    with pytest.raises(TrainingStopped, match=r"the loss is nan at step 7: .* last good checkpoint is .*step-000005"):
+        finetune.train(options(tmp_path / "out"))
+    monkeypatch.undo()
+    assert len(curves(tmp_path / "out")) == 7
+    finetune.train(options(tmp_path / "out", resume_from_checkpoint="latest"))
+    finetune.train(options(tmp_path / "whole"))
+    assert_same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(tmp_path, monkeypatch):
+    from vae_plugin.training.losses import ELBOLoss
+
+    forward = ELBOLoss.forward
+
+    def poisoned(self, x, noise, step):
+        terms = forward(self, x, noise, step)
+        # A finite loss with an infinite gradient: d sqrt(u)/du at u = 0.
+        extra = (terms["loss"] - terms["loss"].detach()).abs().sqrt()
+        return {**terms, "loss": terms["loss"] + extra}
+
+    monkeypatch.setattr(ELBOLoss, "forward", poisoned)
+    with pytest.raises(TrainingStopped, match="the norm of the gradient is nan at step 0"):
+        finetune.train(options(tmp_path / "out"))
+
+
+def test_bf16_keeps_float32_weights_and_trains_alike(tmp_path):
+    finetune.train(options(tmp_path / "fp32", sigma="1.0"))
+    AcceleratorState._reset_state()
+    finetune.train(options(tmp_path / "bf16", sigma="1.0", mixed_precision="bf16"))
+    for name, value in weights(tmp_path / "bf16").items():
+        assert value.dtype in (torch.float32, torch.int64), name
+    precise, rough = (curves(tmp_path / d)[-1]["loss"] for d in ("fp32", "bf16"))
+    assert rough != precise
+    assert rough == pytest.approx(precise, rel=0.02)
+
+
+def test_training_goes_on_from_a_finished_model(finished, tmp_path):
+    changes = {"pretrained_model_name_or_path": str(finished), "max_train_steps": 2, "learning_rate": 0.0}
+    metrics = finetune.train(options(tmp_path / "out", **changes))
+    before = json.loads((finished / "metrics.json").read_text())
+    assert metrics["psnr"] == pytest.approx(before["psnr"], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"train_batch_size": 100}, "70 training images do not fill one batch of 100"),
+        ({"in_channels": 4}, "circles have 1 or 3 channels"),
+        ({"norm_num_groups": 5}, "multiples of norm_num_groups"),
+        ({"sigma": "large"}, "--sigma is 'large'"),
+        ({"train_data_dir": "nowhere-at-all"}, "nowhere-at-all"),
+        ({"pretrained_model_name_or_path": "./nowhere-at-all"}, "no model can be opened at './nowhere-at-all'"),
+        ({"resume_from_checkpoint": "step-000099"}, "step-000099: no checkpoint there"),
+        ({"capacity": 1.0, "free_bits": 1.0}, "give one of them"),
+    ],
+)
+def test_what_cannot_work_is_one_sentence(tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        finetune.train(options(tmp_path / "out", **changes))
+
+
+def test_an_output_folder_with_checkpoints_is_not_trained_over(finished):
+    with pytest.raises(UserError, match=r"checkpoints up to step-000012: continue with --resume_from_checkpoint"):
+        finetune.train(options(finished))
+
+
+def test_a_run_cannot_be_continued_as_another_model(finished):
+    before = weights(finished)
+    with pytest.raises(UserError, match="made with --latent_channels 4"):
+        finetune.train(options(finished, latent_channels=5, resume_from_checkpoint="latest"))
+    assert_same(before, weights(finished))
+
+
+def test_a_model_of_another_class_is_not_trained_silently(tmp_path):
+    from diffusers import AutoencoderKL
+
+    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).save_pretrained(tmp_path / "kl")
+    with pytest.raises(UserError, match="holds a AutoencoderKL"):
+        finetune.train(options(tmp_path / "out", pretrained_model_name_or_path=str(tmp_path / "kl")))
+
+
+def test_a_mistake_on_the_command_line_is_a_sentence_and_status_2():
+    _, errors = finish(start(STARTED_AS["vae-plugin"], "--learning_rte", "1"), status=2)
+    assert errors.strip().splitlines()[-1] == (
+        "error: unknown option '--learning_rte': did you mean '--learning_rate'?"
+    )
+    assert "Traceback" not in errors
+
+
+def test_every_option_has_a_help_text_and_a_group():
+    for field in dataclasses.fields(FinetuneOptions):
+        assert field.metadata["help"].endswith((".", ")"))
+        assert field.metadata["group"]

@@ -1,0 +1,58 @@
+"""Which images and which noise a step sees must not depend on the number of processes, nor on an interruption."""
+
+from itertools import chain
+
+import pytest
+import torch
+
+from vae_plugin.training.sampler import GlobalBatchSampler, image_noise
+
+
+def batches(length, batch_size, processes, **options):
+    """Global batches, put together from what every process gets."""
+    ranks = [
+        list(GlobalBatchSampler(length, batch_size, rank=r, num_processes=processes, seed=3, **options))
+        for r in range(processes)
+    ]
+    assert len({len(rank) for rank in ranks}) == 1
+    return [list(chain(*parts)) for parts in zip(*ranks, strict=True)]
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(6, 2), (4, 3), (2, 6)])
+def test_processes_share_what_one_process_with_the_whole_batch_sees(batch_size, processes):
+    assert batches(101, batch_size, processes) == batches(101, 12, 1)
+
+
+def test_an_epoch_shows_every_image_once_and_the_next_one_another_order():
+    first, second = (list(chain(*batches(24, 4, 2, epoch=e))) for e in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(24))
+    assert first != second
+    assert first != sorted(first)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_an_epoch_can_be_entered_anywhere_with_another_number_of_processes(processes):
+    whole = list(chain(*batches(64, 8, 1)))
+    rest = list(chain(*batches(64, 8 // processes, processes, first_image=24)))
+    assert rest == whole[24:]
+
+
+def test_what_does_not_fill_a_batch_is_left_out():
+    assert [len(b) for b in batches(10, 4, 1)] == [4, 4]
+    assert len(GlobalBatchSampler(10, 4)) == 2
+    assert len(GlobalBatchSampler(10, 4, first_image=8)) == 0
+
+
+def test_the_noise_of_an_image_depends_on_its_position_alone():
+    together = image_noise(7, 100, (6, 2, 3, 3))
+    apart = torch.cat([image_noise(7, 100, (2, 2, 3, 3)), image_noise(7, 102, (4, 2, 3, 3))])
+    assert torch.equal(together, apart)
+    assert not torch.equal(together, image_noise(8, 100, (6, 2, 3, 3)))
+
+
+def test_the_noise_is_standard_normal_and_independent_between_images_and_seeds():
+    noise = image_noise(0, 0, (4000, 50))
+    assert abs(noise.mean()) < 4 / noise.numel() ** 0.5
+    assert abs(noise.std() - 1) < 4 / (2 * noise.numel()) ** 0.5
+    for other in (noise.roll(1, 0), image_noise(1, 0, (4000, 50)), image_noise(1, 1, (4000, 50))):
+        assert abs((noise * other).mean()) < 5 / noise.numel() ** 0.5

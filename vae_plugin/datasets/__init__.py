@@ -1,0 +1,8 @@
+"""Images to train on: generated circles whose factors are known, and image files through the `datasets` library."""
+
+from .circles import Circles
+from .images import ImageDataset, collate
+from .loading import load_images
+from .transforms import DataError
+
+__all__ = ["Circles", "DataError", "ImageDataset", "collate", "load_images"]

@@ -1,0 +1,370 @@
+"""Train an autoencoder: from nothing, or from one that there is.
+
+    accelerate launch vae_plugin/finetune.py --dataset_name circles --output_dir OUT
+    vae-plugin finetune --train_data_dir PHOTOS --output_dir OUT
+
+Read `train` from top to bottom: it is the story of one run. Its parts are in `vae_plugin/training/`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    # Run as a file: Python has put this folder first in its search path, where `datasets` would be found in place of
+    # the library of that name.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import GradientAccumulationPlugin, set_seed
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from tqdm.auto import tqdm
+
+from vae_plugin.autoencoders import AutoencoderVAE
+from vae_plugin.autoencoders.loading import load_autoencoder
+from vae_plugin.errors import TrainingStopped, UserError, exit_status
+from vae_plugin.metrics import evaluate
+from vae_plugin.objectives import TrainingObjective
+from vae_plugin.training.checkpoints import (
+    TrainingState,
+    find_checkpoint,
+    list_checkpoints,
+    read_checkpoint,
+    save_checkpoint,
+)
+from vae_plugin.training.curves import CurveLog
+from vae_plugin.training.data import default_channels, epoch_batches, image_batches, load_data
+from vae_plugin.training.finetune_options import FIXED_ON_RESUME, FinetuneOptions
+from vae_plugin.training.interrupts import InterruptRequest
+from vae_plugin.training.launch import start_missing_processes
+from vae_plugin.training.losses import ELBOLoss
+from vae_plugin.training.options import parse, to_dict
+from vae_plugin.training.output import save_pictures, save_result
+from vae_plugin.training.sampler import image_noise
+from vae_plugin.training.statistics import normalize_latents
+
+
+def train(options: FinetuneOptions) -> dict[str, float] | None:
+    """One training run, from the options to the folder `options.output_dir`.
+
+    Returns:
+        The content of metrics.json (on the main process), or None if the run was interrupted and can be continued.
+
+    Raises:
+        UserError: if the options cannot work.
+        TrainingStopped: if the loss or the gradient is no longer finite.
+    """
+    output_dir = Path(options.output_dir)
+    accelerator = make_accelerator(options)
+    set_seed(options.seed)
+
+    # The model, its data, and what it is trained on.
+    model = make_model(options)
+    train_set, validation_set = load_data(options, model.config.in_channels)
+    objective = make_objective(options)
+    global_batch = options.train_batch_size * accelerator.num_processes
+    if len(train_set) < global_batch:
+        raise UserError(f"{len(train_set)} training images do not fill one batch of {global_batch}: make it smaller.")
+    total_steps = options.max_train_steps or (
+        options.num_train_epochs * (len(train_set) // global_batch) // options.gradient_accumulation_steps
+    )
+
+    # What changes the weights. The weights and the optimiser's moments are float32 in every precision.
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=options.learning_rate,
+        betas=(options.adam_beta1, options.adam_beta2),
+        weight_decay=options.adam_weight_decay,
+        eps=options.adam_epsilon,
+    )
+    # Not prepared by accelerate, which would advance it once for every process.
+    scheduler = get_scheduler(
+        options.lr_scheduler, optimizer, num_warmup_steps=options.lr_warmup_steps, num_training_steps=total_steps
+    )
+    ema = EMAModel(model.parameters(), decay=options.ema_decay) if options.use_ema else None
+    loss_module, optimizer = accelerator.prepare(ELBOLoss(model, objective), optimizer)
+    accelerator.register_for_checkpointing(scheduler)
+    if ema is not None:
+        ema.to(accelerator.device)
+        accelerator.register_for_checkpointing(ema)
+
+    state = resume(accelerator, options, output_dir)
+    saved_step = state.step
+    curves = CurveLog(output_dir / "logs" / "train.jsonl", state.step) if accelerator.is_main_process else None
+    accelerator.print(
+        f"Training on {len(train_set):,} images, {global_batch} a step x {options.gradient_accumulation_steps}, "
+        f"steps {state.step:,} to {total_steps:,}, {accelerator.num_processes} x {accelerator.device.type}."
+    )
+    unreadable: set[str] = set()
+    started, first_image, evaluation_seconds = time.perf_counter(), state.images, 0.0
+    progress = tqdm(total=total_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
+
+    with InterruptRequest() as interrupt:
+        while state.step < total_steps:
+            for batch in epoch_batches(train_set, options, state, accelerator.process_index, accelerator.num_processes):
+                unreadable.update(batch["unreadable"])
+                with accelerator.accumulate(loss_module):
+                    x = batch["pixel_values"].to(accelerator.device, non_blocking=True)
+                    position = state.images + accelerator.process_index * options.train_batch_size
+                    noise = image_noise(options.seed, position, model.latent_shape(*x[:, 0].shape)).to(x.device)
+                    terms = loss_module(x, noise, state.step)
+                    means = mean_terms(accelerator, terms)
+                    if not math.isfinite(means["loss"]):
+                        stop(accelerator, options, output_dir, state, f"the loss is {means['loss']}")
+                    accelerator.backward(terms["loss"])
+                    if accelerator.sync_gradients:
+                        norm = accelerator.clip_grad_norm_(model.parameters(), options.max_grad_norm or math.inf)
+                        # In float16 the loss scale is sought by overflowing now and then; such steps are skipped.
+                        if accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
+                            stop(accelerator, options, output_dir, state, f"the norm of the gradient is {norm}")
+                    optimizer.step()
+                    if accelerator.sync_gradients:
+                        scheduler.step()
+                    optimizer.zero_grad()
+                state.images += global_batch
+                state.images_in_epoch += global_batch
+                if not accelerator.sync_gradients:
+                    continue
+
+                state.step += 1
+                if ema is not None:
+                    ema.step(model.parameters())
+                psnr = 10 * math.log10(4 / max(means.pop("mse"), 1e-10))
+                values = {**means, "psnr": psnr, "learning_rate": scheduler.get_last_lr()[0]}
+                accelerator.log(values, step=state.step)
+                if curves is not None:
+                    curves.log(state.step - 1, values)
+                seconds = time.perf_counter() - started - evaluation_seconds
+                progress.update()
+                progress.set_postfix(
+                    loss=f"{means['loss']:.4f}",
+                    elbo=f"{means['elbo_nats']:.1f}",
+                    psnr=f"{psnr:.1f}",
+                    img_s=f"{(state.images - first_image) / seconds:.0f}",
+                )
+
+                if state.step % options.checkpointing_steps == 0:
+                    save(accelerator, options, output_dir, state)
+                    saved_step = state.step
+                if options.validation_steps and state.step % options.validation_steps == 0:
+                    before = time.perf_counter()
+                    if accelerator.is_main_process:
+                        with averaged_weights(model, ema):
+                            metrics = evaluate(model, image_batches(validation_set))
+                            save_pictures(model, validation_set, output_dir, prefix=f"step-{state.step:06d}-")
+                        accelerator.log({f"validation/{k}": v for k, v in metrics.items()}, step=state.step)
+                    accelerator.wait_for_everyone()
+                    evaluation_seconds += time.perf_counter() - before
+                if agreed(accelerator, interrupt.requested):
+                    if saved_step != state.step:
+                        save(accelerator, options, output_dir, state)
+                    progress.close()
+                    accelerator.print(
+                        f"Interrupted at step {state.step:,}: saved in {output_dir / 'checkpoints'}; "
+                        "continue with --resume_from_checkpoint latest."
+                    )
+                    accelerator.end_training()
+                    return None
+                if state.step == total_steps:
+                    break
+            else:
+                state.epoch += 1
+                state.images_in_epoch = 0
+
+    seconds = time.perf_counter() - started - evaluation_seconds
+    progress.close()
+    if total_steps > saved_step:
+        save(accelerator, options, output_dir, state)
+
+    # The result: averaged weights where there are any, latents of mean 0 and variance 1, measured on held-out images.
+    metrics = None
+    if accelerator.is_main_process:
+        curves.close()
+        if ema is not None:
+            ema.copy_to(model.parameters())
+        model.eval()
+        normalize_latents(model, image_batches(train_set, limit=2048), seed=options.seed)
+        metrics = evaluate(model, image_batches(validation_set), seed=options.seed)
+        metrics["steps"] = state.step
+        if state.images > first_image:
+            metrics["images_per_second"] = (state.images - first_image) / seconds
+        accelerator.log({f"final/{k}": v for k, v in metrics.items()}, step=state.step)
+        save_result(model, metrics, validation_set, options, output_dir)
+        report_unreadable(unreadable, train_set)
+        print(f"PSNR {metrics['psnr']:.2f} dB, ELBO {metrics['elbo_nats']:.1f} nats. The result is in {output_dir}/")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return metrics
+
+
+def make_accelerator(options: FinetuneOptions) -> Accelerator:
+    """The process group, device and precision that `accelerate launch` or the options say."""
+    try:
+        accelerator = Accelerator(
+            mixed_precision=options.mixed_precision,
+            log_with=options.report_to,
+            project_dir=options.output_dir,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(
+                num_steps=options.gradient_accumulation_steps, sync_with_dataloader=False
+            ),
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except (ValueError, ImportError) as error:
+        raise UserError(f"accelerate refuses these settings: {error}") from error
+    if options.report_to is not None:
+        values = {k: v for k, v in to_dict(options).items() if isinstance(v, (int, float, str, bool))}
+        accelerator.init_trackers("logs", config=values)
+    return accelerator
+
+
+def make_model(options: FinetuneOptions) -> AutoencoderVAE:
+    """The model of `--pretrained_model_name_or_path`, or a new one, in float32."""
+    if options.pretrained_model_name_or_path is not None:
+        model = load_model(options)
+    else:
+        try:
+            model = AutoencoderVAE(
+                in_channels=options.in_channels or default_channels(options),
+                block_out_channels=options.block_out_channels,
+                layers_per_block=options.layers_per_block,
+                latent_channels=options.latent_channels,
+                norm_num_groups=options.norm_num_groups,
+                mid_block_add_attention=options.mid_block_add_attention,
+                sample_size=options.resolution,
+                network=options.network,
+                hidden_sizes=options.hidden_sizes,
+                mlp_act_fn=options.mlp_act_fn,
+                likelihood=options.likelihood,
+                sigma=options.sigma_setting(),
+                num_mixtures=options.num_mixtures,
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    if options.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    return model.train()
+
+
+def make_objective(options: FinetuneOptions) -> TrainingObjective:
+    """The loss and the schedule of its weights."""
+    try:
+        return TrainingObjective(
+            alpha=options.alpha,
+            beta=options.beta,
+            warmup_steps=options.kl_warmup_steps,
+            free_bits=options.free_bits,
+            capacity=options.capacity,
+            capacity_steps=options.capacity_steps,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def load_model(options: FinetuneOptions) -> AutoencoderVAE:
+    """The model to start from; it must fit the other options."""
+    source = options.pretrained_model_name_or_path
+    model = load_autoencoder(source, options.subfolder, options.revision)
+    if options.in_channels not in (None, model.config.in_channels):
+        raise UserError(
+            f"--in_channels is {options.in_channels}, the model of {source} has {model.config.in_channels}."
+        )
+    if model.config.network == "mlp" and options.resolution != model.config.sample_size:
+        raise UserError(f"the mlp model of {source} needs --resolution {model.config.sample_size}.")
+    return model
+
+
+def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path) -> TrainingState:
+    """The state to go on from: that of `--resume_from_checkpoint`, or the beginning."""
+    if options.resume_from_checkpoint is None:
+        existing = list_checkpoints(output_dir)
+        if existing:
+            raise UserError(
+                f"{output_dir} has checkpoints up to {existing[-1].name}: continue with --resume_from_checkpoint "
+                "latest, or give another --output_dir."
+            )
+        return TrainingState()
+    checkpoint = find_checkpoint(output_dir, options.resume_from_checkpoint)
+    if checkpoint is None:
+        accelerator.print(f"No checkpoint in {output_dir / 'checkpoints'} yet: starting from the beginning.")
+        return TrainingState()
+    state, then = read_checkpoint(checkpoint)
+    now = to_dict(options)
+    changed = [name for name in FIXED_ON_RESUME if now[name] != then.get(name, now[name])]
+    if changed:
+        name = changed[0]
+        raise UserError(f"{checkpoint} was made with --{name} {then[name]}: continue with that, not {now[name]}.")
+    accelerator.load_state(str(checkpoint))
+    accelerator.print(f"Continuing from {checkpoint}.")
+    return state
+
+
+def mean_terms(accelerator: Accelerator, terms: dict[str, torch.Tensor]) -> dict[str, float]:
+    """The terms of the loss as numbers, means over all processes."""
+    means = accelerator.reduce(torch.stack([t.detach().float() for t in terms.values()]), reduction="mean")
+    return dict(zip(terms, means.tolist(), strict=True))
+
+
+def agreed(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether any process has raised the flag; all processes get the same answer."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)).item())
+
+
+def save(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path, state: TrainingState) -> Path:
+    """A checkpoint of this step."""
+    return save_checkpoint(accelerator, output_dir, state, to_dict(options), options.checkpoints_total_limit)
+
+
+def stop(
+    accelerator: Accelerator, options: FinetuneOptions, output_dir: Path, state: TrainingState, reason: str
+) -> NoReturn:
+    """End a run that cannot go on. No step was taken with the bad value: what is on disk is good."""
+    checkpoints = list_checkpoints(output_dir)
+    where = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint was written yet"
+    raise TrainingStopped(
+        f"{reason} at step {state.step:,}: training stopped, {where}. A lower --learning_rate, a longer "
+        "--lr_warmup_steps, or --mixed_precision no may help."
+    )
+
+
+@contextmanager
+def averaged_weights(model: torch.nn.Module, ema: EMAModel | None) -> Iterator[None]:
+    """The averaged weights in place of the trained ones, for the time of the block."""
+    if ema is None:
+        yield
+        return
+    ema.store(model.parameters())
+    ema.copy_to(model.parameters())
+    try:
+        yield
+    finally:
+        ema.restore(model.parameters())
+
+
+def report_unreadable(names: set[str], train_set: torch.utils.data.Dataset) -> None:
+    """Say which files were left out."""
+    owner = getattr(train_set, "dataset", train_set)
+    ignored = list(getattr(owner, "ignored_files", ()))
+    for kind, files in (("could not be read as images", sorted(names)), ("are not images", sorted(map(str, ignored)))):
+        if files:
+            print(f"{len(files)} file(s) {kind} and were skipped: {', '.join(files[:20])}{' ...' * (len(files) > 20)}")
+
+
+def run(argv: Sequence[str] | None, prog: str) -> None:
+    """Parse the options and train."""
+    train(parse(FinetuneOptions, argv, prog=prog, description="Train an autoencoder for diffusers pipelines."))
+
+
+if __name__ == "__main__":
+    start_missing_processes("vae_plugin.finetune", sys.argv[1:])
+    sys.exit(exit_status(lambda: run(None, "finetune.py")))

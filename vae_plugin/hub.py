@@ -1,0 +1,58 @@
+"""The model card that stands beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from .autoencoders import AutoencoderVAE
+
+METRICS = {
+    "psnr": ("PSNR of the reconstruction", "dB"),
+    "ssim": ("SSIM of the reconstruction", ""),
+    "elbo_nats": ("ELBO per image", "nats"),
+    "log_likelihood_nats": ("importance-weighted bound on log p(x) per image", "nats"),
+    "bits_per_dim": ("ELBO per pixel and channel", "bits"),
+    "kl_nats": ("KL of posterior and prior per image", "nats"),
+    "active_units": ("active latent units", ""),
+}
+
+
+def model_card(
+    model: AutoencoderVAE, metrics: Mapping[str, Any], *, dataset: str, pictures: Mapping[str, str] | None = None
+) -> ModelCard:
+    """The card of a trained `AutoencoderVAE`, filled from what was measured; what was not is left out.
+
+    Args:
+        model: for its configuration and number of weights.
+        metrics: the content of metrics.json.
+        dataset: what it was trained on, in words.
+        pictures: caption -> path relative to the card.
+    """
+    config = model.config
+    sections = {
+        "dataset": dataset,
+        "pictures": dict(pictures or {}),
+        "results": [
+            {"name": name, "unit": unit, "value": f"{metrics[key]:.4g}"}
+            for key, (name, unit) in METRICS.items()
+            if key in metrics
+        ],
+        "num_images": metrics.get("num_images"),
+        "steps": metrics.get("steps"),
+        "in_channels": config.in_channels,
+        "sample_size": config.sample_size,
+        "latent_channels": config.latent_channels,
+        "factor": model.spatial_compression_ratio,
+        "network": config.network,
+        "likelihood": config.likelihood,
+        "scaling_factor": config.scaling_factor,
+        "shift_factor": config.shift_factor,
+        "num_parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+    }
+    data = ModelCardData(library_name="vae-plugin", tags=["vae", "autoencoder", "diffusers", "vae-plugin"])
+    with resources.as_file(resources.files("vae_plugin.hub_cards") / "vae.md") as template:
+        return ModelCard.from_template(data, template_path=str(template), **sections)

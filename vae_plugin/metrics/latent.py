@@ -1,0 +1,122 @@
+"""Statistics of latents over a set of images."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+
+
+def active_units(means: torch.Tensor, threshold: float = 0.01) -> int:
+    """Number of active units: latent dimensions u with Var_x(E_q[u|x]) > threshold (Burda et al. 2016, section 5).
+
+    A unit that the decoder ignores has its posterior at the prior for every image, so that its mean never moves.
+
+    Args:
+        means: posterior means of N images, (N, D) or (N, C, H, W), N at least 2. Each channel at each location is a
+            unit.
+        threshold: variance, in units of the prior's, above which a unit is active.
+
+    Returns:
+        Between 0 and D, or C * H * W.
+
+    Raises:
+        ValueError: if the shape is another.
+    """
+    if means.ndim not in (2, 4) or len(means) < 2:
+        raise ValueError(f"got means {tuple(means.shape)}: expected (N, D) or (N, C, H, W) of at least 2 images.")
+    return int((_float64(means).var(0, correction=0) > threshold).sum())
+
+
+class RunningMoments:
+    """Mean and standard deviation of each channel of a stream of latents, over images and locations.
+
+    Kept in float64 on the CPU as count, mean and sum of squared deviations, and merged by Chan et al. 1979: a sum of
+    squares would lose the deviation of latents whose mean is large.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean = torch.zeros(0, dtype=torch.float64)
+        self._squares = torch.zeros(0, dtype=torch.float64)  # sum of (z - mean)^2
+
+    def update(self, z: torch.Tensor) -> None:
+        """Add latents.
+
+        Args:
+            z: (B, C) or (B, C, H, W), with the same C in every call; an empty batch changes nothing.
+
+        Raises:
+            ValueError: if the shape is another.
+        """
+        if z.ndim not in (2, 4) or (self._count and z.shape[1] != len(self._mean)):
+            channels = str(len(self._mean)) if self._count else "C"
+            raise ValueError(f"got latents {tuple(z.shape)}: expected (B, {channels}) or (B, {channels}, H, W).")
+        values = _float64(z).movedim(1, -1).reshape(-1, z.shape[1])
+        if len(values):
+            squares, mean = torch.var_mean(values, 0, correction=0)
+            self._merge(len(values), mean, squares * len(values))
+
+    def _merge(self, count: int, mean: torch.Tensor, squares: torch.Tensor) -> None:
+        if not self._count:
+            self._count, self._mean, self._squares = count, mean, squares
+            return
+        total = self._count + count
+        difference = mean - self._mean
+        self._mean = self._mean + difference * (count / total)
+        self._squares = self._squares + squares + difference.square() * (self._count * count / total)
+        self._count = total
+
+    def all_reduce(self) -> RunningMoments:
+        """Merge the streams of all processes, in place: afterwards every process has the moments of all latents.
+
+        Every process must call it, also one that saw no latents, and only once, at the end. Without
+        `torch.distributed` it changes nothing.
+
+        Returns:
+            self.
+        """
+        if not (dist.is_available() and dist.is_initialized()):
+            return self
+        channels = _reduced(torch.tensor([float(len(self._mean))]), "MAX")
+        if not self._count:
+            self._mean = self._squares = torch.zeros(int(channels), dtype=torch.float64)
+        count, *sums = _reduced(torch.cat([torch.ones(1), self._mean]) * self._count).unbind()
+        if count:
+            mean = torch.stack(sums) / count
+            # About the common mean, so that nothing large cancels.
+            self._squares = _reduced(self._squares + self._count * (self._mean - mean).square())
+            self._count, self._mean = int(count), mean
+        return self
+
+    @property
+    def count(self) -> int:
+        """Number of values that each channel has had: B for flat latents, B * H * W for spatial ones."""
+        return self._count
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """(C,) float64, on the CPU."""
+        self._require_latents()
+        return self._mean.clone()
+
+    @property
+    def std(self) -> torch.Tensor:
+        """(C,) float64, on the CPU: the root of the mean squared deviation (divided by `count`)."""
+        self._require_latents()
+        return (self._squares / self._count).sqrt()
+
+    def _require_latents(self) -> None:
+        if not self._count:
+            raise ValueError("no latents yet: call update(z) before asking for their mean or std.")
+
+
+def _float64(z: torch.Tensor) -> torch.Tensor:
+    return z.detach().cpu().double()  # in this order: not every device has float64
+
+
+def _reduced(values: torch.Tensor, operation: str = "SUM") -> torch.Tensor:
+    """All-reduced in float64, on the device that the processes communicate on."""
+    on_cpu = "cpu:" in dist.get_backend_config()
+    values = values.double().to("cpu" if on_cpu else torch.accelerator.current_accelerator())
+    dist.all_reduce(values, getattr(dist.ReduceOp, operation))
+    return values.cpu()

@@ -1,0 +1,77 @@
+"""How close a reconstruction is to its image, as numbers that papers give: both are compared as 8-bit images.
+
+Every function gives a value per image; the value of a set is their mean. (The PSNR of the mean squared error of a set
+is another number.)
+"""
+
+from __future__ import annotations
+
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+MAX_PSNR = 100.0  # dB
+WINDOW, SIGMA = 11, 1.5
+
+
+@torch.no_grad()
+def psnr(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Peak signal-to-noise ratio, 10 log10(255^2 / MSE), of 8-bit images.
+
+    Args:
+        x: images in [-1, 1], (B, C, H, W); what lies outside is clipped, then rounded to the nearest of 256 levels.
+        y: same shape.
+
+    Returns:
+        (B,) dB, float32. Capped at 100 dB, which identical images get: it is the PSNR of an MSE of 6.5e-6 levels^2.
+
+    Raises:
+        ValueError: if the images are not of one such shape, or not floating point.
+    """
+    x, y = _to_8_bits(x, y)
+    mse = (x - y).square().flatten(1).mean(1)
+    return (10 * torch.log10(255**2 / mse)).clamp(max=MAX_PSNR)
+
+
+@torch.no_grad()
+def ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Structural similarity of 8-bit images (Wang et al. 2004), mean over positions and channels.
+
+    Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03, and only positions whose window lies within the
+    image, as in the paper's code and in scikit-image (`gaussian_weights=True, use_sample_covariance=False`). Images
+    with a side below 11 get the largest odd window that fits, sigma shrunk alike; their values compare only with each
+    other.
+
+    Args:
+        x: images in [-1, 1], (B, C, H, W), H and W at least 3; clipped and rounded as for `psnr`.
+        y: same shape.
+
+    Returns:
+        (B,), float32; 1 for identical images. On the CPU good to 1e-4, to 1e-3 for images that are flat and bright,
+        whose variance is a difference of large float32 numbers.
+
+    Raises:
+        ValueError: if the images are not of one such shape, too small, or not floating point.
+    """
+    x, y = _to_8_bits(x, y)
+    side = min(x.shape[2:])
+    if side < 3:
+        raise ValueError(f"got images of {x.shape[2]} x {x.shape[3]} pixels: SSIM needs at least 3 x 3.")
+    margin = min(WINDOW, side - 1 + side % 2) // 2
+    sigma = SIGMA * margin / (WINDOW // 2)  # of which torchmetrics makes a window of 2 * int(3.5 * sigma + 0.5) + 1
+    if x.is_cuda:  # its float32 convolutions may be TF32, whose 10 bits lose the variance of 8-bit pixels
+        x, y = x.double(), y.double()
+    with torch.autocast(x.device.type, enabled=False):
+        _, similarity = structural_similarity_index_measure(
+            x, y, sigma=sigma, data_range=255.0, reduction="none", return_full_image=True
+        )
+    # The mean that it gives includes positions whose window reaches into reflected padding since torchmetrics 1.5.
+    return similarity[..., margin:-margin, margin:-margin].flatten(1).mean(1).float()
+
+
+def _to_8_bits(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if x.shape != y.shape or x.ndim != 4 or not x.numel():
+        raise ValueError(f"got images {tuple(x.shape)} and {tuple(y.shape)}: expected the same (B, C, H, W).")
+    if not (x.is_floating_point() and y.is_floating_point()):
+        raise ValueError(f"got images of {x.dtype} and {y.dtype}: expected floating point in [-1, 1].")
+    x, y = ((image.float().clamp(-1, 1) * 127.5 + 127.5).round() for image in (x, y))
+    return x, y

@@ -1,0 +1,57 @@
+"""`vae-plugin reconstruct`: what a model makes of image files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from . import pictures
+from .autoencoders.loading import load_autoencoder
+from .datasets.transforms import image_to_tensor, to_pil
+from .errors import UserError
+from .metrics import psnr
+from .training.options import option, parse
+
+
+@dataclass
+class ReconstructOptions:
+    """Options of `vae-plugin reconstruct`."""
+
+    pretrained_model_name_or_path: str | None = option(None, "The model: a folder or a Hub id.")
+    subfolder: str | None = option(None, "Folder of the model inside that repository, e.g. vae.")
+    revision: str | None = option(None, "Branch, tag or commit of that repository.")
+    images: tuple[str, ...] = option((), "The image files.")
+    output_dir: str = option("reconstructions", "Folder of the pictures: NAME.png, original and reconstruction.")
+
+    def __post_init__(self) -> None:
+        if not self.pretrained_model_name_or_path:
+            raise UserError("no model given: add --pretrained_model_name_or_path with a folder or a Hub id.")
+        if not self.images:
+            raise UserError("no image given: add --images with one or more files.")
+
+
+@torch.no_grad()
+def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
+    """Parse the options, encode and decode each image at its own size, write the pairs."""
+    options = parse(ReconstructOptions, argv, prog=prog, description="Encode and decode image files.")
+    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).eval()
+    written = []
+    for name in options.images:
+        try:
+            with Image.open(name) as image:
+                x = image_to_tensor(image, model.config.in_channels)[None]
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(f"{name} cannot be read as an image: {error}") from error
+        if model.config.network == "mlp":
+            raise UserError("an mlp model takes images of one size only: use evaluate, which crops them.")
+        reconstruction = model(x).sample
+        pair = torch.cat([x, reconstruction], dim=3)[0]
+        path = Path(options.output_dir) / f"{Path(name).stem}.png"
+        pictures.save_png(to_pil(pair), path)
+        print(f"{path}  PSNR {psnr(reconstruction, x).item():.2f} dB")
+        written.append(path)
+    return written

@@ -1,0 +1,84 @@
+"""From the options to the images of training and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from ..datasets import Circles, collate, load_images
+from ..errors import UserError
+from .checkpoints import TrainingState
+from .finetune_options import FinetuneOptions
+from .sampler import GlobalBatchSampler
+
+
+def default_channels(options: FinetuneOptions) -> int:
+    """Image channels of a new model: gray circles have 1, everything else 3."""
+    return 1 if options.dataset_name == "circles" and not options.circles_hue else 3
+
+
+def load_data(options: FinetuneOptions, channels: int) -> tuple[Dataset, Dataset]:
+    """Training and held-out images, (C, resolution, resolution) in [-1, 1] with C = `channels`.
+
+    Raises:
+        DataError, UserError: if there are none, or they cannot have that many channels.
+    """
+    if options.dataset_name == "circles":
+        if options.circles_hue and channels != 3:
+            raise UserError(f"--circles_hue makes images of 3 channels, the model has {channels}: leave it out.")
+        if channels not in (1, 3):
+            raise UserError(f"circles have 1 or 3 channels, the model has {channels}: train it on other images.")
+        circles = {"resolution": options.resolution, "channels": channels, "hue": options.circles_hue}
+        train = Circles(options.circles_length, seed=2 * options.seed, **circles)
+        validation = Circles(max(1, options.num_validation_images), seed=2 * options.seed + 1, **circles)
+    else:
+        images = load_images(
+            dataset_name=options.dataset_name,
+            train_data_dir=options.train_data_dir,
+            image_column=options.image_column,
+            resolution=options.resolution,
+            channels=channels,
+            center_crop=options.center_crop,
+            random_flip=options.random_flip,
+            seed=options.seed,
+            revision=options.revision,
+        )
+        train, validation = images.split(max(1, min(options.num_validation_images, len(images) // 10)))
+    if options.max_train_samples is not None and options.max_train_samples < len(train):
+        train = Subset(train, range(options.max_train_samples))
+    return train, validation
+
+
+def epoch_batches(
+    dataset: Dataset, options: FinetuneOptions, state: TrainingState, rank: int, num_processes: int
+) -> DataLoader:
+    """What is left of the epoch that `state` is in, for one process."""
+    owner = dataset.dataset if isinstance(dataset, Subset) else dataset
+    if hasattr(owner, "set_epoch"):
+        owner.set_epoch(state.epoch)
+    sampler = GlobalBatchSampler(
+        len(dataset),
+        options.train_batch_size,
+        rank=rank,
+        num_processes=num_processes,
+        seed=options.seed,
+        epoch=state.epoch,
+        first_image=state.images_in_epoch,
+    )
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=options.dataloader_num_workers,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def image_batches(dataset: Dataset, batch_size: int = 32, limit: int | None = None) -> Iterator[torch.Tensor]:
+    """Batches (B, C, H, W) in order; with a limit, of that many images spread evenly over the set."""
+    if limit is not None and limit < len(dataset):
+        dataset = Subset(dataset, [i * len(dataset) // limit for i in range(limit)])
+    for batch in DataLoader(dataset, batch_size=batch_size, collate_fn=collate):
+        yield batch["pixel_values"]

@@ -1,0 +1,162 @@
+"""The options of `vae_plugin/finetune.py`, with the names that diffusers' users know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..autoencoders.vae import LIKELIHOODS, NETWORKS
+from ..errors import UserError
+from ..models.likelihoods import ScaleSetting
+from .options import option
+
+SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
+
+
+@dataclass
+class FinetuneOptions:
+    """One training run. Every field is a flag of the command line and a key of the YAML file of `--config`."""
+
+    # What is trained
+    pretrained_model_name_or_path: str | None = option(
+        None, "Model to start from: a folder or a Hub id of an AutoencoderVAE. Without it one is made.", group="model"
+    )
+    subfolder: str | None = option(None, "Folder of the model inside that repository, e.g. vae.", group="model")
+    revision: str | None = option(None, "Branch, tag or commit of that repository.", group="model")
+    model_type: str = option("vae", "Kind of a new model.", choices=("vae",), group="model")
+    network: str = option("conv", "Networks of a new model.", choices=NETWORKS, group="model")
+    in_channels: int | None = option(
+        None,
+        "Channels of the images: 1, 3 or 4. Default: the model's; of a new one 1 for circles, else 3.",
+        group="model",
+    )
+    block_out_channels: tuple[int, ...] = option(
+        (32, 64, 64, 64), "Channels of each level of a new conv model; n levels shrink 2^(n-1) times.", group="model"
+    )
+    layers_per_block: int = option(1, "Residual blocks of each level of a new conv model.", group="model")
+    norm_num_groups: int = option(16, "Groups of the group norms of a new conv model.", group="model")
+    mid_block_add_attention: bool = option(True, "Self-attention in the middle of a new conv model.", group="model")
+    latent_channels: int = option(4, "Channels of the latents of a new model.", group="model")
+    hidden_sizes: tuple[int, ...] = option((200, 200), "Hidden layers of a new mlp model.", group="model")
+    mlp_act_fn: str = option(
+        "tanh", "Activation of a new mlp model.", choices=("tanh", "relu", "softplus", "silu", "gelu"), group="model"
+    )
+    likelihood: str = option("gaussian", "p(x|z) of a new model.", choices=LIKELIHOODS, group="model")
+    sigma: str = option(
+        "optimal",
+        "Scale of the gaussian or laplace likelihood of a new model: a positive number, learned, or optimal.",
+        group="model",
+    )
+    num_mixtures: int = option(10, "Components of a new model's logistic_mixture likelihood.", group="model")
+    gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass.", group="model")
+
+    # The data
+    dataset_name: str | None = option(
+        None, "'circles' (generated, the default without --train_data_dir) or a data set on the Hub.", group="data"
+    )
+    train_data_dir: str | None = option(
+        None, "Folder of images or of parquet shards, or one parquet file.", group="data"
+    )
+    image_column: str | None = option(None, "Column of the images. Default: the only one there is.", group="data")
+    resolution: int = option(64, "Shorter side after resizing, and side of the square crop, in pixels.", group="data")
+    center_crop: bool = option(False, "Crop the centre rather than a random square.", group="data")
+    random_flip: bool = option(False, "Mirror half of the images.", group="data")
+    max_train_samples: int | None = option(None, "Train on no more images than these.", group="data")
+    num_validation_images: int = option(
+        256, "Images held out of training and used for metrics.json and samples; at most a tenth of all.", group="data"
+    )
+    circles_length: int = option(10_000, "Circles to train on.", group="data")
+    circles_hue: bool = option(False, "Coloured circles (RGB) instead of gray ones.", group="data")
+    dataloader_num_workers: int = option(0, "Processes that load images, for each training process.", group="data")
+
+    # The objective
+    alpha: float = option(1.0, "Weight of the reconstruction, -log p(x|z).", group="objective")
+    beta: float = option(
+        1.0, "Weight of the KL; 1 trains on the ELBO, 0 a deterministic autoencoder.", group="objective"
+    )
+    kl_weight: float | None = option(None, "Another name of --beta.", group="objective")
+    kl_warmup_steps: int = option(0, "Steps over which the weight of the KL rises from 0.", group="objective")
+    free_bits: float = option(0.0, "Nats that every latent channel may cost for free.", group="objective")
+    capacity: float | None = option(None, "Nats that the KL is drawn to.", group="objective")
+    capacity_steps: int = option(0, "Steps over which that target rises from 0.", group="objective")
+
+    # The optimisation
+    train_batch_size: int = option(32, "Images per step and process.", group="optimisation")
+    gradient_accumulation_steps: int = option(1, "Batches per optimiser step.", group="optimisation")
+    max_train_steps: int | None = option(None, "Optimiser steps. Default: --num_train_epochs.", group="optimisation")
+    num_train_epochs: int = option(10, "Passes over the data, unless --max_train_steps is given.", group="optimisation")
+    learning_rate: float = option(1e-3, "Peak learning rate of AdamW.", group="optimisation")
+    lr_scheduler: str = option("cosine", "Course of the learning rate.", choices=SCHEDULERS, group="optimisation")
+    lr_warmup_steps: int = option(100, "Steps over which the learning rate rises from 0.", group="optimisation")
+    adam_beta1: float = option(0.9, "Decay of AdamW's first moment.", group="optimisation")
+    adam_beta2: float = option(0.99, "Decay of AdamW's second moment.", group="optimisation")
+    adam_weight_decay: float = option(0.0, "Weight decay of AdamW.", group="optimisation")
+    adam_epsilon: float = option(1e-8, "Epsilon of AdamW.", group="optimisation")
+    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 leaves them.", group="optimisation")
+    use_ema: bool = option(False, "Keep a moving average of the weights; it becomes the result.", group="optimisation")
+    ema_decay: float = option(0.999, "Decay of that average.", group="optimisation")
+    mixed_precision: str | None = option(
+        None,
+        "Precision of forward and backward; the weights stay float32. Default: that of accelerate launch.",
+        choices=("no", "fp16", "bf16"),
+        group="optimisation",
+    )
+    seed: int = option(
+        0, "Of the weights, the order of the data, its augmentation and the noise.", group="optimisation"
+    )
+
+    # The output
+    output_dir: str = option("vae-output", "Folder of the result; from_pretrained opens it.", group="output")
+    checkpointing_steps: int = option(500, "Steps between checkpoints.", group="output")
+    checkpoints_total_limit: int = option(3, "Checkpoints kept, the newest.", group="output")
+    resume_from_checkpoint: str | None = option(None, "'latest', a name in OUT/checkpoints, or a path.", group="output")
+    validation_steps: int | None = option(None, "Steps between evaluations during training.", group="output")
+    report_to: str | None = option(None, "Tracker of the curves.", choices=("tensorboard",), group="output")
+
+    def __post_init__(self) -> None:
+        self._check_ranges()
+        if self.dataset_name is None and self.train_data_dir is None:
+            self.dataset_name = "circles"
+        if self.dataset_name is not None and self.train_data_dir is not None:
+            raise UserError("--dataset_name and --train_data_dir are both given: give the one to train on.")
+        if self.kl_weight is not None:
+            if self.beta not in (1.0, self.kl_weight):
+                raise UserError(
+                    f"--kl_weight {self.kl_weight} is another name of --beta ({self.beta}): give one of them."
+                )
+            self.beta = self.kl_weight
+
+    def _check_ranges(self) -> None:
+        at_least_one = (
+            "resolution", "max_train_samples", "circles_length", "train_batch_size", "gradient_accumulation_steps",
+            "max_train_steps", "num_train_epochs", "checkpointing_steps", "checkpoints_total_limit", "validation_steps",
+            "latent_channels", "layers_per_block", "norm_num_groups", "num_mixtures", "in_channels",
+        )  # fmt: skip
+        not_negative = (
+            "alpha", "beta", "kl_weight", "kl_warmup_steps", "free_bits", "capacity", "capacity_steps", "learning_rate",
+            "lr_warmup_steps", "max_grad_norm", "adam_weight_decay", "num_validation_images", "dataloader_num_workers",
+        )  # fmt: skip
+        for names, least in ((at_least_one, 1), (not_negative, 0)):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not value >= least:
+                    raise UserError(f"--{name} is {value}: it must be at least {least}.")
+        for name in ("ema_decay", "adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name} is {getattr(self, name)}: it must be at least 0 and below 1.")
+
+    def sigma_setting(self) -> ScaleSetting:
+        """`sigma` as the models take it."""
+        if self.sigma in ("learned", "optimal"):
+            return self.sigma
+        try:
+            return float(self.sigma)
+        except ValueError:
+            raise UserError(f"--sigma is {self.sigma!r}: give a positive number, 'learned' or 'optimal'.") from None
+
+
+# A run can only be continued with these as they were: they decide what the weights and the loss are.
+FIXED_ON_RESUME = (
+    "pretrained_model_name_or_path", "model_type", "network", "in_channels", "block_out_channels", "layers_per_block",
+    "norm_num_groups", "mid_block_add_attention", "latent_channels", "hidden_sizes", "mlp_act_fn", "likelihood",
+    "sigma", "num_mixtures", "use_ema", "resolution",
+)  # fmt: skip

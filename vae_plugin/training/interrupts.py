@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM as a request to save and leave."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+
+
+class InterruptRequest:
+    """Notes SIGINT and SIGTERM while active; the training loop asks `requested` when a step is complete.
+
+    `accelerate launch` does not hand a SIGTERM on to a single child: it dies and leaves the child running. Under it, on
+    Linux, the kernel is asked to send SIGTERM here when the launcher is gone. (Not under any other parent: a run
+    started with nohup is meant to outlive its shell.)
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> InterruptRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+        set_parent_death_signal(signal.SIGTERM)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        set_parent_death_signal(0)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Have the kernel send `number` to this process when the `accelerate launch` that started it ends; 0 to stop it."""
+    parent = Path(f"/proc/{os.getppid()}/cmdline")
+    if parent.is_file() and b"accelerate" in parent.read_bytes():
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, number)

@@ -1,0 +1,53 @@
+"""The loss of training as one module, so that one call of its `forward` is one pass through the wrapped model."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..models.vae import VAE
+from ..objectives import ELBO, TrainingObjective
+
+
+class ELBOLoss(nn.Module):
+    """A VAE together with its training objective.
+
+    Distributed wrappers synchronise gradients only for what runs inside their `forward`; encoding and decoding through
+    the bare model would train every process on its own. This module is what gets wrapped.
+
+    Args:
+        model: the VAE, its weights are the only parameters here.
+        objective: the weights of the loss.
+    """
+
+    def __init__(self, model: VAE, objective: TrainingObjective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, x: torch.Tensor, noise: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        """One training pass.
+
+        Args:
+            x: images (B, C, H, W) in [-1, 1].
+            noise: standard normal of the latents' shape.
+            step: optimiser step, from 0, for the schedules.
+
+        Returns:
+            "loss": nats per image and dimension of the image (so that the size of gradients does not depend on the
+            resolution), with gradient. Without gradient, means over the batch: "elbo_nats" and "kl_nats" per image,
+            never weighted, and "mse", the mean squared error in the [-1, 1] range.
+        """
+        # VAE.forward, not the adapter's own forward: that one is diffusers' and gives the reconstruction only.
+        output, posterior = VAE.forward(self.model, x, noise)
+        likelihood = self.model.likelihood
+        elbo = ELBO(likelihood.log_prob(x, output), posterior.kl_per_dimension())
+        loss = self.objective.loss(elbo, step) / x[0].numel()
+        with torch.no_grad():
+            mse = (likelihood.mean(output).float() - x.float()).square().mean()
+        return {
+            "loss": loss,
+            "elbo_nats": elbo.value.detach().mean(),
+            "kl_nats": elbo.kl.detach().mean(),
+            "mse": mse,
+        }

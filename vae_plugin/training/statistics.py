@@ -1,0 +1,50 @@
+"""Mean and standard deviation of the latents that a diffusion model will see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from ..autoencoders import AutoencoderVAE
+from ..metrics import RunningMoments
+
+
+@torch.no_grad()
+def latent_statistics(
+    model: AutoencoderVAE, batches: Iterable[torch.Tensor], seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per channel, over samples of q(z|x) at every place: (mean, std), each (latent_channels,).
+
+    Samples rather than means, because samples are what a diffusion model is trained on; a whole set rather than one
+    batch, because one batch is not it.
+
+    Args:
+        model: the autoencoder.
+        batches: images (B, C, H, W) in [-1, 1].
+        seed: of the samples.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    moments = RunningMoments()
+    for x in batches:
+        moments.update(model.posterior(x.to(model.device, model.dtype)).sample(generator))
+    return moments.mean, moments.std
+
+
+def normalize_latents(model: AutoencoderVAE, batches: Iterable[torch.Tensor], seed: int = 0) -> None:
+    """Measure the latents over training images and make pipelines see them with mean 0 and variance 1.
+
+    The statistics are folded into the weights (`AutoencoderVAE.standardize_latents`). A model without a 1x1 convolution
+    before its decoder cannot take the shift exactly: it gets one `scaling_factor` and `shift_factor` for all channels.
+    """
+    mean, std = latent_statistics(model, batches, seed)
+    if model.config.network == "mlp" or model.post_quant_conv is not None:
+        model.standardize_latents(mean, std)
+        return
+    pooled_mean = mean.mean()
+    pooled_std = (std.square() + (mean - pooled_mean).square()).mean().sqrt()
+    model.register_to_config(
+        scaling_factor=1 / pooled_std.item(),
+        shift_factor=pooled_mean.item(),
+        latent_statistics={"mean": mean.tolist(), "std": std.tolist()},
+    )
