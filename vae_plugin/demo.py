@@ -79,6 +79,7 @@ def demo(options: DemoOptions) -> dict[str, float]:
         scheduler=_scheduler(),
         id2label=dict(enumerate(COLOURS)),
     )
+    pipeline.register_to_config(id2label=dict(enumerate(COLOURS)))  # else the saved pipeline forgets its labels
     pipeline.save_pretrained(output_dir / "pipeline")
 
     print("3. Load both as a diffusers pipeline and ask it for colours.")

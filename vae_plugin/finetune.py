@@ -72,11 +72,10 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
     train_set, validation_set = load_data(options, model.config.in_channels)
     objective = make_objective(options)
     global_batch = options.train_batch_size * accelerator.num_processes
-    if len(train_set) < global_batch:
-        raise UserError(f"{len(train_set)} training images do not fill one batch of {global_batch}: make it smaller.")
-    total_steps = options.max_train_steps or (
-        options.num_train_epochs * (len(train_set) // global_batch) // options.gradient_accumulation_steps
-    )
+    images_per_step = global_batch * options.gradient_accumulation_steps
+    if len(train_set) < images_per_step:
+        raise UserError(f"{len(train_set)} training images do not fill one step of {images_per_step}: make it smaller.")
+    total_steps = options.max_train_steps or options.num_train_epochs * (len(train_set) // images_per_step)
 
     # What changes the weights. The weights and the optimiser's moments are float32 in every precision.
     optimizer = torch.optim.AdamW(
@@ -105,6 +104,7 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
         f"steps {state.step:,} to {total_steps:,}, {accelerator.num_processes} x {accelerator.device.type}."
     )
     unreadable: set[str] = set()
+    step_terms: list[dict[str, float]] = []  # of the batches of one optimiser step
     started, first_image, evaluation_seconds = time.perf_counter(), state.images, 0.0
     progress = tqdm(total=total_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
@@ -117,15 +117,16 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
                     position = state.images + accelerator.process_index * options.train_batch_size
                     noise = image_noise(options.seed, position, model.latent_shape(*x[:, 0].shape)).to(x.device)
                     terms = loss_module(x, noise, state.step)
-                    means = mean_terms(accelerator, terms)
-                    if not math.isfinite(means["loss"]):
-                        stop(accelerator, options, output_dir, state, f"the loss is {means['loss']}")
+                    step_terms.append(mean_terms(accelerator, terms))
+                    loss = step_terms[-1]["loss"]
+                    if not math.isfinite(loss):
+                        stop(output_dir, state, f"the loss is {loss}")
                     accelerator.backward(terms["loss"])
                     if accelerator.sync_gradients:
                         norm = accelerator.clip_grad_norm_(model.parameters(), options.max_grad_norm or math.inf)
                         # In float16 the loss scale is sought by overflowing now and then; such steps are skipped.
                         if accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
-                            stop(accelerator, options, output_dir, state, f"the norm of the gradient is {norm}")
+                            stop(output_dir, state, f"the norm of the gradient is {norm}")
                     optimizer.step()
                     if accelerator.sync_gradients:
                         scheduler.step()
@@ -138,6 +139,8 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
                 state.step += 1
                 if ema is not None:
                     ema.step(model.parameters())
+                means = {name: sum(t[name] for t in step_terms) / len(step_terms) for name in step_terms[0]}
+                step_terms.clear()
                 psnr = 10 * math.log10(4 / max(means.pop("mse"), 1e-10))
                 values = {**means, "psnr": psnr, "learning_rate": scheduler.get_last_lr()[0]}
                 accelerator.log(values, step=state.step)
@@ -325,9 +328,7 @@ def save(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path, s
     return save_checkpoint(accelerator, output_dir, state, to_dict(options), options.checkpoints_total_limit)
 
 
-def stop(
-    accelerator: Accelerator, options: FinetuneOptions, output_dir: Path, state: TrainingState, reason: str
-) -> NoReturn:
+def stop(output_dir: Path, state: TrainingState, reason: str) -> NoReturn:
     """End a run that cannot go on. No step was taken with the bad value: what is on disk is good."""
     checkpoints = list_checkpoints(output_dir)
     where = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint was written yet"

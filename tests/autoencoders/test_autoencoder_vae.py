@@ -139,6 +139,8 @@ def test_latents_of_another_shape_are_refused_in_one_sentence(model):
     for shape in ((4, 8, 8), (1, 3, 8, 8)):
         with pytest.raises(ValueError, match=r"expected \(batch, 4, height, width\)"):
             model.decode(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"decodes \(batch, 4, 1, 1\)"):
+        tiny(network="mlp").decode(torch.zeros(1, 4, 8, 8))
     with pytest.raises(ValueError, match="images of exactly 16x16"):
         tiny(network="mlp").encode(torch.zeros(1, 3, 8, 8))
 

@@ -40,6 +40,7 @@ def test_an_epoch_can_be_entered_anywhere_with_another_number_of_processes(proce
 def test_what_does_not_fill_a_batch_is_left_out():
     assert [len(b) for b in batches(10, 4, 1)] == [4, 4]
     assert len(GlobalBatchSampler(10, 4)) == 2
+    assert len(GlobalBatchSampler(29, 4, accumulation=3)) == 6  # 2 whole optimiser steps
     assert len(GlobalBatchSampler(10, 4, first_image=8)) == 0
 
 

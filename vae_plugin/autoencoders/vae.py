@@ -64,6 +64,7 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
         mid_block_add_attention: self-attention in the middle of encoder and decoder.
         encoder_block_out_channels: the same as `block_out_channels`, under the name that Sana pipelines read.
         network: "conv", or "mlp": fully connected for images of exactly `sample_size`, latents (B, C, 1, 1).
+            The latter is not for pipelines, which take the factor f from `block_out_channels`.
         hidden_sizes: units of the hidden layers of the "mlp" network.
         mlp_act_fn: activation of the "mlp" network.
         likelihood: "gaussian", "bernoulli", "laplace" or "logistic_mixture", see `vae_plugin.models`.
@@ -244,6 +245,8 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
         channels = self.config.latent_channels
         if z.ndim != 4 or z.shape[1] != channels:
             raise ValueError(f"got latents of shape {tuple(z.shape)}: expected (batch, {channels}, height, width).")
+        if self.config.network == "mlp" and tuple(z.shape[-2:]) != (1, 1):
+            raise ValueError(f"got latents of shape {tuple(z.shape)}: this mlp decodes (batch, {channels}, 1, 1).")
         slices = z.split(1) if self.use_slicing else (z,)
         sample = torch.cat([self.likelihood.mean(self._decode(s)) for s in slices])
         return DecoderOutput(sample=sample) if return_dict else (sample,)

@@ -37,7 +37,8 @@ def find_files(place: Path, split: str) -> tuple[str, list[Path], list[Path]]:
     if place.is_file():
         if place.suffix.lower() != ".parquet":
             raise DataError(f"{place} is not a parquet file: give one, or the folder of the images.")
-        return "parquet", _choose(split, {"train": [place]}, place), []
+        own_split = _split_of_shard(Path(place.name)) or "train"
+        return "parquet", _choose(split, {"train": [place], own_split: [place]}, place), []
     found = _walk(place)
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
     images = [path for path in found if path.suffix.lower() in endings]
@@ -82,7 +83,7 @@ def _walk(folder: Path) -> list[Path]:
             children.clear()
             continue
         seen.add(real)
-        children[:] = [name for name in children if not name.startswith(".")]
+        children[:] = sorted(name for name in children if not name.startswith("."))
         found += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(found)
 

@@ -58,6 +58,8 @@ class ImageDataset(Dataset):
             raise DataError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
         if seed < 0:
             raise DataError(f"seed is {seed}: give one that is not negative.")
+        if len(table) == 0:
+            raise DataError("the table has no row: give data with at least one image.")
         self.image_column = image_column
         self.table = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
         self.resolution = resolution

@@ -35,7 +35,8 @@ def load_images(
 
     A folder holds either image files or parquet shards, at any depth; hidden files are not looked at. Its splits are
     the sub-folders directly in it that are named so ("train", "val", "test", ...) and, for shards, the split in a
-    file's name ("test-00000-of-00001.parquet"); where there are none, everything is "train".
+    file's name ("test-00000-of-00001.parquet"); where there are none, everything is "train". A single file is the
+    split in its name and "train" too.
 
     Args:
         dataset_name: id of a data set on the Hub. Either this or `train_data_dir`.
@@ -64,6 +65,8 @@ def load_images(
         kind, files, ignored = find_files(place, split)
         if kind == "parquet":
             sources = [(path.name, _parquet_rows(path)) for path in files]
+            if not any(rows for _, rows in sources):
+                raise DataError(f"{place} has no row in split {split!r}: give data with at least one image.")
             with _no_progress_bars():
                 # `datasets` reads file names as glob patterns.
                 patterns = {"train": [glob.escape(str(path)) for path in files]}
@@ -72,8 +75,6 @@ def load_images(
             sources = []
             features = datasets.Features({"image": datasets.Image()})
             table = datasets.Dataset.from_dict({"image": [str(path) for path in files]}, features)
-    if len(table) == 0:
-        raise DataError(f"{place} has no row in split {split!r}: give data with at least one image.")
     images = ImageDataset(
         table,
         _find_image_column(table, image_column, place),
@@ -93,7 +94,8 @@ def _load_dataset(place: str | Path, name: str, **options: Any) -> datasets.Data
     try:
         return datasets.load_dataset(name, **options)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{place} cannot be loaded as a data set: {error}") from error
+        # What went wrong while reading is in the cause: `datasets` itself only says that it could not.
+        raise DataError(f"{place} cannot be loaded as a data set: {error.__cause__ or error}") from error
 
 
 def _parquet_rows(path: Path) -> int:

@@ -43,7 +43,6 @@ def load_data(options: FinetuneOptions, channels: int) -> tuple[Dataset, Dataset
             center_crop=options.center_crop,
             random_flip=options.random_flip,
             seed=options.seed,
-            revision=options.revision,
         )
         train, validation = images.split(max(1, min(options.num_validation_images, len(images) // 10)))
     if options.max_train_samples is not None and options.max_train_samples < len(train):
@@ -66,6 +65,7 @@ def epoch_batches(
         seed=options.seed,
         epoch=state.epoch,
         first_image=state.images_in_epoch,
+        accumulation=options.gradient_accumulation_steps,
     )
     return DataLoader(
         dataset,

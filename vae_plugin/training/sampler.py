@@ -17,7 +17,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
 
     A global batch is the next `batch_size * num_processes` entries of the permutation, and process r takes the r-th
     part of it. So P processes with batch B see what one process with batch P * B sees, step by step, and an epoch can
-    be entered at any image. What does not fill the last global batch is left out of this epoch.
+    be entered at any image. What does not fill the last optimiser step is left out of this epoch.
 
     Args:
         length: of the data set.
@@ -27,6 +27,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
         seed: with `epoch`, decides the permutation.
         epoch: from 0.
         first_image: how many images of this epoch all processes together have already seen.
+        accumulation: global batches of an optimiser step.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         epoch: int = 0,
         first_image: int = 0,
+        accumulation: int = 1,
     ) -> None:
         self.length = length
         self.batch_size = batch_size
@@ -47,9 +49,11 @@ class GlobalBatchSampler(Sampler[list[int]]):
         self.seed = seed
         self.epoch = epoch
         self.first_image = first_image
+        self.accumulation = accumulation
 
     def __len__(self) -> int:
-        return max(0, self.length - self.first_image) // self.global_batch
+        steps = max(0, self.length - self.first_image) // (self.global_batch * self.accumulation)
+        return steps * self.accumulation
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))

@@ -1,0 +1,264 @@
+"""Folders, parquet files and data sets in the Hub's layout, as their owners have them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from zipfile import ZipFile
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from vae_plugin.datasets import DataError, ImageDataset, load_images
+from vae_plugin.datasets.transforms import to_uint8
+
+
+def encoded(gray: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (12, 10), (gray,) * 3).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_images(root: Path, *names: str) -> None:
+    """One image each, whose gray is its number from 1."""
+    for i, name in enumerate(names, 1):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(i))
+
+
+def write_parquet(path: Path, grays: list[int], **columns: list) -> None:
+    """Without the metadata of `datasets`: a struct of bytes and path, and a label."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"bytes": encoded(gray), "path": f"{gray}.png"} for gray in grays]
+    pq.write_table(pa.table({"image": rows, "label": list(range(len(grays))), **columns}), path)
+
+
+@pytest.fixture
+def load(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+
+    def load(place: Path | str, **options) -> ImageDataset:
+        return load_images(train_data_dir=place, cache_dir=cache, **{"resolution": 8, "channels": 1, **options})
+
+    return load
+
+
+def grays(images: ImageDataset) -> list[int]:
+    return [int(to_uint8(images[i]["pixel_values"])[0, 0, 0]) for i in range(len(images))]
+
+
+def test_a_folder_of_folders(tmp_path, load):
+    write_images(tmp_path, "b/c/2.png", "a.JPG", "a/train.png", "train station.jpg", "brackets [1] *.png")
+    assert sorted(grays(load(tmp_path))) == [1, 2, 3, 4, 5]
+    assert grays(load(tmp_path)) == grays(load(str(tmp_path)))
+
+
+def test_files_that_are_no_images_are_listed(tmp_path, load):
+    write_images(tmp_path, "a.png", ".hidden.png", ".cache/b.png")
+    for name in ("notes.txt", "deeper/labels.csv", ".DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    images = load(tmp_path)
+    assert grays(images) == [1]
+    assert set(images.ignored_files) == {str(tmp_path / "notes.txt"), str(tmp_path / "deeper/labels.csv")}
+
+
+def test_linked_folders_are_followed_once(tmp_path, load):
+    write_images(tmp_path, "elsewhere/a.png")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    assert grays(load(folder)) == [1]
+
+
+def test_splits_are_folders(tmp_path, load):
+    write_images(tmp_path, "train/x/a.png", "train/b.png", "val/c.png")
+    (tmp_path / "README.md").write_text("text")
+    assert grays(load(tmp_path)) == [2, 1]
+    assert grays(load(tmp_path, split="validation")) == grays(load(tmp_path, split="val")) == [3]
+    assert grays(load(tmp_path / "val")) == [3]
+    with pytest.raises(DataError, match="no split 'test': the splits that it has are train, validation"):
+        load(tmp_path, split="test")
+
+
+def test_a_folder_without_splits_is_train(tmp_path, load):
+    write_images(tmp_path, "cats/a.png")
+    with pytest.raises(DataError, match="no split 'test': the splits that it has are train"):
+        load(tmp_path, split="test")
+
+
+def test_images_beside_splits_are_not_left_out_in_silence(tmp_path, load):
+    write_images(tmp_path, "train/a.png", "boat/b.png")
+    with pytest.raises(DataError, match=r"boat.b\.png"):
+        load(tmp_path)
+
+
+def test_places_without_images(tmp_path, load):
+    with pytest.raises(DataError, match="does not exist"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no image file"):
+        load(tmp_path)
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(DataError, match="no image file"):
+        load(tmp_path)
+    with pytest.raises(DataError, match="not a parquet file"):
+        load(tmp_path / "a.txt")
+    (tmp_path / "a.jpg").write_text("text")
+    with pytest.raises(DataError, match="none of the 1"):
+        load(tmp_path)
+
+
+def test_both_kinds_in_one_folder_are_refused(tmp_path, load):
+    write_images(tmp_path, "a.png")
+    write_parquet(tmp_path / "b.parquet", [1])
+    with pytest.raises(DataError, match="one kind"):
+        load(tmp_path)
+
+
+def test_parquet_shards_in_order(tmp_path, load):
+    write_parquet(tmp_path / "data" / "train-00001-of-00002.parquet", [3, 4])
+    write_parquet(tmp_path / "data" / "train-00000-of-00002.parquet", [1, 2])
+    write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [5])
+    write_parquet(tmp_path / "data" / "extra_unlabelled-00000-of-00001.parquet", [6])
+    (tmp_path / "README.md").write_text("text")
+    images = load(tmp_path)
+    assert grays(images) == [1, 2, 3, 4]
+    assert images.ignored_files == (str(tmp_path / "README.md"),)
+    assert grays(load(tmp_path, split="test")) == [5]
+    assert grays(load(tmp_path, split="extra_unlabelled")) == [6]
+    with pytest.raises(DataError, match="extra_unlabelled, test, train"):
+        load(tmp_path, split="validation")
+
+
+def test_parquet_of_other_names(tmp_path, load):
+    write_parquet(tmp_path / "a" / "mnist-test.parquet", [1])
+    write_parquet(tmp_path / "a" / "train" / "0000.parquet", [2])
+    write_parquet(tmp_path / "b [x]" / "photos*.parquet", [3])
+    assert grays(load(tmp_path / "a", split="test")) == [1]
+    assert grays(load(tmp_path / "a")) == [2]
+    assert grays(load(tmp_path / "b [x]")) == [3]
+
+
+def test_one_parquet_file(tmp_path, load):
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", [7, 8])
+    assert grays(load(tmp_path / "test-00000-of-00001.parquet")) == [7, 8]
+    assert grays(load(tmp_path / "test-00000-of-00001.parquet", split="test")) == [7, 8]
+    with pytest.raises(DataError, match="are test, train"):
+        load(tmp_path / "test-00000-of-00001.parquet", split="validation")
+
+
+def test_a_changed_parquet_file_is_read_again(tmp_path, load):
+    write_parquet(tmp_path / "a.parquet", [1])
+    assert grays(load(tmp_path)) == [1]
+    write_parquet(tmp_path / "a.parquet", [2, 3])
+    assert grays(load(tmp_path)) == [2, 3]
+
+
+def test_damaged_rows_are_named_by_shard(tmp_path, load):
+    for name, broken in (("train-00000-of-00002", 0), ("train-00001-of-00002", 1)):
+        rows = [{"bytes": b"no image" if i == broken else encoded(9)} for i in range(3)]
+        pq.write_table(pa.table({"image": rows}), tmp_path / f"{name}.parquet")
+    images = load(tmp_path)
+    names = [name for i in range(6) for name in images[i]["unreadable"]]
+    assert names == ["row 0 of train-00000-of-00002.parquet", "row 1 of train-00001-of-00002.parquet"]
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path, load):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
+        load(tmp_path)
+
+
+def test_parquet_without_rows(tmp_path, load):
+    pq.write_table(pa.table({"image": pa.array([], pa.struct({"bytes": pa.binary()}))}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="no row"):
+        load(tmp_path)
+
+
+def test_parquet_written_by_datasets(tmp_path, load):
+    table = datasets.Dataset.from_dict({"picture": [Image.new("L", (9, 9), 5)]}).cast_column(
+        "picture", datasets.Image()
+    )
+    table.to_parquet(tmp_path / "a.parquet")
+    assert grays(load(tmp_path)) == [5]
+
+
+def test_which_column(tmp_path, load):
+    images = [{"bytes": encoded(3)}]
+    pq.write_table(
+        pa.table({"a": images, "b": [{"bytes": encoded(4)}], "raw": [encoded(5)], "n": [1]}), tmp_path / "t.parquet"
+    )
+    with pytest.raises(DataError, match=r"columns a, b, raw, n, .*several hold images \(a, b\)"):
+        load(tmp_path)
+    assert grays(load(tmp_path, image_column="b")) == [4]
+    assert grays(load(tmp_path, image_column="raw")) == [5]
+    with pytest.raises(DataError, match=r"'c'.*a, b, raw, n"):
+        load(tmp_path, image_column="c")
+    with pytest.raises(DataError, match="'n' holds"):
+        load(tmp_path, image_column="n")
+    pq.write_table(pa.table({"raw": [encoded(5)], "n": [1]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="columns raw, n, of which none"):
+        load(tmp_path)
+
+
+def test_loading_shows_no_progress_and_leaves_the_setting(tmp_path, load, capfd):
+    write_parquet(tmp_path / "a.parquet", [1])
+    load(tmp_path)
+    assert "Generating" not in capfd.readouterr().err
+    assert not datasets.utils.are_progress_bars_disabled()
+
+
+def load_by_name(place: Path, **options) -> ImageDataset:
+    # `datasets` opens a folder in the Hub's layout by the code that opens a data set on the Hub.
+    return load_images(dataset_name=str(place), cache_dir=place.parent / "cache", resolution=8, channels=1, **options)
+
+
+def test_a_data_set_by_its_name(tmp_path):
+    place = tmp_path / "owner"
+    write_parquet(place / "data" / "train-00000-of-00001.parquet", [1, 2])
+    write_parquet(place / "data" / "test-00000-of-00001.parquet", [3])
+    assert grays(load_by_name(place)) == [1, 2]
+    assert grays(load_by_name(place, split="test")) == [3]
+    with pytest.raises(DataError, match=r'"validation".*train.*test'):
+        load_by_name(place, split="validation")
+
+
+def test_a_data_set_of_image_files_by_its_name(tmp_path):
+    place = tmp_path / "owner"
+    write_images(place, "train/a.png", "train/b.png")
+    (place / "train" / "c.png").write_text("text")
+    images = load_by_name(place)
+    assert [images[i]["unreadable"] for i in range(2)] == [(), ()]
+    assert images[2]["unreadable"][0].endswith("c.png")
+
+
+def test_a_data_set_in_an_archive_by_its_name(tmp_path):
+    place = tmp_path / "owner"
+    place.mkdir()
+    with ZipFile(place / "train.zip", "w") as archive:
+        archive.writestr("a.png", encoded(1))
+        archive.writestr("b.png", encoded(2))
+        archive.writestr("c.png", b"text")
+    images = load_by_name(place)
+    assert grays(images) == [1, 2, 1]
+    assert "c.png" in images[2]["unreadable"][0]
+
+
+def test_one_place_must_be_given(tmp_path):
+    for places in ({}, {"dataset_name": "a/b", "train_data_dir": tmp_path}):
+        with pytest.raises(DataError, match="either"):
+            load_images(resolution=8, channels=1, **places)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels(tmp_path, load, channels):
+    write_images(tmp_path, "a.png")
+    x = load(tmp_path, channels=channels)[0]["pixel_values"]
+    assert x.shape == (channels, 8, 8)
+    assert torch.equal(x[:3], torch.full((min(channels, 3), 8, 8), 1 / 127.5 - 1))
