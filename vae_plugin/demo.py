@@ -24,6 +24,7 @@ from .latents import interpolate
 from .training.finetune_options import FinetuneOptions
 from .training.options import option, parse
 
+BATCH = 64  # of the diffusion transformer
 COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")
 
 
@@ -34,8 +35,8 @@ class DemoOptions:
     output_dir: str = option("demo-output", "Folder of the result.")
     seed: int = option(0, "Of everything that is drawn.")
     resolution: int = option(32, "Side of the circles' images in pixels.")
-    train_steps: int = option(400, "Training steps of the VAE.")
-    denoiser_steps: int = option(1000, "Training steps of the diffusion model on its latents.")
+    train_steps: int = option(1200, "Training steps of the VAE.")
+    denoiser_steps: int = option(1300, "Training steps of the diffusion model on its latents.")
     num_circles: int = option(4000, "Circles that both are trained on.")
 
 
@@ -58,11 +59,12 @@ def demo(options: DemoOptions) -> dict[str, float]:
             circles_hue=True,
             circles_length=options.num_circles,
             resolution=options.resolution,
-            block_out_channels=(16, 32, 64),
-            norm_num_groups=8,
-            train_batch_size=32,
+            block_out_channels=(8, 16, 32),
+            norm_num_groups=4,
+            mid_block_add_attention=False,
+            train_batch_size=16,
             max_train_steps=options.train_steps,
-            learning_rate=2e-3,
+            learning_rate=4e-3,
             lr_warmup_steps=min(50, options.train_steps // 4),
             seed=options.seed,
             output_dir=str(output_dir / "vae"),
@@ -85,12 +87,11 @@ def demo(options: DemoOptions) -> dict[str, float]:
     print("3. Load both as a diffusers pipeline and ask it for colours.")
     pipeline = DiTPipeline.from_pretrained(output_dir / "pipeline")
     drawn = draw(pipeline, COLOURS * 4, options.seed)
-    drawn_sheet = pictures.grid(drawn, len(COLOURS))
     images = torch.stack([circles[i]["pixel_values"] for i in range(8)])
     strips = {
         "reconstructions.png": pictures.reconstructions(vae, images),
-        "interpolation.png": _interpolation(vae, images[0], images[1]),
-        "pipeline.png": drawn_sheet,
+        "interpolation.png": _interpolation(vae, images[2], images[6]),
+        "pipeline.png": pictures.grid(drawn, len(COLOURS)),
     }
     for name, picture in strips.items():
         pictures.save_png(picture, output_dir / name)
@@ -125,11 +126,11 @@ def _train_denoiser(vae: AutoencoderVAE, circles: Circles, options: DemoOptions)
     latents = (torch.cat(batches) - vae.config.shift_factor) * vae.config.scaling_factor
 
     denoiser = DiTTransformer2DModel(
-        num_attention_heads=4,
+        num_attention_heads=3,
         attention_head_dim=32,
         in_channels=latents.shape[1],
         out_channels=latents.shape[1],
-        num_layers=4,
+        num_layers=3,
         sample_size=latents.shape[-1],
         patch_size=2,
         num_embeds_ada_norm=len(COLOURS),
@@ -139,9 +140,9 @@ def _train_denoiser(vae: AutoencoderVAE, circles: Circles, options: DemoOptions)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, max(2, options.denoiser_steps), pct_start=0.05)
     progress = tqdm(range(options.denoiser_steps), unit="step")
     for _ in progress:
-        chosen = torch.randint(len(latents), (128,))
-        clean, noise = latents[chosen], torch.randn(128, *latents.shape[1:])
-        steps = torch.randint(scheduler.config.num_train_timesteps, (128,))
+        chosen = torch.randint(len(latents), (BATCH,))
+        clean, noise = latents[chosen], torch.randn(BATCH, *latents.shape[1:])
+        steps = torch.randint(scheduler.config.num_train_timesteps, (BATCH,))
         noisy = scheduler.add_noise(clean, noise, steps)
         loss = F.mse_loss(denoiser(noisy, timestep=steps, class_labels=labels[chosen]).sample, noise)
         optimizer.zero_grad()

@@ -50,7 +50,7 @@ from vae_plugin.training.losses import ELBOLoss
 from vae_plugin.training.options import parse, to_dict
 from vae_plugin.training.output import save_pictures, save_result
 from vae_plugin.training.sampler import image_noise
-from vae_plugin.training.statistics import normalize_latents
+from vae_plugin.training.statistics import fit_noise_scale, normalize_latents
 
 
 def train(options: FinetuneOptions) -> dict[str, float] | None:
@@ -196,6 +196,7 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
             ema.copy_to(model.parameters())
         model.eval()
         normalize_latents(model, image_batches(train_set, limit=2048), seed=options.seed)
+        fit_noise_scale(model, image_batches(train_set, limit=2048), seed=options.seed)
         metrics = evaluate(model, image_batches(validation_set), seed=options.seed)
         metrics["steps"] = state.step
         if state.images > first_image:

@@ -125,6 +125,12 @@ class NoiseScale(nn.Module):
             return torch.exp(self.log_scale.float())
         return torch.tensor(float(self.setting))
 
+    @torch.no_grad()
+    def fit(self, moment: torch.Tensor) -> None:
+        """Set an "optimal" scale from the mean of |x - mean|^power over a data set, shape ()."""
+        self.log_scale.copy_(self._log_scale(moment.float()))
+        self.num_updates.clamp_(min=1)
+
     def _log_scale(self, moment: torch.Tensor) -> torch.Tensor:
         return (moment.log() / self.power).clamp_min(LOG_SCALE_FLOOR)
 

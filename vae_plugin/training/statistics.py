@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the latents that a diffusion model will see."""
+"""What is set from the training data once the weights are final: the latents' mean and variance, the optimal sigma."""
 
 from __future__ import annotations
 
@@ -48,3 +48,23 @@ def normalize_latents(model: AutoencoderVAE, batches: Iterable[torch.Tensor], se
         shift_factor=pooled_mean.item(),
         latent_statistics={"mean": mean.tolist(), "std": std.tolist()},
     )
+
+
+@torch.no_grad()
+def fit_noise_scale(model: AutoencoderVAE, batches: Iterable[torch.Tensor], seed: int = 0) -> None:
+    """Set an "optimal" sigma to its maximum-likelihood value over training images; another one is left alone.
+
+    During training it is an average over past steps, when the reconstructions were worse, and of weights that a moving
+    average has replaced.
+    """
+    scale = getattr(model.likelihood, "scale", None)
+    if scale is None or scale.setting != "optimal":
+        return
+    generator = torch.Generator().manual_seed(seed)
+    total, count = 0.0, 0
+    for batch in batches:
+        x = batch.to(model.device, model.dtype)
+        output = model.decoder_output(model.posterior(x).sample(generator), x.shape[-2:])
+        deviation = (x.double() - model.likelihood.mean(output).double()).abs().pow(scale.power)
+        total, count = total + deviation.sum().item(), count + deviation.numel()
+    scale.fit(torch.tensor(total / count))

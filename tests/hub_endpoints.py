@@ -1,0 +1,262 @@
+"""What the loopback Hub answers to each request of huggingface_hub, by method and path."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode
+
+import yaml
+from hub_repository import HubError, Repository, is_lfs
+
+if TYPE_CHECKING:
+    from hub_server import HubServer
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an endpoint is asked."""
+
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.body)
+
+    def option(self, name: str, default: str = "") -> str:
+        """A value of the query."""
+        return parse_qs(self.query).get(name, [default])[0]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an endpoint answers: bytes as they are, everything else as JSON."""
+
+    content: Any = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def _page(hub: HubServer, request: Request, entries: list[Any]) -> Answer:
+    start = int(request.option("cursor", "0"))
+    stop = start + hub.page_size
+    query = urlencode({**parse_qs(request.query), "cursor": stop}, doseq=True)
+    headers = {"Link": f'<{hub.url}{request.path}?{query}>; rel="next"'} if stop < len(entries) else {}
+    return Answer(entries[start:stop], headers=headers)
+
+
+# --- endpoints that read --------------------------------------------------------------------------------------------
+
+
+def _info(hub: HubServer, request: Request, id: str, revision: str = "main") -> Answer:
+    repository = hub.repository(id)
+    commit = repository.resolve(revision)
+    entries = [file.as_json() for _, file in sorted(commit.files.items())]
+    siblings = [{**entry, "rfilename": entry["path"], "blobId": entry["oid"]} for entry in entries]
+    return Answer({"id": id, "sha": commit.oid, "private": repository.private, "tags": [], "siblings": siblings})
+
+
+def _tree(hub: HubServer, request: Request, id: str, revision: str, path: str = "") -> Answer:
+    recursive = request.option("recursive").lower() == "true"
+    return _page(hub, request, hub.repository(id).resolve(revision).tree(path, recursive))
+
+
+def _refs(hub: HubServer, request: Request, id: str) -> Answer:
+    repository = hub.repository(id)
+
+    def listed(folder: str, refs: Mapping[str, str]) -> list[dict[str, str]]:
+        return [{"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": oid} for name, oid in refs.items()]
+
+    branches, tags = listed("heads", repository.branches), listed("tags", repository.tags)
+    return Answer({"branches": branches, "tags": tags, "converts": []})
+
+
+def _commits(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
+    commits = [
+        {
+            "id": commit.oid,
+            "title": commit.title,
+            "message": commit.message,
+            "date": commit.date.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "authors": [{"user": id.split("/")[0]}],
+        }
+        for commit in hub.repository(id).history(revision)
+    ]
+    return _page(hub, request, commits)
+
+
+def _resolve(hub: HubServer, request: Request, id: str, revision: str, path: str) -> Answer:
+    commit = hub.repository(id).resolve(revision)
+    file = commit.file(path)
+    headers = {"X-Repo-Commit": commit.oid, "ETag": f'"{file.etag}"'}
+    if not is_lfs(path):
+        return Answer(file.content, headers=headers)
+    headers |= {"X-Linked-Etag": f'"{file.etag}"', "X-Linked-Size": str(len(file.content))}
+    return Answer(status=302, headers={**headers, "Location": f"{hub.storage_url}/storage/{file.etag}"})
+
+
+def _validate_yaml(hub: HubServer, request: Request) -> Answer:
+    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", request.json()["content"], re.DOTALL)
+    if front is None:
+        return Answer({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+    try:
+        yaml.safe_load(front[1])
+    except yaml.YAMLError as error:
+        return Answer({"errors": [{"message": str(error)}], "warnings": []}, status=400)
+    return Answer({"errors": [], "warnings": []})
+
+
+# --- endpoints that write -------------------------------------------------------------------------------------------
+
+
+def _create_repo(hub: HubServer, request: Request) -> Answer:
+    wanted = request.json()
+    if wanted.get("type", "model") != "model":
+        raise HubError(501, "The loopback Hub has only models.")
+    repo_id = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
+    url = {"url": f"{hub.url}/{repo_id}"}
+    if repo_id in hub.repositories:
+        return Answer({"error": "You already created this model repo", **url}, status=409)
+    hub.repositories[repo_id] = Repository(repo_id, private=wanted.get("visibility") == "private")
+    return Answer(url)
+
+
+def _create_branch(hub: HubServer, request: Request, id: str, name: str) -> Answer:
+    repository = hub.repository(id)
+    if name in repository.branches:
+        raise HubError(409, f"Reference already exists: {name}")
+    repository.branches[name] = repository.resolve(request.json().get("startingPoint", "main")).oid
+    return Answer({})
+
+
+def _create_tag(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
+    repository = hub.repository(id)
+    name = request.json()["tag"]
+    if name in repository.tags:
+        raise HubError(409, f"Tag already exists: {name}")
+    repository.tags[name] = repository.resolve(revision).oid
+    return Answer({})
+
+
+def _preupload(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
+    present = hub.repository(id).resolve(revision).files
+
+    def plan(path: str) -> dict[str, Any]:
+        mode = {"path": path, "uploadMode": "lfs" if is_lfs(path) else "regular", "shouldIgnore": False}
+        return {**mode, "oid": present[path].etag} if path in present else mode
+
+    return Answer({"files": [plan(file["path"]) for file in request.json()["files"]]})
+
+
+def _lfs_batch(hub: HubServer, request: Request, id: str) -> Answer:
+    hub.repository(id)
+
+    def plan(oid: str, size: int) -> dict[str, Any]:
+        upload = {"href": f"{hub.storage_url}/storage/{oid}"}
+        verify = {"href": f"{hub.url}/{id}.git/info/lfs/objects/verify"}
+        return {
+            "oid": oid,
+            "size": size,
+            **({} if oid in hub.objects else {"actions": {"upload": upload, "verify": verify}}),
+        }
+
+    return Answer({"transfer": "basic", "objects": [plan(**wanted) for wanted in request.json()["objects"]]})
+
+
+def _lfs_verify(hub: HubServer, request: Request, id: str) -> Answer:
+    wanted = request.json()
+    if wanted["oid"] not in hub.objects:
+        raise HubError(404, f"{wanted['oid']} was not uploaded.")
+    return Answer({})
+
+
+def _commit(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
+    if request.option("create_pr"):
+        raise HubError(501, "The loopback Hub has no pull requests.")
+    repository = hub.repository(id)
+    header: dict[str, str] = {}
+    changes: dict[str, bytes | None] = {}
+    for line in map(json.loads, request.body.splitlines()):
+        key, value = line["key"], line["value"]
+        if key == "header":
+            header = value
+        elif key == "file":
+            changes[value["path"]] = base64.b64decode(value["content"])
+        elif key == "lfsFile":
+            if value["oid"] not in hub.objects:
+                raise HubError(400, f"{value['path']} was not uploaded before the commit.")
+            changes[value["path"]] = hub.objects[value["oid"]]
+        elif key == "deletedFile":
+            changes[value["path"]] = None
+        elif key == "deletedFolder":
+            entries = repository.resolve(revision).tree(value["path"].rstrip("/"), recursive=True)
+            changes |= {entry["path"]: None for entry in entries if entry["type"] == "file"}
+        else:
+            raise HubError(400, f"The loopback Hub cannot commit a {key}.")
+    commit = repository.commit(
+        changes, header["summary"], header["description"], branch=revision, parent=header.get("parentCommit")
+    )
+    return Answer({"commitOid": commit.oid, "commitUrl": f"{hub.url}/{id}/commit/{commit.oid}"})
+
+
+# --- the storage of large files, which takes and gives content by its SHA-256 --------------------------------------
+
+
+def _storage(hub: HubServer, request: Request) -> str:
+    if "Authorization" in request.headers:
+        raise HubError(400, "The address is signed: the token of the Hub has no business here.")
+    return request.path.rpartition("/")[2]
+
+
+def _storage_get(hub: HubServer, request: Request) -> Answer:
+    oid = _storage(hub, request)
+    if oid not in hub.objects:
+        raise HubError(404, f"{oid} is not stored.")
+    return Answer(hub.objects[oid], headers={"ETag": f'"{oid}"'})
+
+
+def _storage_put(hub: HubServer, request: Request) -> Answer:
+    oid = _storage(hub, request)
+    if hashlib.sha256(request.body).hexdigest() != oid:
+        raise HubError(400, f"What was sent is not {oid}.")
+    hub.objects[oid] = request.body
+    return Answer()
+
+
+Endpoint = Callable[..., Answer]
+Routes = Mapping[tuple[str, str], Endpoint]
+
+REPO = r"(?P<id>[^/]+/[^/]+)"
+API = rf"/api/models/{REPO}"
+REVISION = r"(?P<revision>[^/]+)"  # a slash in it comes as %2F
+
+READS: Routes = {
+    ("GET", API): _info,
+    ("GET", rf"{API}/revision/{REVISION}"): _info,
+    ("GET", rf"{API}/tree/{REVISION}(/(?P<path>.+))?"): _tree,
+    ("GET", rf"{API}/refs"): _refs,
+    ("GET", rf"{API}/commits/{REVISION}"): _commits,
+    ("GET HEAD", rf"/{REPO}/resolve/{REVISION}/(?P<path>.+)"): _resolve,
+    ("POST", "/api/validate-yaml"): _validate_yaml,
+}
+WRITES: Routes = {
+    ("POST", "/api/repos/create"): _create_repo,
+    ("POST", rf"{API}/branch/(?P<name>[^/]+)"): _create_branch,
+    ("POST", rf"{API}/tag/{REVISION}"): _create_tag,
+    ("POST", rf"{API}/preupload/{REVISION}"): _preupload,
+    ("POST", rf"/{REPO}\.git/info/lfs/objects/batch"): _lfs_batch,
+    ("POST", rf"/{REPO}\.git/info/lfs/objects/verify"): _lfs_verify,
+    ("POST", rf"{API}/commit/{REVISION}"): _commit,
+}
+STORAGE: Routes = {
+    ("GET", "/storage/[0-9a-f]{64}"): _storage_get,
+    ("PUT", "/storage/[0-9a-f]{64}"): _storage_put,
+}

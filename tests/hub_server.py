@@ -1,0 +1,155 @@
+"""A Hub on this machine's loopback: what the real huggingface_hub client needs to load and push models.
+
+    with HubServer() as hub:
+        hub.commit("user/vae", "path/to/folder")
+        subprocess.run([sys.executable, "script.py"], env=hub.environment(tmp_path), check=True)
+        assert ("GET", "/api/models/user/vae") in hub.requests
+
+The client reads `HF_ENDPOINT` when it is imported, so it wants a fresh interpreter (or `HfApi(endpoint=hub.url)`), and
+large files go the LFS way (`HF_HUB_DISABLE_XET=1`). There are no pull requests, datasets, Spaces or private files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from hub_endpoints import READS, STORAGE, WRITES, Answer, Request, Routes
+from hub_repository import HubError, Repository, is_lfs
+
+FOREIGN_SETTINGS = re.compile(r"(hf|hugging\w*|diffusers|transformers)_\w+|\w+_proxy", re.IGNORECASE)
+
+
+class HubServer:
+    """The Hub, running from `__enter__` to `__exit__`.
+
+    Attributes:
+        url: the endpoint.
+        storage_url: where large files live: another origin, which refuses the client's token.
+        repositories: by id.
+        objects: large files by their SHA-256.
+        requests: (method, path with query) of every request to either origin, in order.
+        page_size: entries in one page of a listing.
+    """
+
+    def __init__(self, page_size: int = 1000) -> None:
+        self.repositories: dict[str, Repository] = {}
+        self.objects: dict[str, bytes] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.page_size = page_size
+        self._faults: list[tuple[re.Pattern[str], int]] = []
+        self._lock = threading.Lock()
+        self._servers = ExitStack()
+
+    def __enter__(self) -> HubServer:
+        self.url = self._serve({**READS, **WRITES})
+        self.storage_url = self._serve(STORAGE)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._servers.close()
+
+    def _serve(self, routes: Routes) -> str:
+        handler = type("Handler", (_Handler,), {"hub": self, "routes": routes})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self._servers.callback(server.server_close)
+        self._servers.callback(server.shutdown)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    def environment(self, home: str | Path) -> dict[str, str]:
+        """The variables of a process whose client knows this Hub only, has a token, and keeps its cache in `home`."""
+        return {
+            **{name: value for name, value in os.environ.items() if not FOREIGN_SETTINGS.fullmatch(name)},
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home),
+            "HF_TOKEN": "hf_loopback",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+
+    def fail(self, pattern: str, status: int, times: int = 1) -> None:
+        """Answer the next `times` requests whose "METHOD /path?query" holds the pattern with that status."""
+        with self._lock:
+            self._faults += [(re.compile(pattern), status)] * times
+
+    def commit(
+        self, repo_id: str, files: str | Path | Mapping[str, bytes | None], title: str = "Upload", branch: str = "main"
+    ) -> str:
+        """Commit a folder, or contents by path (None deletes), without a client, and give the commit's name.
+
+        The repository and the branch (from main) are created where they do not exist.
+        """
+        if not isinstance(files, Mapping):
+            root = Path(files)
+            files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        with self._lock:
+            repository = self.repositories.setdefault(repo_id, Repository(repo_id))
+            repository.branches.setdefault(branch, repository.branches["main"])
+            commit = repository.commit(files, title, branch=branch)
+            self.objects |= {file.etag: file.content for path, file in commit.files.items() if is_lfs(path)}
+            return commit.oid
+
+    def repository(self, repo_id: str) -> Repository:
+        """The repository, or 404 RepoNotFound."""
+        if repo_id not in self.repositories:
+            raise HubError(404, "Repository not found", "RepoNotFound")
+        return self.repositories[repo_id]
+
+    def answer(self, routes: Routes, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Record a request, and answer it unless it is to fail."""
+        with self._lock:
+            self.requests.append((method, target))
+            try:
+                self._fail_on_demand(f"{method} {target}")
+                return self._dispatch(routes, method, target, headers, body)
+            except HubError as error:
+                return Answer({"error": str(error)}, error.status, error.headers)
+
+    def _fail_on_demand(self, line: str) -> None:
+        for fault in self._faults:
+            pattern, status = fault
+            if pattern.search(line):
+                self._faults.remove(fault)
+                raise HubError(status, "failure on demand")
+
+    def _dispatch(self, routes: Routes, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        url = urlsplit(target)
+        for (methods, pattern), endpoint in routes.items():
+            match = re.fullmatch(pattern, url.path)
+            if match is None or method not in methods.split():
+                continue
+            if endpoint in WRITES.values() and "Authorization" not in headers:
+                raise HubError(401, "Invalid username or password.")
+            parts = {name: unquote(part) for name, part in match.groupdict().items() if part is not None}
+            return endpoint(self, Request(url.path, url.query, headers, body), **parts)
+        raise HubError(404, f"The loopback Hub has no {method} {url.path}.")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: HubServer
+    routes: Routes
+
+    def _respond(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        answer = self.hub.answer(self.routes, self.command, self.path, self.headers, body)
+        content = answer.content if isinstance(answer.content, bytes) else json.dumps(answer.content).encode()
+        self.send_response(answer.status)
+        for name, value in {**answer.headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _respond
+
+    def log_message(self, *args: object) -> None:
+        pass
