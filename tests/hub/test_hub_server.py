@@ -19,11 +19,12 @@ CARD = "---\nlicense: apache-2.0\n---\n# A model\n"
 @pytest.fixture
 def api(hub, monkeypatch, tmp_path) -> HfApi:
     """A client in this process, kept from the user's cache and from the real Hub."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    harnesses = tmp_path / "agent_harnesses.json"  # which the client would ask the real Hub for
+    harnesses.write_text('{"harnesses": {}}')
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(harnesses), raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agent_harnesses.json"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return HfApi(endpoint=hub.url, token="hf_loopback")
 
 
