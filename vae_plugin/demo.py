@@ -1,7 +1,7 @@
 """`vae-plugin demo`: the whole path on generated circles, with no download.
 
-A VAE is trained and measured; a small class-conditional diffusion transformer learns its latents; both are saved as a
-diffusers pipeline, which is loaded again and draws circles of the colours it is asked for.
+A VAE is trained and measured; a small diffusion transformer learns its latents; both are saved as a diffusers pipeline,
+which is loaded again and draws circles that are in no data set.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .training.finetune_options import FinetuneOptions
 from .training.options import option, parse
 
 BATCH = 64  # of the diffusion transformer
-COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")
+LABEL = "circle"  # the one class of the pipeline
 
 
 @dataclass
@@ -35,7 +35,7 @@ class DemoOptions:
     output_dir: str = option("demo-output", "Folder of the result.")
     seed: int = option(0, "Of everything that is drawn.")
     resolution: int = option(32, "Side of the circles' images in pixels.")
-    train_steps: int = option(1200, "Training steps of the VAE.")
+    train_steps: int = option(1000, "Training steps of the VAE.")
     denoiser_steps: int = option(1300, "Training steps of the diffusion model on its latents.")
     num_circles: int = option(4000, "Circles that both are trained on.")
 
@@ -65,6 +65,7 @@ def demo(options: DemoOptions) -> dict[str, float]:
             train_batch_size=16,
             max_train_steps=options.train_steps,
             learning_rate=4e-3,
+            beta=0.1,  # a diffusion model wants more in its latents than the ELBO would pay for
             lr_warmup_steps=min(50, options.train_steps // 4),
             seed=options.seed,
             output_dir=str(output_dir / "vae"),
@@ -79,72 +80,75 @@ def demo(options: DemoOptions) -> dict[str, float]:
         transformer=_train_denoiser(vae, circles, options),
         vae=vae,
         scheduler=_scheduler(),
-        id2label=dict(enumerate(COLOURS)),
+        id2label={0: LABEL},
     )
-    pipeline.register_to_config(id2label=dict(enumerate(COLOURS)))  # else the saved pipeline forgets its labels
+    pipeline.register_to_config(id2label={0: LABEL})  # else the saved pipeline forgets it
     pipeline.save_pretrained(output_dir / "pipeline")
 
-    print("3. Load both as a diffusers pipeline and ask it for colours.")
+    print("3. Load both as a diffusers pipeline and let it draw.")
     pipeline = DiTPipeline.from_pretrained(output_dir / "pipeline")
-    drawn = draw(pipeline, COLOURS * 4, options.seed)
+    drawn = draw(pipeline, 24, options.seed)
     images = torch.stack([circles[i]["pixel_values"] for i in range(8)])
     strips = {
         "reconstructions.png": pictures.reconstructions(vae, images),
         "interpolation.png": _interpolation(vae, images[2], images[6]),
-        "pipeline.png": pictures.grid(drawn, len(COLOURS)),
+        "pipeline.png": pictures.grid(drawn, 8),
     }
     for name, picture in strips.items():
         pictures.save_png(picture, output_dir / name)
     pictures.save_png(_stack(list(strips.values())), output_dir / "overview.png")
-    print(f"Look at {output_dir}/overview.png (originals and reconstructions, a walk between two latents, and what the")
-    print(f"pipeline draws for {', '.join(COLOURS)}) and at {output_dir}/vae/samples/.")
+    print(
+        f"Look at {output_dir}/overview.png: circles, their reconstructions, a walk between two latents, and what the"
+    )
+    print(f"pipeline draws. More of the latent space is in {output_dir}/vae/samples/.")
     return metrics
 
 
-def draw(pipeline: DiTPipeline, colours: tuple[str, ...], seed: int = 0) -> torch.Tensor:
-    """One circle for each colour: (N, 3, H, W) in [-1, 1]."""
+def draw(pipeline: DiTPipeline, n: int, seed: int = 0) -> torch.Tensor:
+    """Images of the pipeline: (n, 3, H, W) in [-1, 1]."""
     pipeline.set_progress_bar_config(disable=True)
-    labels = pipeline.get_label_ids(list(colours))
+    labels = pipeline.get_label_ids([LABEL] * n)
     generator = torch.Generator().manual_seed(seed)
     images = pipeline(labels, guidance_scale=1.0, num_inference_steps=50, generator=generator, output_type="np").images
     return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
 
 
 def _scheduler() -> DDIMScheduler:
-    return DDIMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", clip_sample=False)
+    return DDIMScheduler(
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="v_prediction"
+    )
 
 
 def _train_denoiser(vae: AutoencoderVAE, circles: Circles, options: DemoOptions) -> DiTTransformer2DModel:
-    """A diffusion transformer that predicts the noise in standardised latents, given a circle's colour."""
-    hue = circles.factors[:, circles.factor_names.index("hue")]
-    labels = (hue * len(COLOURS)).round().long() % len(COLOURS)
+    """A diffusion transformer, trained to denoise samples of the standardised latents."""
     with torch.no_grad():
-        batches = [
-            vae.posterior(torch.stack([circles[i]["pixel_values"] for i in chunk.tolist()])).mode()
-            for chunk in torch.arange(len(circles)).split(200)
-        ]
-    latents = (torch.cat(batches) - vae.config.shift_factor) * vae.config.scaling_factor
+        posteriors = [vae.posterior(circles.render(factors)) for factors in circles.factors.split(200)]
+    mean, std = torch.cat([q.mean for q in posteriors]), torch.cat([q.std for q in posteriors])
 
     denoiser = DiTTransformer2DModel(
         num_attention_heads=3,
         attention_head_dim=32,
-        in_channels=latents.shape[1],
-        out_channels=latents.shape[1],
+        in_channels=mean.shape[1],
+        out_channels=mean.shape[1],
         num_layers=3,
-        sample_size=latents.shape[-1],
+        sample_size=mean.shape[-1],
         patch_size=2,
-        num_embeds_ada_norm=len(COLOURS),
+        num_embeds_ada_norm=1,
     )
     scheduler = _scheduler()
-    optimizer = torch.optim.AdamW(denoiser.parameters(), 1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, max(2, options.denoiser_steps), pct_start=0.05)
+    optimizer = torch.optim.AdamW(denoiser.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, max(2, options.denoiser_steps), pct_start=0.05)
+    labels = torch.zeros(BATCH, dtype=torch.long)
     progress = tqdm(range(options.denoiser_steps), unit="step")
     for _ in progress:
-        chosen = torch.randint(len(latents), (BATCH,))
-        clean, noise = latents[chosen], torch.randn(BATCH, *latents.shape[1:])
+        chosen = torch.randint(len(mean), (BATCH,))
+        z = mean[chosen] + std[chosen] * torch.randn_like(mean[chosen])
+        clean = (z - vae.config.shift_factor) * vae.config.scaling_factor
+        noise = torch.randn_like(clean)
         steps = torch.randint(scheduler.config.num_train_timesteps, (BATCH,))
         noisy = scheduler.add_noise(clean, noise, steps)
-        loss = F.mse_loss(denoiser(noisy, timestep=steps, class_labels=labels[chosen]).sample, noise)
+        predicted = denoiser(noisy, timestep=steps, class_labels=labels).sample
+        loss = F.mse_loss(predicted, scheduler.get_velocity(clean, noise, steps))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
