@@ -69,6 +69,7 @@ def demo(options: DemoOptions) -> dict[str, float]:
             lr_warmup_steps=min(50, options.train_steps // 4),
             seed=options.seed,
             output_dir=str(output_dir / "vae"),
+            resume_from_checkpoint="latest",  # a second demo in the same folder goes on from the first
         )
     )
     vae = AutoencoderVAE.from_pretrained(output_dir / "vae").eval()
@@ -88,7 +89,8 @@ def demo(options: DemoOptions) -> dict[str, float]:
     print("3. Load both as a diffusers pipeline and let it draw.")
     pipeline = DiTPipeline.from_pretrained(output_dir / "pipeline")
     drawn = draw(pipeline, 24, options.seed)
-    images = torch.stack([circles[i]["pixel_values"] for i in range(8)])
+    held_out = Circles(8, options.resolution, 3, seed=2 * options.seed + 1, hue=True)
+    images = held_out.render(held_out.factors)
     strips = {
         "reconstructions.png": pictures.reconstructions(vae, images),
         "interpolation.png": _interpolation(vae, images[2], images[6]),
@@ -97,10 +99,8 @@ def demo(options: DemoOptions) -> dict[str, float]:
     for name, picture in strips.items():
         pictures.save_png(picture, output_dir / name)
     pictures.save_png(_stack(list(strips.values())), output_dir / "overview.png")
-    print(
-        f"Look at {output_dir}/overview.png: circles, their reconstructions, a walk between two latents, and what the"
-    )
-    print(f"pipeline draws. More of the latent space is in {output_dir}/vae/samples/.")
+    print(f"Look at {output_dir}/overview.png: circles, their reconstructions, a walk between two latents, and what")
+    print(f"the pipeline draws. More of the latent space is in {output_dir}/vae/samples/.")
     return metrics
 
 
@@ -133,7 +133,7 @@ def _train_denoiser(vae: AutoencoderVAE, circles: Circles, options: DemoOptions)
         num_layers=3,
         sample_size=mean.shape[-1],
         patch_size=2,
-        num_embeds_ada_norm=1,
+        num_embeds_ada_norm=1000,  # the pipeline takes label 1000 for "no label" whatever this says
     )
     scheduler = _scheduler()
     optimizer = torch.optim.AdamW(denoiser.parameters())

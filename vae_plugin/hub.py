@@ -51,6 +51,7 @@ def model_card(
         "likelihood": config.likelihood,
         "scaling_factor": config.scaling_factor,
         "shift_factor": config.shift_factor,
+        "standardized": config.scaling_factor == 1 and config.shift_factor == 0,
         "num_parameters": f"{sum(p.numel() for p in model.parameters()):,}",
     }
     data = ModelCardData(library_name="vae-plugin", tags=["vae", "autoencoder", "diffusers", "vae-plugin"])

@@ -1,0 +1,130 @@
+"""`vae-plugin` as a user types it: its commands, and what it says to mistakes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiTPipeline
+from PIL import Image
+
+from vae_plugin import AutoencoderVAE
+from vae_plugin.cli import COMMANDS, main
+from vae_plugin.datasets import Circles
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    vae = AutoencoderVAE(
+        in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, latent_channels=2, sigma=0.3
+    )
+    vae.save_pretrained(path)
+    return path
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"vae-plugin {command}" in capsys.readouterr().out
+
+
+def test_a_command_that_does_not_exist(capsys):
+    assert main(["fintune"]) == 2
+    assert capsys.readouterr().err == "error: unknown command 'fintune': did you mean 'finetune'?\n"
+
+
+def test_evaluate_measures_what_the_model_does(folder, tmp_path, capsys):
+    file = tmp_path / "deep" / "metrics.json"
+    words = ["--max_images", "20", "--num_importance_samples", "3", "--output_file", str(file)]
+    assert main(["evaluate", "--pretrained_model_name_or_path", str(folder), *words]) == 0
+    metrics = json.loads(file.read_text())
+    assert json.loads(capsys.readouterr().out.rpartition("}")[0] + "}") == metrics
+
+    vae = AutoencoderVAE.from_pretrained(folder).eval()
+    circles = Circles(20, 16, 1, seed=1)
+    x = circles.render(circles.factors)
+    with torch.no_grad():
+        shown = ((vae(x).sample.clamp(-1, 1) + 1) * 127.5).round()
+        errors = (shown - ((x + 1) * 127.5).round()).square().mean((1, 2, 3))
+        kl = vae.posterior(x)
+        kl = 0.5 * (kl.mean**2 + kl.std**2 - 1 - 2 * kl.std.log()).sum((1, 2, 3))
+    assert metrics["num_images"] == 20
+    assert metrics["psnr"] == pytest.approx((10 * torch.log10(255**2 / errors)).mean().item(), rel=1e-4)
+    assert metrics["kl_nats"] == pytest.approx(kl.mean().item(), rel=1e-4)
+    assert metrics["bits_per_dim"] == pytest.approx(-metrics["elbo_nats"] / (256 * math.log(2)), rel=1e-5)
+    assert metrics["log_likelihood_nats"] > metrics["elbo_nats"]
+
+
+def test_evaluate_measures_files(folder, tmp_path, capsys):
+    for i, factors in enumerate(Circles(5, 16, 1).factors):
+        pixels = Circles(1, 24, 1).render(factors[None])[0, 0]
+        Image.fromarray(((pixels.numpy() + 1) * 127.5).round().astype(np.uint8)).save(tmp_path / f"{i}.png")
+    words = ["evaluate", "--pretrained_model_name_or_path", str(folder), "--data_dir", str(tmp_path)]
+    assert main([*words, "--max_images", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == 3
+
+
+def test_reconstruct_writes_original_and_reconstruction_side_by_side(folder, tmp_path, capsys):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (18, 30), dtype=np.uint8))
+    image.save(tmp_path / "noise.png")
+    words = ["--images", str(tmp_path / "noise.png"), "--output_dir", str(tmp_path / "out")]
+    assert main(["reconstruct", "--pretrained_model_name_or_path", str(folder), *words]) == 0
+    pair = np.asarray(Image.open(tmp_path / "out" / "noise.png"))
+    assert pair.shape == (18, 60)
+    assert (pair[:, :30] == np.asarray(image)).all()
+    vae = AutoencoderVAE.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = vae(torch.from_numpy(np.array(image)).float()[None, None] / 127.5 - 1).sample[0, 0]
+    assert np.abs(pair[:, 30:] - ((expected.clamp(-1, 1) + 1) * 127.5).numpy()).max() <= 0.51
+    assert "PSNR" in capsys.readouterr().out
+
+
+MISTAKES = {
+    "no model": (["evaluate"], "no model given"),
+    "no such model": (["evaluate", "--pretrained_model_name_or_path", "not-there"], "no model can be opened at"),
+    "no image": (["reconstruct", "--pretrained_model_name_or_path", "{folder}"], "no image given"),
+    "no such image": (
+        ["reconstruct", "--pretrained_model_name_or_path", "{folder}", "--images", "not-there.png"],
+        "cannot be read as an image",
+    ),
+    "another kind of model": (["evaluate", "--pretrained_model_name_or_path", "{other}"], "holds a AutoencoderTiny"),
+    "two sources": (
+        ["evaluate", "--pretrained_model_name_or_path", "x", "--dataset_name", "circles", "--data_dir", "y"],
+        "both given",
+    ),
+    "unknown option": (["evaluate", "--pretraind_model_name_or_path", "x"], "--pretrained_model_name_or_path"),
+}
+
+
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_a_mistake_is_one_sentence(mistake, folder, tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderTiny"}')
+    words, message = MISTAKES[mistake]
+    assert main([word.format(folder=folder, other=tmp_path) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_demo_leaves_a_pipeline_and_pictures_and_can_be_run_again(tmp_path, capsys):
+    words = ["--train_steps", "3", "--denoiser_steps", "2", "--num_circles", "80", "--resolution", "16"]
+    for _ in range(2):
+        assert main(["demo", "--output_dir", str(tmp_path), *words]) == 0
+    assert f"{tmp_path}/overview.png" in capsys.readouterr().out
+    for name in ("overview", "reconstructions", "interpolation", "pipeline"):
+        assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 0
+    pipeline = DiTPipeline.from_pretrained(tmp_path / "pipeline")
+    assert isinstance(pipeline.vae, AutoencoderVAE)
+    image = pipeline([0], num_inference_steps=2, output_type="np").images
+    assert image.shape == (1, 16, 16, 3)
