@@ -9,7 +9,7 @@ from importlib.metadata import version as _version
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES as _LOADABLE_CLASSES
 
-from .autoencoders import AutoencoderVAE
+from .autoencoders import AutoencoderVAE, AutoencoderVQVAE
 
 # diffusers looks in this table for the library of a component, then for the component's class and for the base classes
 # named here in the library's top level: that is why `ModelMixin` is imported above and why nothing here is lazy.
@@ -17,4 +17,4 @@ _LOADABLE_CLASSES["vae_plugin"] = {"ModelMixin": ["save_pretrained", "from_pretr
 
 __version__ = _version("vae-plugin")
 
-__all__ = ["AutoencoderVAE", "ModelMixin", "__version__"]
+__all__ = ["AutoencoderVAE", "AutoencoderVQVAE", "ModelMixin", "__version__"]

@@ -7,7 +7,7 @@ and images x of shape (B, C, H, W) in [-1, 1]. Everything is in nats per image u
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,10 +72,13 @@ def bits_per_dim(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor
 
 
 def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = None) -> ELBO:
-    """The evidence lower bound by one reparameterised sample of z (Kingma & Welling 2013, eq. 7)."""
+    """The evidence lower bound by one reparameterised sample of z (Kingma & Welling 2013, eq. 7).
+
+    Of a `VQVAE` it is log p(x|k) - places * log K: its posterior is certain, its prior uniform (van den Oord et al.
+    2017, section 3.1).
+    """
     posterior = model.posterior(x)
-    z = posterior.rsample(standard_normal(posterior.mean.shape, generator, x.device))
-    output = model.decoder_output(z.to(posterior.dtype), x.shape[-2:])
+    output = model.decoder_output(posterior.sample(generator), x.shape[-2:])
     return ELBO(model.likelihood.log_prob(x, output), posterior.kl_per_dimension())
 
 
@@ -182,6 +185,22 @@ class TrainingObjective:
         else:
             kl_term = kl.sum()
         return self.kl_weight(step) * kl_term - self.alpha * elbo.log_likelihood.mean()
+
+
+def vq_loss(
+    log_likelihood: torch.Tensor, quantizer_losses: Mapping[str, torch.Tensor], dimensions: int
+) -> torch.Tensor:
+    """The training loss of a VQ-VAE, shape (): -log p(x|k) / dimensions + the quantiser's losses.
+
+    Van den Oord et al. 2017, eq. 3, for each dimension of the image: with a Gaussian whose variance is half that of the
+    images the first term is their code's "reconstruction error over data variance", up to a constant.
+
+    Args:
+        log_likelihood: log p(x|k) per image, (B,) nats.
+        quantizer_losses: as a `Quantizer` gives them, weighted.
+        dimensions: C * H * W of the image.
+    """
+    return sum(quantizer_losses.values(), -log_likelihood.mean() / dimensions)
 
 
 def score_function_surrogate(

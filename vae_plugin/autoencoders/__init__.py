@@ -1,5 +1,6 @@
-"""The models as diffusers sees them."""
+"""What diffusers sees: `ModelMixin` classes around the models."""
 
 from .vae import AutoencoderVAE
+from .vqvae import AutoencoderVQVAE
 
-__all__ = ["AutoencoderVAE"]
+__all__ = ["AutoencoderVAE", "AutoencoderVQVAE"]

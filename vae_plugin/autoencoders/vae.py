@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
+from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from .. import objectives
-from ..models.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian, Laplace, Likelihood, ScaleSetting
-from ..models.networks import MLPDecoder, MLPEncoder, pad_to_multiple, resnet_decoder, resnet_encoder
+from ..models.affine import fold_into_input, fold_into_output
+from ..models.likelihoods import ScaleSetting
+from ..models.networks import MLPDecoder, MLPEncoder, resnet_decoder, resnet_encoder
 from ..models.posteriors import DiagonalGaussian, standard_normal
 from ..models.vae import VAE
+from .base import AutoencoderBase, check_config, check_norm_groups, height_and_width, make_likelihood
 
-LIKELIHOODS = ("gaussian", "bernoulli", "laplace", "logistic_mixture")
 NETWORKS = ("conv", "mlp")
-MIN_TILE_LATENTS = 64
 
 
-def _likelihood(name: str, sigma: ScaleSetting, num_mixtures: int) -> Likelihood:
-    if name == "gaussian":
-        return Gaussian(sigma)
-    if name == "laplace":
-        return Laplace(sigma)
-    if name == "bernoulli":
-        return Bernoulli()
-    if name == "logistic_mixture":
-        return DiscretizedLogisticMixture(num_mixtures)
-    raise ValueError(f"likelihood is {name!r}: it must be one of {', '.join(LIKELIHOODS)}.")
-
-
-class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin, PeftAdapterMixin):
+class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
     r"""Variational autoencoder with a diagonal Gaussian posterior that serves wherever `AutoencoderKL` does.
 
     Kingma & Welling 2013 with the likelihood of your choice. The fields have the names of `AutoencoderKL` where they
@@ -81,12 +66,6 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
     _no_split_modules = ("ResnetBlock2D",)
     _group_offload_block_modules = ("quant_conv", "post_quant_conv", "encoder", "decoder", "likelihood")
 
-    # diffusers' own tiling, which needs no more than encoder, decoder, the 1x1 convolutions and the tile sizes.
-    blend_v = AutoencoderKL.blend_v
-    blend_h = AutoencoderKL.blend_h
-    _tiled_encode = AutoencoderKL._tiled_encode
-    tiled_decode = AutoencoderKL.tiled_decode
-
     @register_to_config
     def __init__(
         self,
@@ -115,27 +94,14 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
         num_mixtures: int = 10,
         latent_statistics: dict[str, list[float]] | None = None,
     ) -> None:
-        if out_channels not in (None, in_channels):
-            raise ValueError(
-                f"out_channels is {out_channels}: a likelihood of the image needs in_channels ({in_channels})."
-            )
-        if shift_factor is None:
-            raise ValueError("shift_factor is None: give a number, 0.0 for none (SD3 and Flux pipelines subtract it).")
-        if encoder_block_out_channels not in (None, block_out_channels) and list(encoder_block_out_channels) != list(
-            block_out_channels
-        ):
-            raise ValueError("encoder_block_out_channels is another name of block_out_channels: leave it out.")
-        likelihood_module = _likelihood(likelihood, sigma, num_mixtures)
+        check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
+        likelihood_module = make_likelihood(likelihood, sigma, num_mixtures)
         decoder_channels = in_channels * likelihood_module.parameters_per_channel
-        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        height, width = height_and_width(sample_size)
         image_shape = (in_channels, height, width)
         if network == "conv":
             factor = 2 ** (len(block_out_channels) - 1)
-            if max(height, width) <= factor and block_out_channels[-1] == norm_num_groups:
-                raise ValueError(
-                    f"sample_size {sample_size} leaves 1x1 latents, where a group norm of one channel per group is "
-                    f"always zero: give norm_num_groups below {block_out_channels[-1]}."
-                )
+            check_norm_groups((height, width), block_out_channels, norm_num_groups)
             shape = {
                 "block_out_channels": block_out_channels,
                 "layers_per_block": layers_per_block,
@@ -162,49 +128,26 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
         # Pipelines read these from the config, whatever the caller left out.
         self.register_to_config(out_channels=in_channels, encoder_block_out_channels=block_out_channels)
 
-        self.use_slicing = False
-        self.use_tiling = False
-        ratio = self.spatial_compression_ratio
-        self.tile_latent_min_size = max(max(height, width) // ratio, MIN_TILE_LATENTS)
-        self.tile_sample_min_size = self.tile_latent_min_size * ratio
-        self.tile_overlap_factor = 0.25
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """p(x|z)."""
-        # Else the config's field of that name would be found first by ModelMixin.
-        return self._modules["likelihood"]
+        self._init_tiles()
 
     @property
     def spatial_compression_ratio(self) -> int:
         """Pixels of the image per place of the latent, along one side."""
         return max(self._sample_hw) if self.config.network == "mlp" else self.downsampling_factor
 
-    @property
-    def _sample_hw(self) -> tuple[int, int]:
-        size = self.config.sample_size
-        return (size, size) if isinstance(size, int) else tuple(size)
-
-    def latent_shape(self, batch_size: int, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """Shape of the latents of `batch_size` images of that size (default: `sample_size`)."""
-        height, width = height or self._sample_hw[0], width or self._sample_hw[1]
-        ratio = self.spatial_compression_ratio
-        return (batch_size, self.config.latent_channels, math.ceil(height / ratio), math.ceil(width / ratio))
-
     def _check_images(self, x: torch.Tensor) -> None:
-        channels = self.config.in_channels
-        if x.ndim != 4 or x.shape[1] != channels:
-            raise ValueError(f"got images of shape {tuple(x.shape)}: expected (batch, {channels}, height, width).")
+        super()._check_images(x)
         if self.config.network == "mlp" and tuple(x.shape[-2:]) != self._sample_hw:
             height, width = self._sample_hw
             raise ValueError(
                 f"got images of shape {tuple(x.shape)}: this mlp takes images of exactly {height}x{width}."
             )
 
-    def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
-        """q(z|x) for images (B, C, H, W) in [-1, 1]."""
-        self._check_images(x)
-        return super().posterior(x)
+    def _check_latents(self, z: torch.Tensor) -> None:
+        super()._check_latents(z)
+        if self.config.network == "mlp" and tuple(z.shape[-2:]) != (1, 1):
+            channels = self.config.latent_channels
+            raise ValueError(f"got latents of shape {tuple(z.shape)}: this mlp decodes (batch, {channels}, 1, 1).")
 
     @apply_forward_hook
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple[DiagonalGaussian]:
@@ -216,17 +159,8 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
         Raises:
             ValueError: if x has another rank or number of channels than the model.
         """
-        self._check_images(x)
-        x = pad_to_multiple(x, self.downsampling_factor)
-        slices = x.split(1) if self.use_slicing else (x,)
-        latent_dist = DiagonalGaussian.from_parameters(torch.cat([self._encode(s) for s in slices]), dtype=x.dtype)
+        latent_dist = DiagonalGaussian.from_parameters(self._encode(x), dtype=x.dtype)
         return AutoencoderKLOutput(latent_dist=latent_dist) if return_dict else (latent_dist,)
-
-    def _encode(self, x: torch.Tensor) -> torch.Tensor:
-        if self.use_tiling and max(x.shape[-2:]) > self.tile_sample_min_size:
-            return self._tiled_encode(x)
-        parameters = self.encoder(x)
-        return parameters if self.quant_conv is None else self.quant_conv(parameters)
 
     @apply_forward_hook
     def decode(
@@ -242,39 +176,9 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
         Raises:
             ValueError: if z has another rank or number of channels than the model's latents.
         """
-        channels = self.config.latent_channels
-        if z.ndim != 4 or z.shape[1] != channels:
-            raise ValueError(f"got latents of shape {tuple(z.shape)}: expected (batch, {channels}, height, width).")
-        if self.config.network == "mlp" and tuple(z.shape[-2:]) != (1, 1):
-            raise ValueError(f"got latents of shape {tuple(z.shape)}: this mlp decodes (batch, {channels}, 1, 1).")
-        slices = z.split(1) if self.use_slicing else (z,)
-        sample = torch.cat([self.likelihood.mean(self._decode(s)) for s in slices])
+        self._check_latents(z)
+        sample = self._decode(z)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
-
-    def _decode(self, z: torch.Tensor) -> torch.Tensor:
-        if self.use_tiling and max(z.shape[-2:]) > self.tile_latent_min_size:
-            return self.tiled_decode(z, return_dict=False)[0]
-        return self.decoder_output(z)
-
-    def forward(
-        self,
-        sample: torch.Tensor,
-        sample_posterior: bool = False,
-        return_dict: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> DecoderOutput | tuple[torch.Tensor]:
-        """Reconstruction of images (B, C, H, W), of the same size.
-
-        Args:
-            sample: images in [-1, 1].
-            sample_posterior: decode a sample of q(z|x) rather than its mode.
-            return_dict: give a `DecoderOutput` rather than a tuple.
-            generator: for the sample.
-        """
-        posterior = self.encode(sample).latent_dist
-        z = posterior.sample(generator) if sample_posterior else posterior.mode()
-        reconstruction = self.decode(z).sample[..., : sample.shape[-2], : sample.shape[-1]]
-        return DecoderOutput(sample=reconstruction) if return_dict else (reconstruction,)
 
     @apply_forward_hook
     def elbo(self, x: torch.Tensor, generator: objectives.Generators = None) -> torch.Tensor:
@@ -330,18 +234,9 @@ class AutoencoderVAE(VAE, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMi
             after = self.post_quant_conv
 
         channels = self.config.latent_channels
-        per_row = std.reshape(-1, *[1] * (before.weight.ndim - 1))
-        weight, bias = before.weight.double(), before.bias.double()
-        weight[:channels] /= per_row
-        bias[:channels] = (bias[:channels] - mean) / std
-        bias[channels:] -= 2 * std.log()  # the rows of log sigma^2
-        before.weight.copy_(weight)
-        before.bias.copy_(bias)
-
-        weight, bias = after.weight.double(), after.bias.double()
-        matrix = weight.flatten(1)  # (out, latent_channels), of a linear layer or a 1x1 convolution
-        after.bias.copy_(bias + matrix @ mean)
-        after.weight.copy_((matrix * std).reshape(weight.shape))
+        fold_into_output(before, mean, std)
+        before.bias[channels:] -= 2 * std.log()  # the rows of log sigma^2
+        fold_into_input(after, mean, std)
 
         # SDXL pipelines reshape these to (1, 4, 1, 1); with any other number of channels they must stay None, which
         # says the same to every pipeline.

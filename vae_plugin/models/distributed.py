@@ -1,4 +1,7 @@
-"""Sums and means over the processes of a run, as plain torch; identities when there is only one process."""
+"""Sums, means and whole batches over the processes of a run, in plain torch; identities when there is only one process.
+
+Everything here works on detached tensors, and gives every process the same bits.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,38 @@ def world_size() -> int:
 
 
 @torch.no_grad()
-def mean_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Mean of a detached tensor over all processes; every process gets the same bits."""
-    tensor = tensor.detach()
-    processes = world_size()
-    if processes == 1:
-        return tensor
-    total = tensor.clone()
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """Sum over all processes."""
+    if world_size() == 1:
+        return tensor.detach()
+    total = tensor.detach().clone()
     dist.all_reduce(total)
-    return total / processes
+    return total
+
+
+@torch.no_grad()
+def mean_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """Mean over all processes."""
+    return sum_over_processes(tensor) / world_size()
+
+
+@torch.no_grad()
+def gather_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensors (N, ...) of all processes, of equal shapes, one after the other: (processes * N, ...)."""
+    if world_size() == 1:
+        return tensor.detach()
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.detach().contiguous())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def rows_over_processes(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """What `gather_over_processes(tensor)[rows]` would give, sending only those rows."""
+    if world_size() == 1:
+        return tensor.detach()[rows]
+    local = rows - dist.get_rank() * len(tensor)
+    here = (local >= 0) & (local < len(tensor))
+    chosen = tensor.new_zeros(len(rows), *tensor.shape[1:])
+    chosen[here] = tensor.detach()[local[here]]
+    return sum_over_processes(chosen)

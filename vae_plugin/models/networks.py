@@ -97,8 +97,11 @@ def resnet_encoder(
     norm_num_groups: int = 32,
     act_fn: str = "silu",
     mid_block_add_attention: bool = True,
+    double_z: bool = True,
 ) -> Encoder:
     """The convolutional ResNet encoder of `AutoencoderKL`: (B, C, H, W) -> (B, 2 * latent_channels, H/f, W/f).
+
+    Without `double_z` it is the encoder of `VQModel`, which gives (B, latent_channels, H/f, W/f).
 
     f = 2^(len(block_out_channels) - 1). Each level has `layers_per_block` residual blocks with group norm, the middle
     optionally self-attention. It is diffusers' own block, so its weights are those of `AutoencoderKL.encoder`.
@@ -112,7 +115,7 @@ def resnet_encoder(
         layers_per_block=layers_per_block,
         norm_num_groups=norm_num_groups,
         act_fn=act_fn,
-        double_z=True,
+        double_z=double_z,
         mid_block_add_attention=mid_block_add_attention,
     )
 

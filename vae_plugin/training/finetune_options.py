@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..autoencoders.vae import LIKELIHOODS, NETWORKS
+from ..autoencoders.base import LIKELIHOODS
+from ..autoencoders.vae import NETWORKS
 from ..errors import UserError
 from ..models.likelihoods import ScaleSetting
 from .options import option

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..models.quantizers.entropy import perplexity
 from ..models.vae import VAE
-from ..objectives import ELBO, TrainingObjective
+from ..models.vqvae import VQVAE
+from ..objectives import ELBO, TrainingObjective, vq_loss
 
 
 class ELBOLoss(nn.Module):
@@ -43,11 +45,48 @@ class ELBOLoss(nn.Module):
         likelihood = self.model.likelihood
         elbo = ELBO(likelihood.log_prob(x, output), posterior.kl_per_dimension())
         loss = self.objective.loss(elbo, step) / x[0].numel()
-        with torch.no_grad():
-            mse = (likelihood.mean(output).float() - x.float()).square().mean()
+        return {"loss": loss, **_report(self.model, x, output, elbo)}
+
+
+class VQLoss(nn.Module):
+    """A VQ-VAE together with its loss, for the same reason.
+
+    Args:
+        model: the VQ-VAE, its weights are the only parameters here.
+    """
+
+    def __init__(self, model: VQVAE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None, step: int) -> dict[str, torch.Tensor]:
+        """One training pass, in which the codebook follows the batch.
+
+        Args:
+            x: images (B, C, H, W) in [-1, 1].
+            noise: not used, there is nothing to sample.
+            step: not used, there is no schedule.
+
+        Returns:
+            As `ELBOLoss`, and the quantiser's losses by their names, weighted; "codebook_perplexity" of the codes of
+            this batch.
+        """
+        output, posterior, losses = VQVAE.forward(self.model, x)
+        elbo = ELBO(self.model.likelihood.log_prob(x, output), posterior.kl_per_dimension())
+        loss = vq_loss(elbo.log_likelihood, losses, x[0].numel())
+        counts = torch.bincount(posterior.indices.flatten(), minlength=self.model.quantizer.codebook_size)
         return {
             "loss": loss,
-            "elbo_nats": elbo.value.detach().mean(),
-            "kl_nats": elbo.kl.detach().mean(),
-            "mse": mse,
+            **_report(self.model, x, output, elbo),
+            **{name: value.detach() for name, value in losses.items()},
+            "codebook_perplexity": perplexity(counts).float(),
         }
+
+
+@torch.no_grad()
+def _report(model: VAE | VQVAE, x: torch.Tensor, output: torch.Tensor, elbo: ELBO) -> dict[str, torch.Tensor]:
+    return {
+        "elbo_nats": elbo.value.detach().mean(),
+        "kl_nats": elbo.kl.detach().mean(),
+        "mse": (model.likelihood.mean(output).float() - x.float()).square().mean(),
+    }

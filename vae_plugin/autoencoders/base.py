@@ -1,0 +1,171 @@
+"""What diffusers sees of both adapters: sizes, slicing, tiling, reconstruction."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
+
+from ..models.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian, Laplace, Likelihood, ScaleSetting
+from ..models.networks import pad_to_multiple
+
+LIKELIHOODS = ("gaussian", "bernoulli", "laplace", "logistic_mixture")
+MIN_TILE_LATENTS = 64
+
+
+def make_likelihood(name: str, sigma: ScaleSetting, num_mixtures: int) -> Likelihood:
+    """The likelihood of that name.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name == "gaussian":
+        return Gaussian(sigma)
+    if name == "laplace":
+        return Laplace(sigma)
+    if name == "bernoulli":
+        return Bernoulli()
+    if name == "logistic_mixture":
+        return DiscretizedLogisticMixture(num_mixtures)
+    raise ValueError(f"likelihood is {name!r}: it must be one of {', '.join(LIKELIHOODS)}.")
+
+
+def check_norm_groups(sample_size: tuple[int, int], block_out_channels: tuple[int, ...], norm_num_groups: int) -> None:
+    """Refuse a convolutional model whose innermost norm would erase everything.
+
+    Raises:
+        ValueError: if the latents are 1x1 and the groups have one channel.
+    """
+    if max(sample_size) <= 2 ** (len(block_out_channels) - 1) and block_out_channels[-1] == norm_num_groups:
+        raise ValueError(
+            f"sample_size {sample_size} leaves 1x1 latents, where a group norm of one channel per group is "
+            f"always zero: give norm_num_groups below {block_out_channels[-1]}."
+        )
+
+
+def check_config(
+    in_channels: int,
+    out_channels: int | None,
+    block_out_channels: tuple[int, ...],
+    encoder_block_out_channels: tuple[int, ...] | None,
+    shift_factor: float | None,
+) -> None:
+    """Refuse what no pipeline could use.
+
+    Raises:
+        ValueError: the message says which field, and what to do.
+    """
+    if out_channels not in (None, in_channels):
+        raise ValueError(
+            f"out_channels is {out_channels}: a likelihood of the image needs in_channels ({in_channels})."
+        )
+    if shift_factor is None:
+        raise ValueError("shift_factor is None: give a number, 0.0 for none (SD3 and Flux pipelines subtract it).")
+    if encoder_block_out_channels is not None and list(encoder_block_out_channels) != list(block_out_channels):
+        raise ValueError("encoder_block_out_channels is another name of block_out_channels: leave it out.")
+
+
+def height_and_width(sample_size: int | tuple[int, int]) -> tuple[int, int]:
+    """The two sides that a config's `sample_size` means."""
+    return (sample_size, sample_size) if isinstance(sample_size, int) else tuple(sample_size)
+
+
+class AutoencoderBase(AutoencoderMixin):
+    """The common part of the adapters; a subclass is an `EncoderDecoder`, a `ModelMixin` and a `ConfigMixin` too."""
+
+    # diffusers' own tiling, which needs no more than encoder, decoder, the 1x1 convolutions and the tile sizes.
+    blend_v = AutoencoderKL.blend_v
+    blend_h = AutoencoderKL.blend_h
+    _tiled_encode = AutoencoderKL._tiled_encode
+    tiled_decode = AutoencoderKL.tiled_decode
+
+    def _init_tiles(self) -> None:
+        self.use_slicing = False
+        self.use_tiling = False
+        ratio = self.spatial_compression_ratio
+        self.tile_latent_min_size = max(max(self._sample_hw) // ratio, MIN_TILE_LATENTS)
+        self.tile_sample_min_size = self.tile_latent_min_size * ratio
+        self.tile_overlap_factor = 0.25
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x|z)."""
+        # Else the config's field of that name would be found first by ModelMixin.
+        return self._modules["likelihood"]
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Pixels of the image per place of the latent, along one side."""
+        return self.downsampling_factor
+
+    @property
+    def _sample_hw(self) -> tuple[int, int]:
+        return height_and_width(self.config.sample_size)
+
+    @property
+    def _latent_channels(self) -> int:
+        return self.config.latent_channels
+
+    def latent_shape(self, batch_size: int, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        """Shape of the latents of `batch_size` images of that size (default: `sample_size`)."""
+        height, width = height or self._sample_hw[0], width or self._sample_hw[1]
+        ratio = self.spatial_compression_ratio
+        return (batch_size, self._latent_channels, math.ceil(height / ratio), math.ceil(width / ratio))
+
+    def _check_images(self, x: torch.Tensor) -> None:
+        channels = self.config.in_channels
+        if x.ndim != 4 or x.shape[1] != channels:
+            raise ValueError(f"got images of shape {tuple(x.shape)}: expected (batch, {channels}, height, width).")
+
+    def _check_latents(self, z: torch.Tensor) -> None:
+        channels = self._latent_channels
+        if z.ndim != 4 or z.shape[1] != channels:
+            raise ValueError(f"got latents of shape {tuple(z.shape)}: expected (batch, {channels}, height, width).")
+
+    def encoder_output(self, x: torch.Tensor) -> torch.Tensor:
+        """The encoder's output for images (B, C, H, W) in [-1, 1]."""
+        self._check_images(x)
+        return super().encoder_output(x)
+
+    def _encode(self, x: torch.Tensor) -> torch.Tensor:
+        """`encoder_output`, sliced and tiled where that is enabled."""
+        self._check_images(x)
+        slices = x.split(1) if self.use_slicing else (x,)
+        return torch.cat([self._encode_slice(s) for s in slices])
+
+    def _encode_slice(self, x: torch.Tensor) -> torch.Tensor:
+        if self.use_tiling and max(x.shape[-2:]) > self.tile_sample_min_size:
+            return self._tiled_encode(pad_to_multiple(x, self.downsampling_factor))
+        return self.encoder_output(x)
+
+    def _decode(self, z: torch.Tensor) -> torch.Tensor:
+        """E[x|z], sliced and tiled where that is enabled."""
+        slices = z.split(1) if self.use_slicing else (z,)
+        return torch.cat([self.likelihood.mean(self._decode_slice(s)) for s in slices])
+
+    def _decode_slice(self, z: torch.Tensor) -> torch.Tensor:
+        if self.use_tiling and max(z.shape[-2:]) > self.tile_latent_min_size:
+            return self.tiled_decode(z, return_dict=False)[0]
+        return self.decoder_output(z)
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> DecoderOutput | tuple[torch.Tensor]:
+        """Reconstruction of images (B, C, H, W), of the same size.
+
+        Args:
+            sample: images in [-1, 1].
+            sample_posterior: decode a sample of the posterior rather than its mode.
+            return_dict: give a `DecoderOutput` rather than a tuple.
+            generator: for the sample.
+        """
+        posterior = self.encode(sample).latent_dist
+        z = posterior.sample(generator) if sample_posterior else posterior.mode()
+        reconstruction = self.decode(z).sample[..., : sample.shape[-2], : sample.shape[-1]]
+        return DecoderOutput(sample=reconstruction) if return_dict else (reconstruction,)

@@ -1,0 +1,335 @@
+"""`AutoencoderVQVAE`: the vector-quantised autoencoder as a diffusers autoencoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from diffusers import VQModel
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.autoencoders.vae import DecoderOutput, IdentityDistribution
+from diffusers.models.autoencoders.vq_model import VQEncoderOutput
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import nn
+
+from .. import objectives
+from ..models.affine import fold_into_input, fold_into_output
+from ..models.likelihoods import ScaleSetting
+from ..models.networks import resnet_decoder, resnet_encoder
+from ..models.quantizers.entropy import perplexity
+from ..models.vqvae import VQVAE
+from .base import AutoencoderBase, check_config, check_norm_groups, height_and_width, make_likelihood
+from .quantizers import make_quantizer
+from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
+
+
+@dataclass
+class AutoencoderVQVAEOutput(VQEncoderOutput):
+    """What `AutoencoderVQVAE.encode` gives.
+
+    Attributes:
+        latents: before quantisation, (B, latent_channels, h, w), as `VQModel` has it; `decode` quantises them.
+        indices: of the nearest codes, (B, h, w) int64, or (B, h, w, num_quantizers) for a residual quantiser.
+        latent_dist: the latents under the name that `AutoencoderKL` gives its posterior: `sample` and `mode`.
+    """
+
+    indices: torch.Tensor | None = None
+    latent_dist: IdentityDistribution | None = None
+
+
+class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
+    r"""Autoencoder with discrete latents that serves wherever `VQModel` or `AutoencoderKL` does.
+
+    Van den Oord et al. 2017 with the quantiser and the likelihood of your choice. The fields have the names of
+    `VQModel` and `AutoencoderKL` where they mean the same.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: the same as `in_channels`, there for diffusers' sake.
+        block_out_channels: channels of each level; the down-sampling factor is f = 2^(levels - 1).
+        layers_per_block: residual blocks of each level (the decoder has one more).
+        act_fn: activation, a name that diffusers knows.
+        latent_channels: C of the latents (B, C, H/f, W/f), which is what pipelines see.
+        encoder_out_channels: between the networks and the 1x1 convolutions. Default: `latent_channels`. (`VQModel`
+            calls this one `latent_channels`.)
+        norm_num_groups: groups of the group norms.
+        sample_size: height and width (or the two) that the model is made for; other sizes are accepted.
+        num_vq_embeddings: codes K; of a residual quantiser, in each stage. ("fsq" sets it from its levels.)
+        vq_embed_dim: numbers in a code. Default: `latent_channels`; with another number linear layers stand around the
+            quantiser. ("fsq" and "lfq" know theirs.)
+        quantizer_type: "ema" (codebook by moving averages), "vq" (by gradient), "fsq", "lfq", "rvq" or "simvq"; see
+            `vae_plugin.models.quantizers`.
+        commitment_weight: beta of the paper's eq. 3.
+        ema_decay: of the codebook's moving averages.
+        codebook_distance: "euclidean" or "cosine".
+        quantizer_gradient: "straight_through" or "rotation".
+        kmeans_init: place the codes by k-means on the first training batches.
+        dead_code_threshold: share of the mean use below which a code is moved to a token.
+        entropy_weight: of the entropy loss. Default: 0.1 for "lfq", else 0.
+        num_quantizers: stages of "rvq".
+        fsq_levels: of "fsq". Default: those of its paper for `num_vq_embeddings`.
+        scaling_factor, shift_factor, latents_mean, latents_std, force_upcast: as in `AutoencoderVAE`.
+        lookup_from_codebook: there for `VQModel`'s sake; integer latents are always looked up.
+        use_quant_conv, use_post_quant_conv: 1x1 convolutions around the latents.
+        mid_block_add_attention: self-attention in the middle of encoder and decoder.
+        encoder_block_out_channels: the same as `block_out_channels`, under the name that Sana pipelines read.
+        likelihood: "gaussian", "bernoulli", "laplace" or "logistic_mixture", see `vae_plugin.models`.
+        sigma: scale of the Gaussian or Laplace: a positive number (pixels range over [-1, 1]), "learned" or "optimal".
+        num_mixtures: components of the "logistic_mixture".
+        latent_statistics: as in `AutoencoderVAE`.
+
+    Raises:
+        ValueError: for a combination that cannot work; the message says which and what to do.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ("ResnetBlock2D", "quantizer")
+    _group_offload_block_modules = ("quant_conv", "post_quant_conv", "encoder", "decoder", "likelihood", "quantizer")
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["quantizer"]  # diffusers takes nothing but a list here
+    _skip_layerwise_casting_patterns = ("quantizer",)
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int | None = None,
+        block_out_channels: tuple[int, ...] = (32, 64, 64),
+        layers_per_block: int = 1,
+        act_fn: str = "silu",
+        latent_channels: int = 4,
+        encoder_out_channels: int | None = None,
+        norm_num_groups: int = 32,
+        sample_size: int | tuple[int, int] = 64,
+        num_vq_embeddings: int = 512,
+        vq_embed_dim: int | None = None,
+        quantizer_type: str = "ema",
+        commitment_weight: float = 0.25,
+        ema_decay: float = 0.99,
+        codebook_distance: str = "euclidean",
+        quantizer_gradient: str = "straight_through",
+        kmeans_init: bool = True,
+        dead_code_threshold: float = 0.03,
+        entropy_weight: float | None = None,
+        num_quantizers: int = 4,
+        fsq_levels: tuple[int, ...] | None = None,
+        scaling_factor: float = 1.0,
+        shift_factor: float = 0.0,
+        latents_mean: tuple[float, ...] | None = None,
+        latents_std: tuple[float, ...] | None = None,
+        force_upcast: bool = False,
+        lookup_from_codebook: bool = True,
+        use_quant_conv: bool = True,
+        use_post_quant_conv: bool = True,
+        mid_block_add_attention: bool = True,
+        encoder_block_out_channels: tuple[int, ...] | None = None,
+        likelihood: str = "gaussian",
+        sigma: ScaleSetting = "optimal",
+        num_mixtures: int = 10,
+        latent_statistics: dict[str, list[float]] | None = None,
+    ) -> None:
+        check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
+        check_norm_groups(height_and_width(sample_size), block_out_channels, norm_num_groups)
+        hidden = encoder_out_channels or latent_channels
+        if hidden != latent_channels and not (use_quant_conv and use_post_quant_conv):
+            raise ValueError(
+                f"encoder_out_channels ({hidden}) and latent_channels ({latent_channels}) differ: that needs "
+                "use_quant_conv and use_post_quant_conv."
+            )
+        likelihood_module = make_likelihood(likelihood, sigma, num_mixtures)
+        quantizer = make_quantizer(
+            quantizer_type,
+            latent_channels,
+            codebook_size=num_vq_embeddings,
+            codebook_dim=vq_embed_dim,
+            commitment_weight=commitment_weight,
+            ema_decay=ema_decay,
+            distance=codebook_distance,
+            gradient=quantizer_gradient,
+            kmeans_init=kmeans_init,
+            dead_code_threshold=dead_code_threshold,
+            entropy_weight=entropy_weight,
+            num_quantizers=num_quantizers,
+            levels=fsq_levels,
+        )
+        shape = {
+            "block_out_channels": block_out_channels,
+            "layers_per_block": layers_per_block,
+            "norm_num_groups": norm_num_groups,
+            "act_fn": act_fn,
+            "mid_block_add_attention": mid_block_add_attention,
+        }
+        super().__init__(
+            encoder=resnet_encoder(in_channels, hidden, double_z=False, **shape),
+            decoder=resnet_decoder(hidden, in_channels * likelihood_module.parameters_per_channel, **shape),
+            likelihood=likelihood_module,
+            quantizer=quantizer,
+            quant_conv=nn.Conv2d(hidden, latent_channels, 1) if use_quant_conv else None,
+            post_quant_conv=nn.Conv2d(latent_channels, hidden, 1) if use_post_quant_conv else None,
+            downsampling_factor=2 ** (len(block_out_channels) - 1),
+        )
+        # Others read these from the config, whatever the caller left out.
+        self.register_to_config(
+            out_channels=in_channels,
+            encoder_block_out_channels=block_out_channels,
+            num_vq_embeddings=quantizer.codebook_size,
+            vq_embed_dim=quantizer.code_dim,
+            fsq_levels=getattr(quantizer, "levels", None),
+        )
+        self._init_tiles()
+
+    @classmethod
+    def from_vq_model(cls, model: VQModel, **changes: Any) -> AutoencoderVQVAE:
+        """The model with the architecture and the weights of diffusers' `VQModel`; it reconstructs the same.
+
+        The codebook is trained by moving averages unless `quantizer_type="vq"`, either way with the paper's weights.
+
+        Args:
+            model: as `VQModel.from_pretrained` gives it.
+            changes: fields of the config to set otherwise, such as `quantizer_type` or `likelihood="laplace"`.
+
+        Raises:
+            ValueError: if its architecture is not one that this class has.
+        """
+        ours = cls(**{**config_from_vq_model(model), **changes})
+        state = weights_from_vq_model(model, ema=ours.quantizer.codebook_update == "ema")
+        missing, unexpected = ours.load_state_dict(state, strict=False)
+        if unexpected or any(not name.startswith(("quantizer.", "likelihood.")) for name in missing):
+            raise ValueError(f"with {changes} the weights do not fit: {', '.join([*unexpected, *missing][:5])}.")
+        return like(ours, model)
+
+    def to_vq_model(self) -> VQModel:
+        """A `VQModel` that reconstructs the same, for those who do not have this package.
+
+        Raises:
+            ValueError: if `VQModel` lacks something that this model has; the message says what.
+        """
+        return to_vq_model(self)
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes, of each stage if there are several."""
+        return self.quantizer.codebook_size
+
+    @apply_forward_hook
+    def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderVQVAEOutput | tuple[torch.Tensor]:
+        """Latents and codes of images (B, C, H, W) in [-1, 1].
+
+        Returns:
+            `AutoencoderVQVAEOutput`, or a tuple of its `latents`.
+
+        Raises:
+            ValueError: if x has another rank or number of channels than the model.
+        """
+        latents = self._encode(x)
+        if not return_dict:
+            return (latents,)
+        _, indices, _ = self.quantizer(latents, update=False)
+        return AutoencoderVQVAEOutput(latents=latents, indices=indices, latent_dist=IdentityDistribution(latents))
+
+    @apply_forward_hook
+    def quantize(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple]:
+        """Quantise latents (B, latent_channels, h, w), with the result that `VQModel.quantize` has.
+
+        Returns:
+            The quantised latents; the sum of the quantiser's losses; and a tuple of the perplexity of the codes in this
+            batch, None, and their indices (B, h, w).
+        """
+        quantized, indices, losses = self.quantizer(z, update=False)
+        loss = sum(losses.values(), z.new_zeros((), dtype=torch.float32))
+        return quantized, loss, (perplexity(torch.bincount(indices.flatten())), None, indices)
+
+    @apply_forward_hook
+    def decode(
+        self,
+        z: torch.Tensor,
+        force_not_quantize: bool = False,
+        return_dict: bool = True,
+        shape: tuple[int, ...] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> DecoderOutput | tuple[torch.Tensor, torch.Tensor]:
+        """E[x|z], images (B, C, h * f, w * f) in about [-1, 1].
+
+        Args:
+            z: latents (B, latent_channels, h, w), which are quantised; or indices of codes, of an integer type, as
+                `encode(x).indices` or flat with a `shape`.
+            force_not_quantize: decode latents as they are.
+            return_dict: give a `DecoderOutput` rather than a tuple (sample, commit_loss).
+            shape: (B, h, w, ...) of indices, what `VQModel` takes.
+            generator: ignored, the mean is deterministic; pipelines pass it.
+
+        Raises:
+            ValueError: if z has another shape than the model's latents, or indices are outside the codebook.
+        """
+        commit_loss = torch.zeros((), device=z.device)
+        if not z.is_floating_point():
+            several = (self.quantizer.codes_per_place,) if self.quantizer.codes_per_place > 1 else ()
+            z = self.quantizer.indices_to_codes(z if shape is None else z.reshape(*shape[:3], *several))
+            z = z.to(self.dtype)
+        else:
+            self._check_latents(z)
+            if not force_not_quantize:
+                z, _, losses = self.quantizer(z, update=False)
+                commit_loss = losses.get("commitment", commit_loss)
+        sample = self._decode(z)
+        return DecoderOutput(sample=sample, commit_loss=commit_loss) if return_dict else (sample, commit_loss)
+
+    @apply_forward_hook
+    def decode_indices(self, indices: torch.Tensor) -> torch.Tensor:
+        """E[x|k], images (B, C, h * f, w * f), for codes (B, h, w), or (B, h, w, num_quantizers)."""
+        return self._decode(self.quantizer.indices_to_codes(indices).to(self.dtype))
+
+    @apply_forward_hook
+    def elbo(self, x: torch.Tensor) -> torch.Tensor:
+        """The bound on log p(x) with a uniform prior over codes, log p(x|k) - places * log K: (B,) nats."""
+        return objectives.elbo(self, x).value
+
+    @apply_forward_hook
+    @torch.no_grad()
+    def sample(self, n: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
+        """E[x|k] for codes drawn from the uniform prior: images (n, C, H, W) of `sample_size`.
+
+        The prior of training knows nothing of how codes go together: what images look like is for a second model to
+        learn (section 3.3 of the paper).
+        """
+        _, _, height, width = self.latent_shape(n)
+        several = (self.quantizer.codes_per_place,) if self.quantizer.codes_per_place > 1 else ()
+        device = self.device if generator is None else generator.device
+        shape = (n, height, width, *several)
+        indices = torch.randint(self.codebook_size, shape, generator=generator, device=device).to(self.device)
+        return self.decode_indices(indices)[..., : self._sample_hw[0], : self._sample_hw[1]]
+
+    @torch.no_grad()
+    def standardize_latents(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Change the latents to (z - mean) / std, without changing what the model reconstructs.
+
+        The change is folded into the 1x1 convolutions and the codebook, and `scaling_factor` becomes 1 and
+        `shift_factor` 0. Codes that are compared in the latents' own space allow one scale only, the root mean square
+        of the channels' `std`.
+
+        Args:
+            mean: of the latents over the training data, (latent_channels,).
+            std: likewise.
+
+        Raises:
+            ValueError: if there are no 1x1 convolutions, or the codes cannot be moved (cosine distance, or the fixed
+                codes of "fsq" and "lfq", without linear layers around them).
+        """
+        if self.quant_conv is None or self.post_quant_conv is None:
+            raise ValueError("standardised latents need use_quant_conv and use_post_quant_conv.")
+        pooled = std.double().square().mean().sqrt().expand(std.shape)
+        scale = std.double().clamp_min(0.01 * pooled) if self.quantizer.projects else pooled
+        self.quantizer.standardize(mean, scale)
+        fold_into_output(self.quant_conv, mean, scale)
+        fold_into_input(self.post_quant_conv, mean, scale)
+        known = self.config.latent_channels == 4  # else SDXL pipelines cannot read them
+        self.register_to_config(
+            scaling_factor=1.0,
+            shift_factor=0.0,
+            latents_mean=[0.0] * 4 if known else None,
+            latents_std=(std / scale).tolist() if known else None,
+            latent_statistics={"mean": mean.tolist(), "std": std.tolist()},
+        )

@@ -1,0 +1,54 @@
+"""What the Gaussian and the vector-quantised autoencoder have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from .likelihoods import Likelihood
+from .networks import pad_to_multiple
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder, a decoder and a likelihood of images.
+
+    Args:
+        encoder: images (B, C, H, W) in [-1, 1] -> parameters of the posterior.
+        decoder: latents (B, D) or (B, D, h, w) -> parameters of the likelihood (B, C * k, H, W).
+        likelihood: p(x|z).
+        quant_conv: applied to the encoder's output (the 1x1 convolution of `AutoencoderKL`).
+        post_quant_conv: applied to the latent before the decoder.
+        downsampling_factor: images whose sides are not multiples of it are padded by their last row and column before
+            the encoder, and the decoder's output is cropped to the image.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        quant_conv: nn.Module | None = None,
+        post_quant_conv: nn.Module | None = None,
+        downsampling_factor: int = 1,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.quant_conv = quant_conv
+        self.post_quant_conv = post_quant_conv
+        self.downsampling_factor = downsampling_factor
+
+    def encoder_output(self, x: torch.Tensor) -> torch.Tensor:
+        """What the encoder says of images (B, C, H, W), padded to a multiple of the down-sampling factor."""
+        output = self.encoder(pad_to_multiple(x, self.downsampling_factor))
+        return output if self.quant_conv is None else self.quant_conv(output)
+
+    def decoder_output(self, z: torch.Tensor, image_size: Sequence[int] | None = None) -> torch.Tensor:
+        """Parameters of p(x|z), (B, C * k, H, W), cropped to `image_size` (height, width) where that is given."""
+        if self.post_quant_conv is not None:
+            z = self.post_quant_conv(z)
+        output = self.decoder(z)
+        return output if image_size is None else output[..., : image_size[0], : image_size[1]]

@@ -1,0 +1,76 @@
+"""The vector-quantised autoencoder of van den Oord et al. 2017, "Neural Discrete Representation Learning"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .autoencoder import EncoderDecoder
+from .quantizers import Quantizer
+from .quantizers.base import Losses
+
+
+@dataclass
+class CodePosterior:
+    """q(k|x) of a vector-quantised autoencoder: at every place one code, with certainty.
+
+    Attributes:
+        quantized: the chosen codes as latents, (B, C, h, w).
+        indices: (B, h, w), or (B, h, w, codes per place).
+        nats_per_place: KL of q from the uniform prior over the codes of a place.
+    """
+
+    quantized: torch.Tensor
+    indices: torch.Tensor
+    nats_per_place: float
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The quantised latents: there is nothing to draw."""
+        return self.quantized
+
+    def mode(self) -> torch.Tensor:
+        """The quantised latents."""
+        return self.quantized
+
+    def kl_per_dimension(self) -> torch.Tensor:
+        """KL(q || uniform) at every place, (B, h, w) nats: log K whatever the image."""
+        return self.quantized.new_full(self.indices.shape[:3], self.nats_per_place, dtype=torch.float32)
+
+    def kl(self) -> torch.Tensor:
+        """KL(q || uniform) per image: (B,) nats, h * w * log K."""
+        return self.kl_per_dimension().flatten(1).sum(1)
+
+
+class VQVAE(EncoderDecoder):
+    """p(x, k) = K^-places p(x|k) with a posterior that is certain of the code nearest to the encoder's output.
+
+    The encoder gives the latents (B, C, h, w) that are quantised; see `EncoderDecoder`.
+
+    Args:
+        quantizer: of latents with C channels.
+        parts: of `EncoderDecoder`.
+    """
+
+    def __init__(self, *, quantizer: Quantizer, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.quantizer = quantizer
+
+    def posterior(self, x: torch.Tensor) -> CodePosterior:
+        """q(k|x) for images (B, C, H, W); the codebook's statistics are left alone."""
+        quantized, indices, _ = self.quantizer(self.encoder_output(x), update=False)
+        return CodePosterior(quantized, indices, self.quantizer.nats_per_place)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, CodePosterior, Losses]:
+        """The pass of training: encode, quantise, decode; in training mode the codebook follows.
+
+        Args:
+            x: images (B, C, H, W) in [-1, 1].
+
+        Returns:
+            The parameters of p(x|k), cropped to the image; q(k|x); and the losses of the quantiser.
+        """
+        quantized, indices, losses = self.quantizer(self.encoder_output(x))
+        posterior = CodePosterior(quantized, indices, self.quantizer.nats_per_place)
+        return self.decoder_output(quantized, x.shape[-2:]), posterior, losses
