@@ -29,7 +29,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
-from vae_plugin.autoencoders import AutoencoderVAE
+from vae_plugin.autoencoders import Autoencoder, AutoencoderVQVAE
 from vae_plugin.autoencoders.loading import load_autoencoder
 from vae_plugin.errors import TrainingStopped, UserError, exit_status
 from vae_plugin.metrics import evaluate
@@ -46,7 +46,8 @@ from vae_plugin.training.data import default_channels, epoch_batches, image_batc
 from vae_plugin.training.finetune_options import FIXED_ON_RESUME, FinetuneOptions
 from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
-from vae_plugin.training.losses import ELBOLoss
+from vae_plugin.training.losses import ELBOLoss, VQLoss
+from vae_plugin.training.new_model import new_model
 from vae_plugin.training.options import parse, to_dict
 from vae_plugin.training.output import save_pictures, save_result
 from vae_plugin.training.sampler import image_noise
@@ -70,7 +71,6 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
     # The model, its data, and what it is trained on.
     model = make_model(options)
     train_set, validation_set = load_data(options, model.config.in_channels)
-    objective = make_objective(options)
     global_batch = options.train_batch_size * accelerator.num_processes
     images_per_step = global_batch * options.gradient_accumulation_steps
     if len(train_set) < images_per_step:
@@ -89,8 +89,8 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
     scheduler = get_scheduler(
         options.lr_scheduler, optimizer, num_warmup_steps=options.lr_warmup_steps, num_training_steps=total_steps
     )
-    ema = EMAModel(model.parameters(), decay=options.ema_decay) if options.use_ema else None
-    loss_module, optimizer = accelerator.prepare(ELBOLoss(model, objective), optimizer)
+    ema = EMAModel(model.parameters(), decay=options.ema_max_decay) if options.use_ema else None
+    loss_module, optimizer = accelerator.prepare(make_loss(options, model), optimizer)
     accelerator.register_for_checkpointing(scheduler)
     if ema is not None:
         ema.to(accelerator.device)
@@ -230,27 +230,14 @@ def make_accelerator(options: FinetuneOptions) -> Accelerator:
     return accelerator
 
 
-def make_model(options: FinetuneOptions) -> AutoencoderVAE:
+def make_model(options: FinetuneOptions) -> Autoencoder:
     """The model of `--pretrained_model_name_or_path`, or a new one, in float32."""
     if options.pretrained_model_name_or_path is not None:
         model = load_model(options)
     else:
+        options.check_model_type(options.model_type)
         try:
-            model = AutoencoderVAE(
-                in_channels=options.in_channels or default_channels(options),
-                block_out_channels=options.block_out_channels,
-                layers_per_block=options.layers_per_block,
-                latent_channels=options.latent_channels,
-                norm_num_groups=options.norm_num_groups,
-                mid_block_add_attention=options.mid_block_add_attention,
-                sample_size=options.resolution,
-                network=options.network,
-                hidden_sizes=options.hidden_sizes,
-                mlp_act_fn=options.mlp_act_fn,
-                likelihood=options.likelihood,
-                sigma=options.sigma_setting(),
-                num_mixtures=options.num_mixtures,
-            )
+            model = new_model(options, options.in_channels or default_channels(options))
         except ValueError as error:
             raise UserError(str(error)) from error
     if options.gradient_checkpointing:
@@ -258,10 +245,12 @@ def make_model(options: FinetuneOptions) -> AutoencoderVAE:
     return model.train()
 
 
-def make_objective(options: FinetuneOptions) -> TrainingObjective:
-    """The loss and the schedule of its weights."""
+def make_loss(options: FinetuneOptions, model: Autoencoder) -> ELBOLoss | VQLoss:
+    """What the model is trained on, with the schedule of its weights."""
+    if isinstance(model, AutoencoderVQVAE):
+        return VQLoss(model)
     try:
-        return TrainingObjective(
+        objective = TrainingObjective(
             alpha=options.alpha,
             beta=options.beta,
             warmup_steps=options.kl_warmup_steps,
@@ -271,9 +260,10 @@ def make_objective(options: FinetuneOptions) -> TrainingObjective:
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+    return ELBOLoss(model, objective)
 
 
-def load_model(options: FinetuneOptions) -> AutoencoderVAE:
+def load_model(options: FinetuneOptions) -> Autoencoder:
     """The model to start from; it must fit the other options."""
     source = options.pretrained_model_name_or_path
     model = load_autoencoder(source, options.subfolder, options.revision)
@@ -281,7 +271,8 @@ def load_model(options: FinetuneOptions) -> AutoencoderVAE:
         raise UserError(
             f"--in_channels is {options.in_channels}, the model of {source} has {model.config.in_channels}."
         )
-    if model.config.network == "mlp" and options.resolution != model.config.sample_size:
+    options.check_model_type("vqvae" if isinstance(model, AutoencoderVQVAE) else "vae")
+    if model.config.get("network") == "mlp" and options.resolution != model.config.sample_size:
         raise UserError(f"the mlp model of {source} needs --resolution {model.config.sample_size}.")
     return model
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from .autoencoders import AutoencoderVAE
+from .autoencoders import Autoencoder, AutoencoderVQVAE
 
 METRICS = {
     "psnr": ("PSNR of the reconstruction", "dB"),
@@ -18,13 +18,17 @@ METRICS = {
     "bits_per_dim": ("ELBO per pixel and channel", "bits"),
     "kl_nats": ("KL of posterior and prior per image", "nats"),
     "active_units": ("active latent units", ""),
+    "codebook_usage": ("share of codes that occur", ""),
+    "codebook_perplexity": ("perplexity of the codes", ""),
+    "dead_codes": ("codes that do not occur", ""),
+    "codebook_tokens": ("tokens that these three are counted over", ""),
 }
 
 
 def model_card(
-    model: AutoencoderVAE, metrics: Mapping[str, Any], *, dataset: str, pictures: Mapping[str, str] | None = None
+    model: Autoencoder, metrics: Mapping[str, Any], *, dataset: str, pictures: Mapping[str, str] | None = None
 ) -> ModelCard:
-    """The card of a trained `AutoencoderVAE`, filled from what was measured; what was not is left out.
+    """The card of a trained autoencoder, filled from what was measured; what was not is left out.
 
     Args:
         model: for its configuration and number of weights.
@@ -47,13 +51,21 @@ def model_card(
         "sample_size": config.sample_size,
         "latent_channels": config.latent_channels,
         "factor": model.spatial_compression_ratio,
-        "network": config.network,
+        "network": config.get("network", "conv"),
         "likelihood": config.likelihood,
         "scaling_factor": config.scaling_factor,
         "shift_factor": config.shift_factor,
         "standardized": config.scaling_factor == 1 and config.shift_factor == 0,
         "num_parameters": f"{sum(p.numel() for p in model.parameters()):,}",
     }
-    data = ModelCardData(library_name="vae-plugin", tags=["vae", "autoencoder", "diffusers", "vae-plugin"])
-    with resources.as_file(resources.files("vae_plugin.hub_cards") / "vae.md") as template:
+    kind = "vqvae" if isinstance(model, AutoencoderVQVAE) else "vae"
+    if kind == "vqvae":
+        sections |= {
+            "codebook_size": model.codebook_size,
+            "code_dim": model.quantizer.code_dim,
+            "codes_per_place": model.quantizer.codes_per_place,
+            "quantizer": type(model.quantizer).__name__,
+        }
+    data = ModelCardData(library_name="vae-plugin", tags=[kind, "autoencoder", "diffusers", "vae-plugin"])
+    with resources.as_file(resources.files("vae_plugin.hub_cards") / f"{kind}.md") as template:
         return ModelCard.from_template(data, template_path=str(template), **sections)

@@ -1,4 +1,4 @@
-"""Pictures of what a model does: originals beside reconstructions, samples of the prior, traversals of the latents."""
+"""Pictures of what a model does: reconstructions, samples of the prior, traversals of latents, maps of codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .autoencoders import AutoencoderVAE
+from .autoencoders import Autoencoder, AutoencoderVAE, AutoencoderVQVAE
 from .datasets.transforms import to_uint8
 from .latents import traverse
 
@@ -49,7 +49,7 @@ def save_png(image: Image.Image, path: Path) -> Path:
 
 
 @torch.no_grad()
-def reconstructions(model: AutoencoderVAE, images: torch.Tensor, columns: int = 8) -> Image.Image:
+def reconstructions(model: Autoencoder, images: torch.Tensor, columns: int = 8) -> Image.Image:
     """Each original (odd rows) above its reconstruction from the posterior's mode (even rows)."""
     images = images.to(model.device, model.dtype)
     decoded = model(images).sample
@@ -61,8 +61,8 @@ def reconstructions(model: AutoencoderVAE, images: torch.Tensor, columns: int = 
 
 
 @torch.no_grad()
-def prior_samples(model: AutoencoderVAE, n: int = 32, seed: int = 0, columns: int = 8) -> Image.Image:
-    """E[x|z] of n latents from N(0, I)."""
+def prior_samples(model: Autoencoder, n: int = 32, seed: int = 0, columns: int = 8) -> Image.Image:
+    """What n latents from the prior decode to."""
     return grid(model.sample(n, torch.Generator().manual_seed(seed)), columns)
 
 
@@ -93,3 +93,51 @@ def latent_traversal(
     size = images.shape[-2:]
     decoded = model.decode(latents.to(model.dtype)).sample[..., : size[0], : size[1]]
     return grid(decoded, steps)
+
+
+@torch.no_grad()
+def token_map(model: AutoencoderVQVAE, images: torch.Tensor) -> Image.Image:
+    """Three rows: originals, the codes at their places in false colours, reconstructions.
+
+    Red, green and blue are the first three principal components of the codes that occur, so that like codes look alike.
+    """
+    x = images.to(model.device, model.dtype)
+    encoded = model.encode(x)
+    codes = model.quantizer.indices_to_codes(encoded.indices).movedim(1, -1)
+    used = codes.flatten(0, -2).unique(dim=0)
+    directions = torch.linalg.svd(used - used.mean(0), full_matrices=False)[2][:3]
+    colours = (codes - used.mean(0)) @ directions.T
+    colours = torch.nn.functional.pad(colours, (0, 3 - colours.shape[-1]))
+    low, high = colours.flatten(0, 2).amin(0), colours.flatten(0, 2).amax(0)
+    colours = 2 * (colours - low) / (high - low).clamp_min(1e-6) - 1
+    ratio = model.spatial_compression_ratio
+    places = colours.movedim(-1, 1).repeat_interleave(ratio, 2).repeat_interleave(ratio, 3)
+    height, width = images.shape[-2:]
+    rows = [_as_rgb(x), places, _as_rgb(model.decode_indices(encoded.indices))]
+    return grid(torch.cat([row[..., :height, :width].float() for row in rows]), len(images))
+
+
+@torch.no_grad()
+def code_changes(model: AutoencoderVQVAE, images: torch.Tensor, columns: int = 8) -> Image.Image:
+    """What a single code changes: two rows for each image.
+
+    Above, the reconstruction and then what it becomes when the code in the middle is another one, of those that
+    `images` use most; below, the change, twice enlarged around gray. Of several codes at a place the first changes.
+    """
+    indices = model.encode(images.to(model.device, model.dtype)).indices
+    first = indices[..., 0] if indices.ndim == 4 else indices
+    frequent = torch.bincount(first.flatten()).argsort(descending=True)
+    row, column = first.shape[1] // 2, first.shape[2] // 2
+    rows = []
+    for one, tokens in zip(indices, first, strict=True):
+        others = frequent[frequent != tokens[row, column]][: columns - 1]
+        changed = one[None].repeat(len(others) + 1, *[1] * one.ndim)
+        changed[(slice(1, None), row, column, *([0] if one.ndim == 3 else []))] = others
+        decoded = model.decode_indices(changed)[..., : images.shape[-2], : images.shape[-1]].float()
+        blank = decoded.new_ones(columns - len(decoded), *decoded.shape[1:])
+        rows += [decoded, blank, (2 * (decoded - decoded[:1])).clamp(-1, 1), blank]
+    return grid(torch.cat(rows), columns)
+
+
+def _as_rgb(images: torch.Tensor) -> torch.Tensor:
+    return images[:, :3] if images.shape[1] in (3, 4) else images[:, :1].expand(-1, 3, -1, -1)

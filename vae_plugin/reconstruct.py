@@ -46,7 +46,7 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
                 x = image_to_tensor(image, model.config.in_channels)[None]
         except (OSError, UnidentifiedImageError) as error:
             raise UserError(f"{name} cannot be read as an image: {error}") from error
-        if model.config.network == "mlp":
+        if model.config.get("network") == "mlp":
             raise UserError("an mlp model takes images of one size only: use evaluate, which crops them.")
         reconstruction = model(x).sample
         pair = torch.cat([x, reconstruction], dim=3)[0]

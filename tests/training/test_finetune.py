@@ -3,99 +3,34 @@
 import dataclasses
 import json
 import math
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
 from PIL import Image
-from safetensors.torch import load_file
+from runs import (
+    LIKE_SGD,
+    SCRIPT,
+    STARTED_AS,
+    assert_alike,
+    assert_same,
+    curves,
+    finish,
+    flags,
+    options,
+    start,
+    weights,
+)
 
 from vae_plugin import AutoencoderVAE, finetune
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import TrainingStopped, UserError
 from vae_plugin.training.finetune_options import FinetuneOptions
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = {
-    "circles_length": 70,
-    "resolution": 16,
-    "block_out_channels": (8, 8),
-    "norm_num_groups": 4,
-    "train_batch_size": 8,
-    "max_train_steps": 12,
-    "lr_warmup_steps": 2,
-    "checkpointing_steps": 5,
-    "num_validation_images": 12,
-    "mid_block_add_attention": False,
-}
-# With a large epsilon Adam's steps are in proportion to the gradient. With a small one it turns the rounding of
-# gradients near zero into full steps, and runs that differ in the order of a sum drift apart.
-LIKE_SGD = {"adam_epsilon": 1.0, "learning_rate": 1.0}
-SCRIPT = str(ROOT / "vae_plugin" / "finetune.py")
-STARTED_AS = {
-    "python": [sys.executable, SCRIPT],
-    "accelerate launch": [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", SCRIPT],
-    "vae-plugin": [sys.executable, "-m", "vae_plugin.cli", "finetune"],
-}
-
-
-def options(output_dir, **changes):
-    return FinetuneOptions(**{**TINY, "output_dir": str(output_dir), **changes})
-
-
-def flags(output_dir, **changes):
-    words = []
-    for name, value in {**TINY, "output_dir": str(output_dir), **changes}.items():
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
-        else:
-            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
-    return words
-
-
-def start(command, *words, **environment):
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **environment}
-    return subprocess.Popen(
-        [*command, *words], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT.parent
-    )
-
-
-def finish(process, status=0):
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == status, output + errors
-    return output, errors
-
-
-def weights(output_dir):
-    return load_file(Path(output_dir) / "diffusion_pytorch_model.safetensors")
-
-
-def curves(output_dir):
-    return [json.loads(line) for line in (Path(output_dir) / "logs" / "train.jsonl").read_text().splitlines()]
-
-
-def assert_same(first, second):
-    """Bit for bit."""
-    assert first.keys() == second.keys()
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
-
-
-@pytest.fixture(autouse=True)
-def fresh_process():
-    """What a new process would have: accelerate keeps the precision of the first run of a process."""
-    torch.set_num_threads(1)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -216,16 +151,6 @@ def test_accumulated_batches_are_one_batch(tmp_path):
     finetune.train(options(tmp_path / "one", **changes))
     finetune.train(options(tmp_path / "parts", train_batch_size=4, gradient_accumulation_steps=2, **changes))
     assert_alike(tmp_path / "one", tmp_path / "parts")
-
-
-def assert_alike(one, other):
-    """Curves and weights are equal but for the order in which float32 sums were taken."""
-    assert len(curves(one)) == len(curves(other)) == 12
-    for expected, line in zip(curves(one), curves(other), strict=True):
-        assert line == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    first, second = weights(one), weights(other)
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-6)
 
 
 def test_however_it_is_started_it_is_the_same_run(tmp_path, finished):

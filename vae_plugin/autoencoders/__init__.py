@@ -3,4 +3,6 @@
 from .vae import AutoencoderVAE
 from .vqvae import AutoencoderVQVAE
 
-__all__ = ["AutoencoderVAE", "AutoencoderVQVAE"]
+Autoencoder = AutoencoderVAE | AutoencoderVQVAE
+
+__all__ = ["Autoencoder", "AutoencoderVAE", "AutoencoderVQVAE"]

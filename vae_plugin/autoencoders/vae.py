@@ -13,7 +13,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from .. import objectives
-from ..models.affine import fold_into_input, fold_into_output
+from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_output
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import MLPDecoder, MLPEncoder, resnet_decoder, resnet_encoder
 from ..models.posteriors import DiagonalGaussian, standard_normal
@@ -218,8 +218,8 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
             std: likewise; a channel below 1 % of the channels' root mean square is not scaled up further than that.
 
         Raises:
-            ValueError: if there is no 1x1 convolution after the latents, because the zero padding of the decoder's
-                first 3x3 convolution cannot take a shift; set `scaling_factor` and `shift_factor` then.
+            CannotStandardizeError: if there is no 1x1 convolution after the latents, because the zero padding of the
+                decoder's first 3x3 convolution cannot take a shift; set `scaling_factor` and `shift_factor` then.
         """
         mean, std = mean.to(self.device, torch.float64), std.to(self.device, torch.float64)
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).any()):
@@ -228,7 +228,9 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
         if self.config.network == "mlp":
             before, after = self.encoder.layers[-1], self.decoder.layers[0]
         elif self.post_quant_conv is None:
-            raise ValueError("use_post_quant_conv is False: the latents' shift cannot be folded into the weights.")
+            raise CannotStandardizeError(
+                "use_post_quant_conv is False: the latents' shift cannot be folded into the weights."
+            )
         else:
             before = self.quant_conv if self.quant_conv is not None else self.encoder.conv_out
             after = self.post_quant_conv

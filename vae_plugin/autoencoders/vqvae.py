@@ -17,7 +17,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from .. import objectives
-from ..models.affine import fold_into_input, fold_into_output
+from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_output
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import resnet_decoder, resnet_encoder
 from ..models.quantizers.entropy import perplexity
@@ -315,11 +315,11 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             std: likewise.
 
         Raises:
-            ValueError: if there are no 1x1 convolutions, or the codes cannot be moved (cosine distance, or the fixed
-                codes of "fsq" and "lfq", without linear layers around them).
+            CannotStandardizeError: if there are no 1x1 convolutions, or the codes cannot be moved (cosine distance, or
+                the fixed codes of "fsq" and "lfq", without linear layers around them).
         """
         if self.quant_conv is None or self.post_quant_conv is None:
-            raise ValueError("standardised latents need use_quant_conv and use_post_quant_conv.")
+            raise CannotStandardizeError("standardised latents need use_quant_conv and use_post_quant_conv.")
         pooled = std.double().square().mean().sqrt().expand(std.shape)
         scale = std.double().clamp_min(0.01 * pooled) if self.quantizer.projects else pooled
         self.quantizer.standardize(mean, scale)

@@ -6,6 +6,10 @@ import torch
 from torch import nn
 
 
+class CannotStandardizeError(ValueError):
+    """This model's latents cannot be moved and scaled by a change of its weights."""
+
+
 @torch.no_grad()
 def fold_into_output(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Let the first D outputs y of a layer become (y - mean) / std; mean and std are (D,)."""

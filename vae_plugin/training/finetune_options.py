@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..autoencoders.base import LIKELIHOODS
+from ..autoencoders.quantizers import QUANTIZERS
 from ..autoencoders.vae import NETWORKS
 from ..errors import UserError
 from ..models.likelihoods import ScaleSetting
@@ -19,11 +20,13 @@ class FinetuneOptions:
 
     # What is trained
     pretrained_model_name_or_path: str | None = option(
-        None, "Model to start from: a folder or a Hub id of an AutoencoderVAE. Without it one is made.", group="model"
+        None,
+        "Model to start from: a folder or a Hub id of an AutoencoderVAE or AutoencoderVQVAE. Without it one is made.",
+        group="model",
     )
     subfolder: str | None = option(None, "Folder of the model inside that repository, e.g. vae.", group="model")
     revision: str | None = option(None, "Branch, tag or commit of that repository.", group="model")
-    model_type: str = option("vae", "Kind of a new model.", choices=("vae",), group="model")
+    model_type: str = option("vae", "Kind of a new model.", choices=("vae", "vqvae"), group="model")
     network: str = option("conv", "Networks of a new model.", choices=NETWORKS, group="model")
     in_channels: int | None = option(
         None,
@@ -49,6 +52,40 @@ class FinetuneOptions:
     )
     num_mixtures: int = option(10, "Components of a new model's logistic_mixture likelihood.", group="model")
     gradient_checkpointing: bool = option(False, "Recompute activations in the backward pass.", group="model")
+
+    # The codebook
+    quantizer: str = option(
+        "ema",
+        "Quantiser of a new vqvae: codes by moving averages, by gradient (vq), of finite scalars, of signs, residual, "
+        "or by one learned layer.",
+        choices=QUANTIZERS,
+        group="codebook",
+    )
+    codebook_size: int | None = option(None, "Codes of a new vqvae. Default: 512; 1024 for fsq.", group="codebook")
+    codebook_dim: int | None = option(
+        None, "Numbers in a code of a new vqvae. Default: --latent_channels.", group="codebook"
+    )
+    commitment_weight: float = option(0.25, "Weight of the commitment loss of a new vqvae.", group="codebook")
+    ema_decay: float = option(0.99, "Decay of the codes' moving averages (ema, rvq) of a new vqvae.", group="codebook")
+    codebook_distance: str = option(
+        "euclidean", "Distance to the codes (ema, vq, rvq).", choices=("euclidean", "cosine"), group="codebook"
+    )
+    quantizer_gradient: str = option(
+        "straight_through", "Gradient through the codes.", choices=("straight_through", "rotation"), group="codebook"
+    )
+    kmeans_init: bool = option(
+        True, "Place the codes by k-means on the first batches (ema, vq, rvq).", group="codebook"
+    )
+    dead_code_threshold: float = option(
+        0.03, "Share of the mean use below which a code is moved to a token (ema, vq, rvq); 0: never.", group="codebook"
+    )
+    entropy_weight: float | None = option(
+        None, "Weight of the entropy loss (ema, vq, rvq, lfq). Default: 0.1 for lfq, else 0.", group="codebook"
+    )
+    num_quantizers: int = option(4, "Stages of a new rvq.", group="codebook")
+    fsq_levels: tuple[int, ...] | None = option(
+        None, "Levels of a new fsq, instead of --codebook_size.", group="codebook"
+    )
 
     # The data
     dataset_name: str | None = option(
@@ -94,7 +131,7 @@ class FinetuneOptions:
     adam_epsilon: float = option(1e-8, "Epsilon of AdamW.", group="optimisation")
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm; 0 leaves them.", group="optimisation")
     use_ema: bool = option(False, "Keep a moving average of the weights; it becomes the result.", group="optimisation")
-    ema_decay: float = option(0.999, "Decay of that average.", group="optimisation")
+    ema_max_decay: float = option(0.999, "Decay of that average.", group="optimisation")
     mixed_precision: str | None = option(
         None,
         "Precision of forward and backward; the weights stay float32. Default: that of accelerate launch.",
@@ -126,22 +163,39 @@ class FinetuneOptions:
                 )
             self.beta = self.kl_weight
 
+    def check_model_type(self, model_type: str) -> None:
+        """Refuse options that say nothing about a model of this kind, rather than leave them aside in silence.
+
+        Raises:
+            UserError: naming the first of them.
+        """
+        idle = CODEBOOK_OPTIONS if model_type == "vae" else (*KL_OPTIONS, "network")
+        default = FinetuneOptions(output_dir=self.output_dir)
+        for name in idle:
+            if getattr(self, name) != getattr(default, name):
+                hint = "it is for --model_type vqvae" if model_type == "vae" else "it is for --model_type vae"
+                if name == "ema_decay":
+                    hint += "; the weights' average is --use_ema --ema_max_decay"
+                raise UserError(f"--{name} means nothing to a {model_type}: {hint}.")
+
     def _check_ranges(self) -> None:
         at_least_one = (
             "resolution", "max_train_samples", "circles_length", "train_batch_size", "gradient_accumulation_steps",
             "max_train_steps", "num_train_epochs", "checkpointing_steps", "checkpoints_total_limit", "validation_steps",
-            "latent_channels", "layers_per_block", "norm_num_groups", "num_mixtures", "in_channels",
+            "latent_channels", "layers_per_block", "norm_num_groups", "num_mixtures", "in_channels", "codebook_size",
+            "codebook_dim", "num_quantizers",
         )  # fmt: skip
         not_negative = (
             "alpha", "beta", "kl_weight", "kl_warmup_steps", "free_bits", "capacity", "capacity_steps", "learning_rate",
             "lr_warmup_steps", "max_grad_norm", "adam_weight_decay", "num_validation_images", "dataloader_num_workers",
+            "commitment_weight", "dead_code_threshold", "entropy_weight",
         )  # fmt: skip
         for names, least in ((at_least_one, 1), (not_negative, 0)):
             for name in names:
                 value = getattr(self, name)
                 if value is not None and not value >= least:
                     raise UserError(f"--{name} is {value}: it must be at least {least}.")
-        for name in ("ema_decay", "adam_beta1", "adam_beta2"):
+        for name in ("ema_decay", "ema_max_decay", "adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}: it must be at least 0 and below 1.")
 
@@ -155,9 +209,15 @@ class FinetuneOptions:
             raise UserError(f"--sigma is {self.sigma!r}: give a positive number, 'learned' or 'optimal'.") from None
 
 
+CODEBOOK_OPTIONS = (
+    "quantizer", "codebook_size", "codebook_dim", "commitment_weight", "ema_decay", "codebook_distance",
+    "quantizer_gradient", "kmeans_init", "dead_code_threshold", "entropy_weight", "num_quantizers", "fsq_levels",
+)  # fmt: skip
+KL_OPTIONS = ("alpha", "beta", "kl_warmup_steps", "free_bits", "capacity", "capacity_steps")
+
 # A run can only be continued with these as they were: they decide what the weights and the loss are.
 FIXED_ON_RESUME = (
     "pretrained_model_name_or_path", "model_type", "network", "in_channels", "block_out_channels", "layers_per_block",
     "norm_num_groups", "mid_block_add_attention", "latent_channels", "hidden_sizes", "mlp_act_fn", "likelihood",
-    "sigma", "num_mixtures", "use_ema", "resolution",
+    "sigma", "num_mixtures", "use_ema", "resolution", *CODEBOOK_OPTIONS,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from .. import pictures
-from ..autoencoders import AutoencoderVAE
+from ..autoencoders import Autoencoder, AutoencoderVQVAE
 from ..hub import model_card
 from .data import image_batches
 from .files import start_partial, write_json, write_text
@@ -21,10 +21,12 @@ PICTURES = {
     "reconstructions": "Held-out images (odd rows) and their reconstructions (even rows)",
     "prior": "Decoded samples of the prior",
     "traversal": "One latent moved along one direction per row",
+    "tokens": "Held-out images, their codes in false colours, their reconstructions",
+    "code_changes": "Reconstructions (odd rows) with another code in the middle, and what that changes (even rows)",
 }
 
 
-def save_pictures(model: AutoencoderVAE, images: Dataset, output_dir: Path, prefix: str = "") -> dict[str, str]:
+def save_pictures(model: Autoencoder, images: Dataset, output_dir: Path, prefix: str = "") -> dict[str, str]:
     """OUT/samples/*.png, from the first of these images.
 
     Returns:
@@ -34,8 +36,12 @@ def save_pictures(model: AutoencoderVAE, images: Dataset, output_dir: Path, pref
     drawn = {
         "reconstructions": pictures.reconstructions(model, x[:32]),
         "prior": pictures.prior_samples(model),
-        "traversal": pictures.latent_traversal(model, x),
     }
+    if isinstance(model, AutoencoderVQVAE):
+        drawn["tokens"] = pictures.token_map(model, x[:8])
+        drawn["code_changes"] = pictures.code_changes(model, x[:3])
+    else:
+        drawn["traversal"] = pictures.latent_traversal(model, x)
     paths = {}
     for name, picture in drawn.items():
         path = pictures.save_png(picture, output_dir / "samples" / f"{prefix}{name}.png")
@@ -44,7 +50,7 @@ def save_pictures(model: AutoencoderVAE, images: Dataset, output_dir: Path, pref
 
 
 def save_result(
-    model: AutoencoderVAE, metrics: dict[str, Any], images: Dataset, options: FinetuneOptions, output_dir: Path
+    model: Autoencoder, metrics: dict[str, Any], images: Dataset, options: FinetuneOptions, output_dir: Path
 ) -> None:
     """Weights, config, metrics.json, samples, options and the card; each is written beside its place and renamed."""
     staging = start_partial(output_dir / "weights")

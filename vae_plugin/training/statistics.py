@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 import torch
 
-from ..autoencoders import AutoencoderVAE
+from ..autoencoders import Autoencoder
 from ..metrics import RunningMoments
+from ..models.affine import CannotStandardizeError
 
 
 @torch.no_grad()
 def latent_statistics(
-    model: AutoencoderVAE, batches: Iterable[torch.Tensor], seed: int = 0
+    model: Autoencoder, batches: Iterable[torch.Tensor], seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Per channel, over samples of q(z|x) at every place: (mean, std), each (latent_channels,).
+    """Per channel, over the latents that pipelines see, at every place: (mean, std), each (latent_channels,).
 
     Samples rather than means, because samples are what a diffusion model is trained on; a whole set rather than one
     batch, because one batch is not it.
@@ -27,20 +28,22 @@ def latent_statistics(
     generator = torch.Generator().manual_seed(seed)
     moments = RunningMoments()
     for x in batches:
-        moments.update(model.posterior(x.to(model.device, model.dtype)).sample(generator))
+        moments.update(model.encode(x.to(model.device, model.dtype)).latent_dist.sample(generator))
     return moments.mean, moments.std
 
 
-def normalize_latents(model: AutoencoderVAE, batches: Iterable[torch.Tensor], seed: int = 0) -> None:
+def normalize_latents(model: Autoencoder, batches: Iterable[torch.Tensor], seed: int = 0) -> None:
     """Measure the latents over training images and make pipelines see them with mean 0 and variance 1.
 
-    The statistics are folded into the weights (`AutoencoderVAE.standardize_latents`). A model without a 1x1 convolution
-    before its decoder cannot take the shift exactly: it gets one `scaling_factor` and `shift_factor` for all channels.
+    The statistics are folded into the weights (`standardize_latents`). A model that cannot take them exactly, without
+    1x1 convolutions or with codes that cannot be moved, gets one `scaling_factor` and `shift_factor` for all channels.
     """
     mean, std = latent_statistics(model, batches, seed)
-    if model.config.network == "mlp" or model.post_quant_conv is not None:
+    try:
         model.standardize_latents(mean, std)
         return
+    except CannotStandardizeError:
+        pass
     pooled_mean = mean.mean()
     pooled_std = (std.square() + (mean - pooled_mean).square()).mean().sqrt()
     model.register_to_config(
@@ -51,7 +54,7 @@ def normalize_latents(model: AutoencoderVAE, batches: Iterable[torch.Tensor], se
 
 
 @torch.no_grad()
-def fit_noise_scale(model: AutoencoderVAE, batches: Iterable[torch.Tensor], seed: int = 0) -> None:
+def fit_noise_scale(model: Autoencoder, batches: Iterable[torch.Tensor], seed: int = 0) -> None:
     """Set an "optimal" sigma to its maximum-likelihood value over training images; another one is left alone.
 
     During training it is an average over past steps, when the reconstructions were worse, and of weights that a moving

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..affine import fold_into_input, fold_into_output
+from ..affine import CannotStandardizeError, fold_into_input, fold_into_output
 
 Losses = dict[str, torch.Tensor]
 
@@ -110,7 +110,7 @@ class Quantizer(nn.Module):
             std: (dim,); without projections the same number for all, as another metric would choose other codes.
 
         Raises:
-            ValueError: if these codes cannot be moved or scaled.
+            CannotStandardizeError: if these codes cannot be moved or scaled.
         """
         if self.projects:
             fold_into_input(self.project_in, mean, std)
@@ -119,7 +119,7 @@ class Quantizer(nn.Module):
             self._standardize_codes(mean, std)
 
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        raise ValueError(f"the codes of a {type(self).__name__} cannot be moved.")
+        raise CannotStandardizeError(f"the codes of a {type(self).__name__} cannot be moved.")
 
     def quantize_tokens(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         """Codes (N, code_dim), indices (N,) or (N, codes_per_place), and losses of tokens (N, code_dim)."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..affine import fold_into_output
+from ..affine import CannotStandardizeError, fold_into_output
 from .base import Losses, Quantizer
 from .gradients import GRADIENTS
 from .search import nearest_code
@@ -52,7 +52,7 @@ class SimVectorQuantizer(Quantizer):
 
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         if not torch.allclose(std, std[0]):
-            raise ValueError("codes can be scaled by one number only.")
+            raise CannotStandardizeError("codes can be scaled by one number only.")
         fold_into_output(self.transform, mean, std)
 
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:

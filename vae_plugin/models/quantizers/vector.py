@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..affine import CannotStandardizeError
 from ..distributed import gather_over_processes, rows_over_processes, sum_over_processes, world_size
 from .base import Losses, Quantizer
 from .clustering import count_and_sum, kmeans, random_rows
@@ -155,7 +156,7 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         if self.distance == "cosine" or not torch.allclose(std, std[0]):
-            raise ValueError("only Euclidean codes can be moved, and scaled by one number.")
+            raise CannotStandardizeError("only Euclidean codes can be moved, and scaled by one number.")
         mean, std = mean.to(self.codebook), std.to(self.codebook)
         self.codebook.copy_((self.codebook - mean) / std)
         if self.codebook_update == "ema":
