@@ -9,7 +9,7 @@ import torch
 from diffusers import DiTPipeline
 from PIL import Image
 
-from vae_plugin import AutoencoderVAE
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.cli import COMMANDS, main
 from vae_plugin.datasets import Circles
 
@@ -90,6 +90,23 @@ def test_reconstruct_writes_original_and_reconstruction_side_by_side(folder, tmp
     assert "PSNR" in capsys.readouterr().out
 
 
+def test_both_commands_take_a_discrete_model(tmp_path, capsys):
+    model = AutoencoderVQVAE(
+        in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, num_vq_embeddings=32
+    )
+    model.save_pretrained(tmp_path / "model")
+    source = ["--pretrained_model_name_or_path", str(tmp_path / "model")]
+    assert main(["evaluate", *source, "--max_images", "5"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["kl_nats"] == pytest.approx(64 * math.log(32))
+    assert metrics["codebook_tokens"] == 5 * 64
+    assert main(["evaluate", *source, "--max_images", "5", "--num_importance_samples", "2"]) == 2
+    assert "leave num_importance_samples out" in capsys.readouterr().err
+    Image.new("L", (20, 20)).save(tmp_path / "black.png")
+    words = ["--images", str(tmp_path / "black.png"), "--output_dir", str(tmp_path)]
+    assert main(["reconstruct", *source, *words]) == 0
+
+
 MISTAKES = {
     "no model": (["evaluate"], "no model given"),
     "no such model": (["evaluate", "--pretrained_model_name_or_path", "not-there"], "no model can be opened at"),
@@ -118,11 +135,11 @@ def test_a_mistake_is_one_sentence(mistake, folder, tmp_path, capsys):
 
 
 def test_the_demo_leaves_a_pipeline_and_pictures_and_can_be_run_again(tmp_path, capsys):
-    words = ["--train_steps", "3", "--denoiser_steps", "2", "--num_circles", "80", "--resolution", "16"]
+    words = ["--train_steps", "3", "--denoiser_steps", "2", "--vqvae_steps", "2", "--num_circles", "80"]
     for _ in range(2):
-        assert main(["demo", "--output_dir", str(tmp_path), *words]) == 0
+        assert main(["demo", "--output_dir", str(tmp_path), "--resolution", "16", *words]) == 0
     assert f"{tmp_path}/overview.png" in capsys.readouterr().out
-    for name in ("overview", "reconstructions", "interpolation", "pipeline"):
+    for name in ("overview", "reconstructions", "interpolation", "pipeline", "tokens", "code_changes"):
         assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 0
     pipeline = DiTPipeline.from_pretrained(tmp_path / "pipeline")
     assert isinstance(pipeline.vae, AutoencoderVAE)

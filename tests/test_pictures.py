@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vae_plugin import AutoencoderVAE, pictures
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, pictures
 
 
 def test_a_grid_holds_each_image_at_its_place():
@@ -52,3 +52,50 @@ def test_a_traversal_moves_the_latent_along_each_row(network):
     middle = [sheet[r * side : (r + 1) * side, 2 * side : 3 * side] for r in range(4)]
     assert all((m == middle[0]).all() for m in middle)  # every row goes through the same latent
     assert any((sheet[:, :side] != sheet[:, 4 * side : 5 * side]).ravel())
+
+
+def vqvae(**changes):
+    torch.manual_seed(0)
+    config = {"in_channels": 1, "sample_size": 16, "block_out_channels": (8, 8), "norm_num_groups": 4}
+    return AutoencoderVQVAE(**{**config, "num_vq_embeddings": 16, **changes}).eval()
+
+
+@pytest.mark.parametrize("changes", [{}, {"quantizer_type": "rvq", "num_quantizers": 2}], ids=["one", "several"])
+def test_a_token_map_gives_equal_codes_equal_colours(changes):
+    vae = vqvae(**changes)
+    images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    sheet = np.asarray(pictures.token_map(vae, images))
+    side = 64 + pictures.GAP
+    assert sheet.shape == (3 * side + pictures.GAP, 3 * side + pictures.GAP, 3)
+    codes = vae.encode(images).indices.reshape(3, 8, 8, -1).tolist()
+    colours = {}
+    for i in range(3):
+        for row in range(8):
+            for column in range(8):
+                top, left = side + pictures.GAP + row * 8, i * side + pictures.GAP + column * 8
+                place = sheet[top : top + 8, left : left + 8]
+                assert (place == place[0, 0]).all()
+                colours.setdefault(tuple(codes[i][row][column]), set()).add(tuple(place[0, 0].tolist()))
+    assert all(len(found) == 1 for found in colours.values())
+    assert len({min(found) for found in colours.values()}) > len(colours) / 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"quantizer_type": "rvq", "num_quantizers": 2}], ids=["one", "several"])
+def test_code_changes_change_the_middle_code_and_nothing_else(changes):
+    vae = vqvae(**changes)
+    images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = []
+    decode = vae.decode_indices
+    vae.decode_indices = lambda indices: seen.append(indices) or decode(indices)
+    sheet = np.asarray(pictures.code_changes(vae, images, columns=4)).astype(int)
+    encoded = vae.encode(images).indices
+    for one, indices in zip(encoded, seen, strict=True):
+        assert torch.equal(indices[0], one)
+        changed = indices != one
+        where = changed.any(-1) if changed.ndim == 4 else changed
+        assert where.sum((1, 2)).tolist() == [0, 1, 1, 1]
+        assert where[1:, 4, 4].all()
+    side = 64 + pictures.GAP
+    assert sheet.shape[0] == 4 * side + pictures.GAP
+    difference = sheet[side + pictures.GAP : 2 * side, pictures.GAP : side]
+    assert (difference == 128).all()  # of the reconstruction with itself

@@ -1,7 +1,7 @@
 """`vae-plugin demo`: the whole path on generated circles, with no download.
 
 A VAE is trained and measured; a small diffusion transformer learns its latents; both are saved as a diffusers pipeline,
-which is loaded again and draws circles that are in no data set.
+which is loaded again and draws circles that are in no data set. Then a VQ-VAE learns the circles as codes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from . import pictures
-from .autoencoders import AutoencoderVAE
+from .autoencoders import AutoencoderVAE, AutoencoderVQVAE
 from .datasets import Circles
 from .finetune import train
 from .latents import interpolate
@@ -37,7 +38,8 @@ class DemoOptions:
     resolution: int = option(32, "Side of the circles' images in pixels.")
     train_steps: int = option(1000, "Training steps of the VAE.")
     denoiser_steps: int = option(1300, "Training steps of the diffusion model on its latents.")
-    num_circles: int = option(4000, "Circles that both are trained on.")
+    vqvae_steps: int = option(500, "Training steps of the VQ-VAE.")
+    num_circles: int = option(4000, "Circles that all are trained on.")
 
 
 def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
@@ -53,25 +55,8 @@ def demo(options: DemoOptions) -> dict[str, float]:
     """
     output_dir = Path(options.output_dir)
     print("1. Train a VAE on circles.")
-    metrics = train(
-        FinetuneOptions(
-            dataset_name="circles",
-            circles_hue=True,
-            circles_length=options.num_circles,
-            resolution=options.resolution,
-            block_out_channels=(8, 16, 32),
-            norm_num_groups=4,
-            mid_block_add_attention=False,
-            train_batch_size=16,
-            max_train_steps=options.train_steps,
-            learning_rate=4e-3,
-            beta=0.1,  # a diffusion model wants more in its latents than the ELBO would pay for
-            lr_warmup_steps=min(50, options.train_steps // 4),
-            seed=options.seed,
-            output_dir=str(output_dir / "vae"),
-            resume_from_checkpoint="latest",  # a second demo in the same folder goes on from the first
-        )
-    )
+    # A diffusion model wants more in its latents than the ELBO would pay for, hence beta below 1.
+    metrics = train(_training(options, "vae", options.train_steps, beta=0.1))
     vae = AutoencoderVAE.from_pretrained(output_dir / "vae").eval()
 
     print("2. Train a small diffusion transformer on its latents.")
@@ -91,17 +76,44 @@ def demo(options: DemoOptions) -> dict[str, float]:
     drawn = draw(pipeline, 24, options.seed)
     held_out = Circles(8, options.resolution, 3, seed=2 * options.seed + 1, hue=True)
     images = held_out.render(held_out.factors)
+
+    print("4. Train a VQ-VAE: the same circles as discrete codes.")
+    train(_training(options, "vqvae", options.vqvae_steps, model_type="vqvae"))
+    vqvae = AutoencoderVQVAE.from_pretrained(output_dir / "vqvae").eval()
     strips = {
         "reconstructions.png": pictures.reconstructions(vae, images),
         "interpolation.png": _interpolation(vae, images[2], images[6]),
         "pipeline.png": pictures.grid(drawn, 8),
+        "tokens.png": pictures.token_map(vqvae, images),
+        "code_changes.png": pictures.code_changes(vqvae, images[4:5]),
     }
     for name, picture in strips.items():
         pictures.save_png(picture, output_dir / name)
     pictures.save_png(_stack(list(strips.values())), output_dir / "overview.png")
-    print(f"Look at {output_dir}/overview.png: circles, their reconstructions, a walk between two latents, and what")
-    print(f"the pipeline draws. More of the latent space is in {output_dir}/vae/samples/.")
+    print(f"Look at {output_dir}/overview.png: circles and their reconstructions; a walk between two latents; what the")
+    print("pipeline draws; circles, their codes and what these decode to; what a single code changes.")
+    print(f"More is in {output_dir}/vae/samples/ and {output_dir}/vqvae/samples/.")
     return metrics
+
+
+def _training(options: DemoOptions, name: str, steps: int, **changes: Any) -> FinetuneOptions:
+    return FinetuneOptions(
+        dataset_name="circles",
+        circles_hue=True,
+        circles_length=options.num_circles,
+        resolution=options.resolution,
+        block_out_channels=(8, 16, 32),
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+        train_batch_size=16,
+        max_train_steps=steps,
+        learning_rate=4e-3,
+        lr_warmup_steps=min(50, steps // 4),
+        seed=options.seed,
+        output_dir=str(Path(options.output_dir) / name),
+        resume_from_checkpoint="latest",  # a second demo in the same folder goes on from the first
+        **changes,
+    )
 
 
 def draw(pipeline: DiTPipeline, n: int, seed: int = 0) -> torch.Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch.utils.data import Subset
 
 from . import metrics
+from .autoencoders import AutoencoderVQVAE
 from .autoencoders.loading import load_autoencoder
 from .datasets import Circles, load_images
 from .errors import UserError
@@ -60,6 +61,8 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
             center_crop=True,
         )
         images = Subset(images, range(min(len(images), options.max_images)))
+    if options.num_importance_samples and isinstance(model, AutoencoderVQVAE):
+        raise UserError("a VQ-VAE's posterior is certain, its ELBO is its bound: leave num_importance_samples out.")
     result = metrics.evaluate(
         model, image_batches(images), num_importance_samples=options.num_importance_samples, seed=options.seed
     )

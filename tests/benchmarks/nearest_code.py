@@ -7,10 +7,11 @@ For each size, side by side in one process, alternating, medians of `--repeats`:
 
 - search: `nearest_code` against `torch.cdist(z, e).argmin(1)`, and against a whole matrix of distances by one `addmm`;
 - step: forward and backward of `VectorQuantizer` in training mode (moving averages, straight-through, commitment),
-  against that package's `VectorQuantize` with the same settings (`rotation_trick=False`), on latents (1, D, side, side).
+  against that package's `VectorQuantize` with the same settings (no rotation trick), on latents (1, D, side, side).
 
 Peak memory is what each adds to the process: in a child process of its own, the highest resident size minus that
-before, after a small call that is not counted (Linux only). Ratios are theirs over ours: above 1, ours is faster or smaller. Compare ratios, not times.
+before, after a small call that is not counted (Linux only). Ratios are theirs over ours: above 1, ours is faster or
+smaller. Compare ratios, not times.
 """
 
 from __future__ import annotations

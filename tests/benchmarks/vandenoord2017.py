@@ -7,13 +7,16 @@ has, of the reconstruction error over the variance of the data: .223 at step 200
     python tests/benchmarks/vandenoord2017.py --train train-00000-of-00001.parquet --steps 1000
 
 The recipe is the notebook's: two 4x4 convolutions with stride 2 and one 3x3, two residual layers of 32 hidden units,
-the mirror of it as decoder, 512 codes of 64 numbers, beta 0.25, decay 0.99, Adam at 3e-4, batches of 32, 40,000 training
-images in [-0.5, 0.5] without augmentation. Neither k-means nor revival, which the notebook has not; `--kmeans` and
-`--revive` turn ours on. Different here: the moving averages begin from one imagined token per code, where the notebook
-corrects averages that begin at zero.
+the mirror of it as decoder, 512 codes of 64 numbers, beta 0.25, decay 0.99, Adam at 3e-4, batches of 32, 40,000
+training images in [-0.5, 0.5] without augmentation. Neither k-means nor revival, which the notebook has not; `--kmeans`
+and `--revive` turn ours on. Different here: the moving averages begin from one imagined token per code, where the
+notebook corrects averages that begin at zero.
 
 The parquet file is CIFAR-10 as on the Hub (column of images as PNG or JPEG bytes): of a copy that was compressed again,
 the numbers are near the notebook's but not to be expected to equal them. 1,000 steps take a few minutes on two cores.
+
+Measured on a copy that was compressed again as JPEG: .264 at step 200 and .113 at 1,000; with `--kmeans --revive` .246
+and .079, at a perplexity of 354 where the notebook's way has 54.
 
 It prints a line at each of the notebook's steps: the mean over the last 100 steps (as the notebook has it) of error and
 perplexity.

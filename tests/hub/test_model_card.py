@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from vae_plugin import AutoencoderVAE
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.hub import METRICS, model_card
 
 
@@ -15,9 +15,16 @@ def vae():
     return AutoencoderVAE(in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16)
 
 
-def test_the_code_of_the_card_runs(vae, tmp_path):
-    vae.save_pretrained(tmp_path)
-    text = str(model_card(vae, {}, dataset="circles"))
+@pytest.fixture(scope="module")
+def vqvae():
+    return AutoencoderVQVAE(in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16)
+
+
+@pytest.mark.parametrize("kind", ["vae", "vqvae"])
+def test_the_code_of_the_card_runs(kind, request, tmp_path):
+    model = request.getfixturevalue(kind)
+    model.save_pretrained(tmp_path)
+    text = str(model_card(model, {}, dataset="circles"))
     [code] = re.findall(r"```python\n(.*?)```", text, re.S)
     names: dict = {}
     exec(code.replace("PATH-OR-HUB-ID", str(tmp_path)), names)
@@ -43,3 +50,17 @@ def test_it_claims_standard_channels_only_where_they_are(vae, scaling_factor, st
 def test_pictures_are_shown(vae):
     text = str(model_card(vae, {}, dataset="circles", pictures={"Prior": "samples/prior.png"}))
     assert "![Prior](samples/prior.png)" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ["a code out of 512 at every place", "`VectorQuantizer` whose codes have 4 numbers"]),
+        ({"quantizer_type": "rvq"}, ["4 codes out of 512 at every place", "with one for each of the 4 codes"]),
+    ],
+)
+def test_a_discrete_model_says_its_codes(changes, words):
+    model = AutoencoderVQVAE(in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, **changes)
+    text = " ".join(str(model_card(model, {"codebook_usage": 0.9375}, dataset="circles")).split())
+    assert all(word in text for word in words)
+    assert "share of codes that occur | 0.9375" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -10,7 +12,19 @@ SMALL = 1e-4
 
 def straight_through(tokens: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """The code; its gradient is the token's, unchanged (van den Oord et al. 2017, section 3.2): (N, D)."""
-    return _value_and_gradient(codes, tokens)
+    return _StraightThrough.apply(tokens, codes)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """As z + (q - z).detach(), but without its rounding and its two temporaries."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        return codes.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient, None
 
 
 def rotation(tokens: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ GPU_TILE = (8192, 4096)
 
 @torch.no_grad()
 def nearest_code(tokens: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, int] | None = None) -> torch.Tensor:
-    """Index of the code with the smallest Euclidean distance to each token; of equal ones the lowest.
+    """Index of the code with the smallest Euclidean distance to each token; of equal distances the lowest index.
 
     Memory: one tile of distances and a few numbers per token and code, whatever N and K. Distances are compared as
     |e|^2 / 2 - z.e, both taken from the codebook's mean: without |z|^2, which all codes share, and without a common

@@ -25,7 +25,8 @@ class VectorQuantizer(Quantizer):
     tokens that choose it (appendix A.1).
 
     Under several processes counts, sums, k-means and revival use the tokens of all of them: the codebooks stay equal to
-    the bit, and are those of one process with the whole batch. That needs batches of equal size.
+    the bit, and are those of one process with the whole batch. That needs batches of equal size. Every pass in training
+    mode is a step of the averages: with gradient accumulation there are several to a step of the optimiser.
 
     Args:
         codebook_size: K.

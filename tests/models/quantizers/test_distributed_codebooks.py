@@ -1,0 +1,86 @@
+"""Two processes keep one codebook, and it is that of one process with the whole batch."""
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from vae_plugin.models import LookupFreeQuantizer, ResidualVectorQuantizer, VectorQuantizer
+
+STEPS, PER_PROCESS = 8, 3
+QUANTIZERS = {
+    "ema": lambda: VectorQuantizer(16, 3, decay=0.8, dead_code_threshold=0.4),
+    "k-means in portions": lambda: VectorQuantizer(150, 3, decay=0.8, dead_code_threshold=0.4),
+    "cosine": lambda: VectorQuantizer(16, 3, decay=0.8, dead_code_threshold=0.4, distance="cosine"),
+    "gradient": lambda: VectorQuantizer(16, 3, codebook_update="gradient", entropy_weight=0.3, dead_code_threshold=0.4),
+    "residual": lambda: ResidualVectorQuantizer(8, 3, num_quantizers=2, decay=0.8, dead_code_threshold=0.4),
+    "lookup free": lambda: LookupFreeQuantizer(8, 3),
+}
+
+
+def batch(step, processes):
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(processes * PER_PROCESS, 3, 4, 4, generator=generator)
+
+
+def train(name, rank, processes):
+    """The state after some steps, the gradients on latents of the last one, and the revivals seen."""
+    torch.manual_seed(0)
+    quantizer = QUANTIZERS[name]()
+    gradients = None
+    for step in range(STEPS):
+        z = batch(step, 2)
+        z = z[rank * PER_PROCESS : (rank + 1) * PER_PROCESS] if processes == 2 else z
+        z.requires_grad_()
+        _, _, losses = quantizer(z)
+        sum(losses.values(), z.sum() * 0).backward()
+        gradients = z.grad / processes  # as the mean of losses over processes has it
+    return quantizer.state_dict(), gradients
+
+
+def work(rank, port, folder):
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    results = {name: train(name, rank, 2) for name in QUANTIZERS}
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(work, (port, str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", list(QUANTIZERS))
+def test_the_codebooks_of_both_are_equal_to_the_bit(two_processes, name):
+    first, second = (results[name][0] for results in two_processes)
+    assert first.keys() == second.keys()
+    for key in first:
+        assert torch.equal(first[key], second[key]), key
+
+
+@pytest.mark.parametrize("name", list(QUANTIZERS))
+def test_they_are_those_of_one_process_with_the_whole_batch(two_processes, name):
+    state, gradients = train(name, 0, 1)
+    for key, value in state.items():
+        torch.testing.assert_close(two_processes[0][name][0][key], value, rtol=1e-4, atol=1e-5, msg=key)
+    both = torch.cat([results[name][1] for results in two_processes])
+    torch.testing.assert_close(both, gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ema", "residual", "gradient"])
+def test_the_runs_compared_did_revive_codes(name, monkeypatch):
+    revived = []
+    place = VectorQuantizer._set_codes
+    monkeypatch.setattr(VectorQuantizer, "_set_codes", lambda self, *args: revived.append(1) or place(self, *args))
+    train(name, 0, 1)
+    assert len(revived) > (2 if name == "residual" else 1)  # k-means places those of each stage once
