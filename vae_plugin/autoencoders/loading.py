@@ -9,7 +9,7 @@ CLASSES = {cls.__name__: cls for cls in (AutoencoderVAE, AutoencoderVQVAE)}
 
 
 def load_autoencoder(source: str, subfolder: str | None = None, revision: str | None = None) -> Autoencoder:
-    """The autoencoder in a folder or on the Hub, from safetensors only.
+    """The autoencoder in a folder or on the Hub, from safetensors only, to be used with images in [-1, 1].
 
     Raises:
         UserError: if there is none, or something else is there (which diffusers would load into any class silently).
@@ -19,6 +19,9 @@ def load_autoencoder(source: str, subfolder: str | None = None, revision: str | 
         kind = AutoencoderVAE.load_config(source, **where).get("_class_name")
         if kind not in CLASSES:
             raise UserError(f"{source} holds a {kind}: this command takes an {' or '.join(CLASSES)}.")
-        return CLASSES[kind].from_pretrained(source, use_safetensors=True, **where)
+        model = CLASSES[kind].from_pretrained(source, use_safetensors=True, **where)
     except OSError as error:
         raise UserError(f"no model can be opened at {source!r}: {str(error).splitlines()[0]}") from error
+    if isinstance(model, AutoencoderVQVAE):
+        model.set_image_range(-1, 1)
+    return model

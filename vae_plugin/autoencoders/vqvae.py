@@ -81,6 +81,8 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         sigma: scale of the Gaussian or Laplace: a positive number (pixels range over [-1, 1]), "learned" or "optimal".
         num_mixtures: components of the "logistic_mixture".
         latent_statistics: as in `AutoencoderVAE`.
+        image_range: of the images that `encode` takes and `decode` gives, (low, high). Pipelines of continuous latents
+            want (-1, 1), Amused pipelines (0, 1): see `set_image_range`.
 
     Raises:
         ValueError: for a combination that cannot work; the message says which and what to do.
@@ -130,6 +132,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         sigma: ScaleSetting = "optimal",
         num_mixtures: int = 10,
         latent_statistics: dict[str, list[float]] | None = None,
+        image_range: tuple[float, float] = (-1.0, 1.0),
     ) -> None:
         check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
         check_norm_groups(height_and_width(sample_size), block_out_channels, norm_num_groups)
@@ -195,10 +198,15 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             ValueError: if its architecture is not one that this class has.
         """
         ours = cls(**{**config_from_vq_model(model), **changes})
-        state = weights_from_vq_model(model, ema=ours.quantizer.codebook_update == "ema")
-        missing, unexpected = ours.load_state_dict(state, strict=False)
-        if unexpected or any(not name.startswith(("quantizer.", "likelihood.")) for name in missing):
-            raise ValueError(f"with {changes} the weights do not fit: {', '.join([*unexpected, *missing][:5])}.")
+        ema = getattr(ours.quantizer, "codebook_update", None) == "ema"
+        state, has = weights_from_vq_model(model, ema), ours.state_dict()
+        misfits = [name for name in state if name not in has or state[name].shape != has[name].shape]
+        # The codes' statistics and the likelihood's scale are not known of a VQModel, and begin as in a new model.
+        begins = ("quantizer.counts", "quantizer.num_", "likelihood.")
+        misfits += [name for name in has if name not in state and not name.startswith(begins)]
+        if misfits:
+            raise ValueError(f"with {changes} the weights do not fit: {', '.join(misfits[:5])}.")
+        ours.load_state_dict(state, strict=False)
         return like(ours, model)
 
     def to_vq_model(self) -> VQModel:
@@ -214,9 +222,26 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         """Number of codes, of each stage if there are several."""
         return self.quantizer.codebook_size
 
+    def set_image_range(self, low: float, high: float) -> None:
+        """Let `encode` take and `decode` give images from `low` for black to `high` for white, without new weights.
+
+        The range is kept in the config. An Amused pipeline works with (0, 1): set that before the model goes into one.
+        """
+        if not low < high:
+            raise ValueError(f"an image range from {low} to {high} is empty: low must be below high.")
+        self.register_to_config(image_range=(float(low), float(high)))
+
+    def _to_signed(self, x: torch.Tensor) -> torch.Tensor:
+        low, high = self.config.image_range
+        return x if (low, high) == (-1, 1) else (x - low) * (2 / (high - low)) - 1
+
+    def _from_signed(self, x: torch.Tensor) -> torch.Tensor:
+        low, high = self.config.image_range
+        return x if (low, high) == (-1, 1) else (x + 1) * ((high - low) / 2) + low
+
     @apply_forward_hook
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderVQVAEOutput | tuple[torch.Tensor]:
-        """Latents and codes of images (B, C, H, W) in [-1, 1].
+        """Latents and codes of images (B, C, H, W) in [-1, 1], or the `image_range`.
 
         Returns:
             `AutoencoderVQVAEOutput`, or a tuple of its `latents`.
@@ -224,7 +249,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         Raises:
             ValueError: if x has another rank or number of channels than the model.
         """
-        latents = self._encode(x)
+        latents = self._encode(self._to_signed(x))
         if not return_dict:
             return (latents,)
         _, indices, _ = self.quantizer(latents, update=False)
@@ -251,7 +276,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         shape: tuple[int, ...] | None = None,
         generator: torch.Generator | None = None,
     ) -> DecoderOutput | tuple[torch.Tensor, torch.Tensor]:
-        """E[x|z], images (B, C, h * f, w * f) in about [-1, 1].
+        """E[x|z], images (B, C, h * f, w * f) in about [-1, 1], or the `image_range`.
 
         Args:
             z: latents (B, latent_channels, h, w), which are quantised; or indices of codes, of an integer type, as
@@ -274,18 +299,18 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             if not force_not_quantize:
                 z, _, losses = self.quantizer(z, update=False)
                 commit_loss = losses.get("commitment", commit_loss)
-        sample = self._decode(z)
+        sample = self._from_signed(self._decode(z))
         return DecoderOutput(sample=sample, commit_loss=commit_loss) if return_dict else (sample, commit_loss)
 
     @apply_forward_hook
     def decode_indices(self, indices: torch.Tensor) -> torch.Tensor:
         """E[x|k], images (B, C, h * f, w * f), for codes (B, h, w), or (B, h, w, num_quantizers)."""
-        return self._decode(self.quantizer.indices_to_codes(indices).to(self.dtype))
+        return self._from_signed(self._decode(self.quantizer.indices_to_codes(indices).to(self.dtype)))
 
     @apply_forward_hook
     def elbo(self, x: torch.Tensor) -> torch.Tensor:
         """The bound on log p(x) with a uniform prior over codes, log p(x|k) - places * log K: (B,) nats."""
-        return objectives.elbo(self, x).value
+        return objectives.elbo(self, self._to_signed(x)).value
 
     @apply_forward_hook
     @torch.no_grad()
