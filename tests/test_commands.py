@@ -120,6 +120,11 @@ MISTAKES = {
         ["evaluate", "--pretrained_model_name_or_path", "x", "--dataset_name", "circles", "--data_dir", "y"],
         "both given",
     ),
+    "a file for the output": (["finetune", "--output_dir", "{other}/config.json"], "cannot be a folder for the output"),
+    "no folder for the metrics": (
+        ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--output_file", "{other}/config.json/a.json"],
+        "config.json: File exists.",
+    ),
     "unknown option": (["evaluate", "--pretraind_model_name_or_path", "x"], "--pretrained_model_name_or_path"),
 }
 

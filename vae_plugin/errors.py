@@ -27,6 +27,12 @@ def exit_status(work: Callable[[], object]) -> int:
         if speaks:
             print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None or error.strerror is None:  # not about a file of the user's
+            raise
+        if speaks:
+            print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        return 2
     except TrainingStopped as error:
         if speaks:
             print(f"stopped: {error}", file=sys.stderr)

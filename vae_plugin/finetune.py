@@ -43,6 +43,7 @@ from vae_plugin.training.checkpoints import (
 )
 from vae_plugin.training.curves import CurveLog
 from vae_plugin.training.data import default_channels, epoch_batches, image_batches, load_data
+from vae_plugin.training.files import make_folder
 from vae_plugin.training.finetune_options import FIXED_ON_RESUME, FinetuneOptions
 from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
@@ -65,6 +66,7 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
         TrainingStopped: if the loss or the gradient is no longer finite.
     """
     output_dir = Path(options.output_dir)
+    make_folder(output_dir)
     accelerator = make_accelerator(options)
     set_seed(options.seed)
 

@@ -14,6 +14,7 @@ from .autoencoders.loading import load_autoencoder
 from .datasets.transforms import image_to_tensor, to_pil
 from .errors import UserError
 from .metrics import psnr
+from .training.files import make_folder
 from .training.options import option, parse
 
 
@@ -39,6 +40,7 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     """Parse the options, encode and decode each image at its own size, write the pairs."""
     options = parse(ReconstructOptions, argv, prog=prog, description="Encode and decode image files.")
     model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).eval()
+    make_folder(Path(options.output_dir))
     written = []
     for name in options.images:
         try:

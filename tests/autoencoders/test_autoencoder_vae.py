@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 
 from vae_plugin import AutoencoderVAE
@@ -232,6 +233,18 @@ def test_gradient_checkpointing_changes_nothing_but_memory(model):
         torch.testing.assert_close(recomputed[name], value)
 
 
+def test_attention_processors_can_be_changed_and_set_back(model):
+    x = images(2, 3, 16, 16)
+    expected = model(x).sample
+    model.set_attn_processor(AttnProcessor())
+    assert {type(p) for p in model.attn_processors.values()} == {AttnProcessor}
+    torch.testing.assert_close(model(x).sample, expected)
+    model.set_default_attn_processor()
+    torch.testing.assert_close(model(x).sample, expected)
+    model.fuse_qkv_projections()
+    torch.testing.assert_close(model(x).sample, expected)
+
+
 def test_offload_hooks_fire_for_encode_and_decode(model):
     from accelerate.hooks import ModelHook, add_hook_to_module
 
@@ -257,6 +270,7 @@ def test_sequential_offload_group_offload_and_layerwise_casting_run(model):
     expected = model(x).sample
     offloaded = cpu_offload(copy.deepcopy(model), execution_device=torch.device("cpu"))
     torch.testing.assert_close(offloaded(x).sample, expected)
+    torch.testing.assert_close(offloaded.sample(2, generator()), model.sample(2, generator()))
     for options in ({"offload_type": "leaf_level"}, {"offload_type": "block_level", "num_blocks_per_group": 1}):
         grouped = copy.deepcopy(model)
         grouped.enable_group_offload(onload_device=torch.device("cpu"), **options)

@@ -193,6 +193,7 @@ def test_changes_that_the_weights_do_not_fit_are_refused(changes):
         ({"use_quant_conv": False}, "without 1x1 convolutions"),
         ({"use_post_quant_conv": False}, "without 1x1 convolutions"),
         ({"shift_factor": 0.1}, "a shift_factor"),
+        ({"image_range": (0.0, 1.0)}, r"an image_range of \(0.0, 1.0\)"),
         ({"shift_factor": 0.1, "vq_embed_dim": 2}, "vq_embed_dim = latent_channels, nor a shift_factor"),
     ],
 )

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tiny_vqvae import QUANTIZERS, every_quantizer, images, same, state_of, tiny
+from tiny_vqvae import QUANTIZERS, every_quantizer, generator, images, same, state_of, tiny
 
 from vae_plugin.models.vqvae import VQVAE
 
@@ -81,11 +81,15 @@ def test_offloading_and_layerwise_casting(options):
         assert torch.equal(other.encode(x).indices, indices)
         torch.testing.assert_close(other.decode_indices(indices), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(other.decode(indices).sample, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(other.sample(2, generator()), model.sample(2, generator()))
 
     check(cpu_offload(copy.deepcopy(model), execution_device=torch.device("cpu")))
     for group in ({"offload_type": "leaf_level"}, {"offload_type": "block_level", "num_blocks_per_group": 1}):
         grouped = copy.deepcopy(model)
         grouped.enable_group_offload(onload_device=torch.device("cpu"), **group)
+        # What waits for the forward of the whole would stay behind: encode and decode do not go through it.
+        hooks = getattr(grouped, "_diffusers_hook", None)
+        assert hooks is None or hooks.get_hook("group_offloading") is None
         check(grouped)
     for compute in (torch.float32, torch.bfloat16):
         cast = copy.deepcopy(model)

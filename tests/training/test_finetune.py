@@ -137,6 +137,17 @@ def test_images_with_random_crops_resume_bit_for_bit_with_another_number_of_work
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "resumed"))
 
 
+def test_a_dozen_images_are_enough(tmp_path):
+    """Of which one is held out: too few for a variance, which is then not in the metrics."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(12):
+        Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(photos / f"{i:02d}.png")
+    metrics = finetune.train(options(tmp_path / "out", train_data_dir=str(photos), max_train_steps=1))
+    assert metrics["num_images"] == 1
+    assert "active_units" not in metrics
+
+
 def test_two_processes_compute_what_one_with_twice_the_batch_does(tmp_path):
     changes = {"free_bits": 0.2, "use_ema": True, **LIKE_SGD}
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", SCRIPT]

@@ -75,11 +75,12 @@ def height_and_width(sample_size: int | tuple[int, int]) -> tuple[int, int]:
 class AutoencoderBase(AutoencoderMixin):
     """The common part of the adapters; a subclass is an `EncoderDecoder`, a `ModelMixin` and a `ConfigMixin` too."""
 
-    # diffusers' own tiling, which needs no more than encoder, decoder, the 1x1 convolutions and the tile sizes.
+    # diffusers' own, which need no more than encoder, decoder, the 1x1 convolutions and the tile sizes.
     blend_v = AutoencoderKL.blend_v
     blend_h = AutoencoderKL.blend_h
     _tiled_encode = AutoencoderKL._tiled_encode
     tiled_decode = AutoencoderKL.tiled_decode
+    set_default_attn_processor = AutoencoderKL.set_default_attn_processor
 
     def _init_tiles(self) -> None:
         self.use_slicing = False
@@ -103,6 +104,11 @@ class AutoencoderBase(AutoencoderMixin):
     @property
     def _sample_hw(self) -> tuple[int, int]:
         return height_and_width(self.config.sample_size)
+
+    @property
+    def _input_device(self) -> torch.device:
+        """Where to make a latent: with sequential offloading the weights are nowhere, and hooks move the input."""
+        return torch.device("cpu") if self.device.type == "meta" else self.device
 
     @property
     def _latent_channels(self) -> int:

@@ -201,7 +201,7 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
     @torch.no_grad()
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
         """E[x|z] for n latents from the prior N(0, I): images (n, C, H, W) of `sample_size`, in about [-1, 1]."""
-        z = standard_normal(self.latent_shape(n), generator, self.device).to(self.dtype)
+        z = standard_normal(self.latent_shape(n), generator, self._input_device).to(self.dtype)
         return self.likelihood.mean(self.decoder_output(z, self._sample_hw))
 
     @torch.no_grad()

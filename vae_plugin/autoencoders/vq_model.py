@@ -83,6 +83,8 @@ def to_vq_model(model: AutoencoderVQVAE) -> VQModel:
         lacking.append("a model without 1x1 convolutions")
     if config.shift_factor:
         lacking.append("a shift_factor")
+    if tuple(config.image_range) != (-1, 1):
+        lacking.append(f"an image_range of {tuple(config.image_range)}")
     if lacking:
         raise ValueError(f"a VQModel cannot have {', nor '.join(lacking)}.")
     levels = len(config.block_out_channels)

@@ -322,9 +322,9 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         """
         _, _, height, width = self.latent_shape(n)
         several = (self.quantizer.codes_per_place,) if self.quantizer.codes_per_place > 1 else ()
-        device = self.device if generator is None else generator.device
+        device = self._input_device if generator is None else generator.device
         shape = (n, height, width, *several)
-        indices = torch.randint(self.codebook_size, shape, generator=generator, device=device).to(self.device)
+        indices = torch.randint(self.codebook_size, shape, generator=generator, device=device).to(self._input_device)
         return self.decode_indices(indices)[..., : self._sample_hw[0], : self._sample_hw[1]]
 
     @torch.no_grad()

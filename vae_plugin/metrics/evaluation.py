@@ -31,9 +31,9 @@ def evaluate(
 
     Returns:
         "psnr" (dB) and "ssim" of the decoded posterior mode after rounding to 8 bits; "elbo_nats" and "kl_nats" per
-        image by one sample of z; "bits_per_dim" of that ELBO; "num_images". Of a VAE "active_units" (Burda et al. 2016)
-        and, where asked for, "log_likelihood_nats" with "num_importance_samples"; of a VQ-VAE what
-        `CodebookUsage.result` says.
+        image by one sample of z; "bits_per_dim" of that ELBO; "num_images". Of a VAE "active_units" (Burda et al. 2016,
+        of at least two images) and, where asked for, "log_likelihood_nats" with "num_importance_samples"; of a VQ-VAE
+        what `CodebookUsage.result` says.
 
     Raises:
         ValueError: if there is no image, or the importance-weighted bound of a VQ-VAE is asked for, which has none.
@@ -74,7 +74,7 @@ def evaluate(
     result = {name: torch.cat(values).mean().item() for name, values in columns.items()}
     if discrete:
         result |= usage.result()
-    else:
+    elif sum(map(len, means)) > 1:  # a variance over images takes two of them
         result["active_units"] = active_units(torch.cat(means))
     result["num_images"] = len(torch.cat(columns["psnr"]))
     if num_importance_samples:

@@ -8,7 +8,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
+
 PARTIAL = ".partial"
+
+
+def make_folder(path: Path) -> None:
+    """The folder that a result will be written into, made now rather than after hours of work.
+
+    Raises:
+        UserError: if there cannot be one.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be a folder for the output: {error.strerror}. Give another one.") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"{path} cannot be written to: give another folder for the output.")
 
 
 def write_text(path: Path, text: str) -> None:

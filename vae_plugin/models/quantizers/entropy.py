@@ -17,7 +17,8 @@ def perplexity(counts: torch.Tensor) -> torch.Tensor:
     Args:
         counts: tokens of each code, (K,).
     """
-    p = counts.double() / counts.sum().clamp_min(1)
+    exact = torch.float64 if counts.device.type == "cpu" else torch.float32  # which is all that some devices have
+    p = counts.to(exact) / counts.sum().clamp_min(1)
     return torch.special.entr(p).sum().exp()
 
 
