@@ -121,21 +121,31 @@ def token_map(model: AutoencoderVQVAE, images: torch.Tensor) -> Image.Image:
 def code_changes(model: AutoencoderVQVAE, images: torch.Tensor, columns: int = 8) -> Image.Image:
     """What a single code changes: two rows for each image.
 
-    Above, the reconstruction and then what it becomes when the code in the middle is another one, of those that
-    `images` use most; below, the change, twice enlarged around gray. Of several codes at a place the first changes.
+    Above, the reconstruction and then what it becomes with another code at one place (the one whose code is farthest
+    from the mean of the image's), from the nearest to the farthest of the codes that `images` use; below, the change
+    around gray. Of several codes at a place the first changes.
     """
     indices = model.encode(images.to(model.device, model.dtype)).indices
     first = indices[..., 0] if indices.ndim == 4 else indices
-    frequent = torch.bincount(first.flatten()).argsort(descending=True)
-    row, column = first.shape[1] // 2, first.shape[2] // 2
+    used = first.unique()
     rows = []
     for one, tokens in zip(indices, first, strict=True):
-        others = frequent[frequent != tokens[row, column]][: columns - 1]
+        codes = model.quantizer.indices_to_codes(one[None])[0].flatten(1).T  # (places, C)
+        place = int((codes - codes.mean(0)).norm(dim=1).argmax())
+        row, column = divmod(place, tokens.shape[1])
+        candidates = one[row, column].expand(1, len(used), *one.shape[2:]).clone()
+        candidates[(0, slice(None), *([0] if one.ndim == 3 else []))] = used
+        distances = (model.quantizer.indices_to_codes(candidates[None])[0, :, 0].T - codes[place]).norm(dim=1)
+        order = distances.argsort()
+        order = order[used[order] != tokens[row, column]]
+        picked = torch.linspace(0, len(order) - 1, columns - 1).round().long().unique() if len(order) else order
+        others = used[order[picked.to(order.device)]]
+
         changed = one[None].repeat(len(others) + 1, *[1] * one.ndim)
         changed[(slice(1, None), row, column, *([0] if one.ndim == 3 else []))] = others
         decoded = model.decode_indices(changed)[..., : images.shape[-2], : images.shape[-1]].float()
         blank = decoded.new_ones(columns - len(decoded), *decoded.shape[1:])
-        rows += [decoded, blank, (2 * (decoded - decoded[:1])).clamp(-1, 1), blank]
+        rows += [decoded, blank, (decoded - decoded[:1]).clamp(-1, 1), blank]
     return grid(torch.cat(rows), columns)
 
 

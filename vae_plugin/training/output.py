@@ -22,7 +22,7 @@ PICTURES = {
     "prior": "Decoded samples of the prior",
     "traversal": "One latent moved along one direction per row",
     "tokens": "Held-out images, their codes in false colours, their reconstructions",
-    "code_changes": "Reconstructions (odd rows) with another code in the middle, and what that changes (even rows)",
+    "code_changes": "Reconstructions (odd rows) with another code at one place, and what that changes (even rows)",
 }
 
 
