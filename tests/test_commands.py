@@ -109,7 +109,11 @@ def test_both_commands_take_a_discrete_model(tmp_path, capsys):
 
 MISTAKES = {
     "no model": (["evaluate"], "no model given"),
-    "no such model": (["evaluate", "--pretrained_model_name_or_path", "not-there"], "no model can be opened at"),
+    "no such model": (["evaluate", "--pretrained_model_name_or_path", "./not-there"], "./not-there does not exist"),
+    "a folder without a model": (
+        ["evaluate", "--pretrained_model_name_or_path", "{empty}"],
+        "no model can be opened at",
+    ),
     "no image": (["reconstruct", "--pretrained_model_name_or_path", "{folder}"], "no image given"),
     "no such image": (
         ["reconstruct", "--pretrained_model_name_or_path", "{folder}", "--images", "not-there.png"],
@@ -131,9 +135,10 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", list(MISTAKES))
 def test_a_mistake_is_one_sentence(mistake, folder, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
     (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderTiny"}')
     words, message = MISTAKES[mistake]
-    assert main([word.format(folder=folder, other=tmp_path) for word in words]) == 2
+    assert main([word.format(folder=folder, other=tmp_path, empty=tmp_path / "empty") for word in words]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..errors import UserError
 from . import Autoencoder, AutoencoderVAE, AutoencoderVQVAE
 
@@ -15,6 +17,8 @@ def load_autoencoder(source: str, subfolder: str | None = None, revision: str | 
         UserError: if there is none, or something else is there (which diffusers would load into any class silently).
     """
     where = {"subfolder": subfolder, "revision": revision}
+    if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).exists():  # no Hub id
+        raise UserError(f"{source} does not exist: give the folder of a model, or its id on the Hub.")
     try:
         kind = AutoencoderVAE.load_config(source, **where).get("_class_name")
         if kind not in CLASSES:
