@@ -243,6 +243,8 @@ def make_model(options: FinetuneOptions) -> Autoencoder:
         except ValueError as error:
             raise UserError(str(error)) from error
     if options.gradient_checkpointing:
+        if model.config.get("network") == "mlp":
+            raise UserError("--gradient_checkpointing has nothing to recompute in an mlp: leave it out.")
         model.enable_gradient_checkpointing()
     return model.train()
 

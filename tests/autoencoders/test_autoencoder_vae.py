@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import AttnProcessor, FusedAttnProcessor2_0
 from safetensors.torch import load_file
 
 from vae_plugin import AutoencoderVAE
@@ -241,8 +241,19 @@ def test_attention_processors_can_be_changed_and_set_back(model):
     torch.testing.assert_close(model(x).sample, expected)
     model.set_default_attn_processor()
     torch.testing.assert_close(model(x).sample, expected)
+    model.unfuse_qkv_projections()  # of what was never fused
     model.fuse_qkv_projections()
+    assert {type(p) for p in model.attn_processors.values()} == {FusedAttnProcessor2_0}
     torch.testing.assert_close(model(x).sample, expected)
+    model.unfuse_qkv_projections()
+    assert FusedAttnProcessor2_0 not in {type(p) for p in model.attn_processors.values()}
+
+
+def test_an_mlp_has_no_gradient_checkpointing_to_enable():
+    model = tiny(network="mlp")
+    with pytest.raises(ValueError, match="does not support gradient checkpointing"):
+        model.enable_gradient_checkpointing()
+    model.disable_gradient_checkpointing()
 
 
 def test_offload_hooks_fire_for_encode_and_decode(model):

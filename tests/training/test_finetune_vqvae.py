@@ -102,6 +102,7 @@ MISTAKES = {
     "a codebook of a VAE": ({"codebook_size": 64}, "--codebook_size means nothing to a vae"),
     "the other average": ({"ema_decay": 0.9}, "--ema_max_decay"),
     "a KL of a VQ-VAE": ({**DISCRETE, "beta": 0.5}, "--beta means nothing to a vqvae"),
+    "nothing to recompute": ({"network": "mlp", "gradient_checkpointing": True}, "nothing to recompute in an mlp"),
     "an mlp": ({**DISCRETE, "network": "mlp"}, "--network means nothing to a vqvae"),
     "no power of two": ({**DISCRETE, "codebook_size": 60, "quantizer": "lfq"}, "power of two"),
     "unknown levels": ({**DISCRETE, "quantizer": "fsq"}, "give the levels themselves"),

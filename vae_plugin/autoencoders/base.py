@@ -81,6 +81,9 @@ class AutoencoderBase(AutoencoderMixin):
     _tiled_encode = AutoencoderKL._tiled_encode
     tiled_decode = AutoencoderKL.tiled_decode
     set_default_attn_processor = AutoencoderKL.set_default_attn_processor
+    fuse_qkv_projections = AutoencoderKL.fuse_qkv_projections  # `AttentionMixin`'s knows other attention blocks only
+    unfuse_qkv_projections = AutoencoderKL.unfuse_qkv_projections
+    original_attn_processors = None
 
     def _init_tiles(self) -> None:
         self.use_slicing = False

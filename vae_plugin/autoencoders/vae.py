@@ -123,6 +123,7 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
                 decoder=MLPDecoder(latent_channels, (decoder_channels, height, width), hidden_sizes, mlp_act_fn),
                 likelihood=likelihood_module,
             )
+            self._supports_gradient_checkpointing = False
         else:
             raise ValueError(f"network is {network!r}: it must be one of {', '.join(NETWORKS)}.")
         # Pipelines read these from the config, whatever the caller left out.
