@@ -272,7 +272,10 @@ def test_training_goes_on_from_a_finished_model(finished, tmp_path):
         ({"norm_num_groups": 5}, "multiples of norm_num_groups"),
         ({"sigma": "large"}, "--sigma is 'large'"),
         ({"train_data_dir": "nowhere-at-all"}, "nowhere-at-all"),
-        ({"pretrained_model_name_or_path": "./nowhere-at-all"}, "no model can be opened at './nowhere-at-all'"),
+        (
+            {"pretrained_model_name_or_path": "./nowhere-at-all"},
+            "./nowhere-at-all does not exist: give the folder of a model",
+        ),
         ({"resume_from_checkpoint": "step-000099"}, "step-000099: no checkpoint there"),
         ({"capacity": 1.0, "free_bits": 1.0}, "give one of them"),
     ],
