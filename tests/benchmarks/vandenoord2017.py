@@ -80,7 +80,7 @@ def make_model(pixel_variance: float, kmeans: bool, revive: bool) -> VQVAE:
             nn.init.trunc_normal_(layer.weight, std=inputs**-0.5, a=-2 * inputs**-0.5, b=2 * inputs**-0.5)
             nn.init.zeros_(layer.bias)
     quantizer = VectorQuantizer(
-        CODES, DIM, commitment_weight=0.25, decay=0.99, kmeans_init=kmeans, dead_code_threshold=0.03 if revive else 0.0
+        CODES, DIM, commitment_weight=0.25, decay=0.99, kmeans_init=kmeans, dead_code_threshold=0.1 if revive else 0.0
     )
     likelihood = Gaussian((pixel_variance / 2) ** 0.5)
     return VQVAE(encoder=encoder, decoder=decoder, likelihood=likelihood, quantizer=quantizer, downsampling_factor=4)

@@ -114,7 +114,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         codebook_distance: str = "euclidean",
         quantizer_gradient: str = "straight_through",
         kmeans_init: bool = True,
-        dead_code_threshold: float = 0.03,
+        dead_code_threshold: float = 0.1,
         entropy_weight: float | None = None,
         num_quantizers: int = 4,
         fsq_levels: tuple[int, ...] | None = None,

@@ -77,7 +77,7 @@ class FinetuneOptions:
         True, "Place the codes by k-means on the first batches (ema, vq, rvq).", group="codebook"
     )
     dead_code_threshold: float = option(
-        0.03, "Share of the mean use below which a code is moved to a token (ema, vq, rvq); 0: never.", group="codebook"
+        0.1, "Share of the mean use below which a code is moved to a token (ema, vq, rvq); 0: never.", group="codebook"
     )
     entropy_weight: float | None = option(
         None, "Weight of the entropy loss (ema, vq, rvq, lfq). Default: 0.1 for lfq, else 0.", group="codebook"

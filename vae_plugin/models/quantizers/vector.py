@@ -66,7 +66,7 @@ class VectorQuantizer(Quantizer):
         gradient: str = "straight_through",
         kmeans_init: bool = True,
         kmeans_iterations: int = 10,
-        dead_code_threshold: float = 0.03,
+        dead_code_threshold: float = 0.1,
         entropy_weight: float = 0.0,
         entropy_temperature: float = 1.0,
         seed: int = 0,
@@ -144,7 +144,9 @@ class VectorQuantizer(Quantizer):
         centres, counts = kmeans(
             tokens, clusters, self.kmeans_iterations, self.seed + placed, normalize=self.distance == "cosine"
         )
-        self._set_codes(slice(placed, placed + clusters), centres, counts.clamp_min(1))
+        # A portion has all tokens of its batch: scaled, the counts of all portions are those of one batch again.
+        share = clusters / self.codebook_size
+        self._set_codes(slice(placed, placed + clusters), centres, share * counts.clamp_min(1))
         self.num_placed += clusters
 
     def _set_codes(self, which: slice | torch.Tensor, codes: torch.Tensor, counts: torch.Tensor) -> None:
