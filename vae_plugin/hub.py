@@ -41,7 +41,7 @@ def model_card(
         "dataset": dataset,
         "pictures": dict(pictures or {}),
         "results": [
-            {"name": name, "unit": unit, "value": f"{metrics[key]:.4g}"}
+            {"name": name, "unit": unit, "value": _written(metrics[key])}
             for key, (name, unit) in METRICS.items()
             if key in metrics
         ],
@@ -55,7 +55,7 @@ def model_card(
         "likelihood": config.likelihood,
         "scaling_factor": config.scaling_factor,
         "shift_factor": config.shift_factor,
-        "standardized": config.scaling_factor == 1 and config.shift_factor == 0,
+        "standardized": config.scaling_factor == 1 and config.shift_factor == 0 and _each_channel_alone(model),
         "num_parameters": f"{sum(p.numel() for p in model.parameters()):,}",
     }
     kind = "vqvae" if isinstance(model, AutoencoderVQVAE) else "vae"
@@ -69,3 +69,12 @@ def model_card(
     data = ModelCardData(library_name="vae-plugin", tags=[kind, "autoencoder", "diffusers", "vae-plugin"])
     with resources.as_file(resources.files("vae_plugin.hub_cards") / f"{kind}.md") as template:
         return ModelCard.from_template(data, template_path=str(template), **sections)
+
+
+def _written(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _each_channel_alone(model: Autoencoder) -> bool:
+    """Whether standardised latents are so in every channel: codes in their own space allow one scale for all."""
+    return not isinstance(model, AutoencoderVQVAE) or model.quantizer.projects

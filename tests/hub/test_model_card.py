@@ -64,3 +64,9 @@ def test_a_discrete_model_says_its_codes(changes, words):
     text = " ".join(str(model_card(model, {"codebook_usage": 0.9375}, dataset="circles")).split())
     assert all(word in text for word in words)
     assert "share of codes that occur | 0.9375" in text
+    assert "in every channel" not in text  # one scale for all
+
+
+def test_whole_numbers_are_written_out():
+    model = AutoencoderVQVAE(in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16)
+    assert "| 1,234,567 |" in str(model_card(model, {"codebook_tokens": 1234567}, dataset="circles"))
