@@ -80,7 +80,7 @@ def test_reconstruct_writes_original_and_reconstruction_side_by_side(folder, tmp
     image.save(tmp_path / "noise.png")
     words = ["--images", str(tmp_path / "noise.png"), "--output_dir", str(tmp_path / "out")]
     assert main(["reconstruct", "--pretrained_model_name_or_path", str(folder), *words]) == 0
-    pair = np.asarray(Image.open(tmp_path / "out" / "noise.png"))
+    pair = np.asarray(Image.open(tmp_path / "out" / "noise-reconstruction.png"))
     assert pair.shape == (18, 60)
     assert (pair[:, :30] == np.asarray(image)).all()
     vae = AutoencoderVAE.from_pretrained(folder).eval()
@@ -129,12 +129,36 @@ MISTAKES = {
         ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--output_file", "{other}/config.json/a.json"],
         "config.json: File exists.",
     ),
+    "no such subfolder": (
+        ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--subfolder", "vae"],
+        "there is no config.json in it",
+    ),
+    "a file for a model": (
+        ["evaluate", "--pretrained_model_name_or_path", "{folder}/config.json"],
+        "there is no config.json in it",
+    ),
+    "no images to measure": (
+        ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--max_images", "0"],
+        "--max_images is 0: it must be at least 1",
+    ),
+    "coloured circles for a gray model": (
+        ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--circles_hue"],
+        "--circles_hue makes images of 3 channels, the model has 1",
+    ),
+    "one name twice": (
+        ["reconstruct", "--pretrained_model_name_or_path", "{folder}", "--images", "a/x.png", "b/x.png"],
+        "would be written twice",
+    ),
+    "a seed below zero": (["finetune", "--seed", "-1"], "--seed is -1: it must be at least 0"),
+    "a level without channels": (["finetune", "--block_out_channels", "0"], "each number must be at least 1"),
+    "tiny circles": (["finetune", "--resolution", "2", "--output_dir", "{other}/o"], "at least 8"),
     "unknown option": (["evaluate", "--pretraind_model_name_or_path", "x"], "--pretrained_model_name_or_path"),
 }
 
 
 @pytest.mark.parametrize("mistake", list(MISTAKES))
-def test_a_mistake_is_one_sentence(mistake, folder, tmp_path, capsys):
+def test_a_mistake_is_one_sentence(mistake, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderTiny"}')
     words, message = MISTAKES[mistake]

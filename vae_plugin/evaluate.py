@@ -31,6 +31,7 @@ class EvaluateOptions:
     split: str = option("train", "Split of the data set.")
     image_column: str | None = option(None, "Column of the images. Default: the only one there is.")
     resolution: int | None = option(None, "Side of the centre crop in pixels. Default: the model's sample_size.")
+    circles_hue: bool = option(False, "Coloured circles (RGB) instead of gray ones.")
     max_images: int = option(1000, "Measure on no more images than these.")
     num_importance_samples: int = option(0, "Samples of the bound on log p(x); 0 leaves it out.")
     seed: int = option(1, "Of the samples, and of the circles.")
@@ -41,6 +42,10 @@ class EvaluateOptions:
             raise UserError("no model given: add --pretrained_model_name_or_path with a folder or a Hub id.")
         if self.dataset_name is not None and self.data_dir is not None:
             raise UserError("--dataset_name and --data_dir are both given: give the one to measure on.")
+        for name, least in (("max_images", 1), ("num_importance_samples", 0), ("seed", 0), ("resolution", 8)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"--{name} is {value}: it must be at least {least}.")
 
 
 def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
@@ -49,7 +54,9 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
     model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
     channels, size = model.config.in_channels, options.resolution or model.config.sample_size
     if options.data_dir is None and options.dataset_name in (None, "circles"):
-        images = Circles(options.max_images, size, channels, seed=options.seed, hue=channels == 3)
+        if options.circles_hue and channels != 3:
+            raise UserError(f"--circles_hue makes images of 3 channels, the model has {channels}: leave it out.")
+        images = Circles(options.max_images, size, channels, seed=options.seed, hue=options.circles_hue)
     else:
         images = load_images(
             dataset_name=options.dataset_name,
@@ -63,10 +70,18 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
         images = Subset(images, range(min(len(images), options.max_images)))
     if options.num_importance_samples and isinstance(model, AutoencoderVQVAE):
         raise UserError("a VQ-VAE's posterior is certain, its ELBO is its bound: leave num_importance_samples out.")
+    unreadable: set[str] = set()
     result = metrics.evaluate(
-        model, image_batches(images), num_importance_samples=options.num_importance_samples, seed=options.seed
+        model,
+        image_batches(images, unreadable=unreadable),
+        num_importance_samples=options.num_importance_samples,
+        seed=options.seed,
     )
     print(json.dumps(result, indent=2))
+    if unreadable:
+        print(
+            f"{len(unreadable)} file(s) could not be read as images and were left out: {', '.join(sorted(unreadable))}"
+        )
     if options.output_file:
         write_json(Path(options.output_file), result)
         print(f"Written to {options.output_file}.")

@@ -27,6 +27,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import GradientAccumulationPlugin, set_seed
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
 from vae_plugin.autoencoders import Autoencoder, AutoencoderVQVAE
@@ -44,7 +46,7 @@ from vae_plugin.training.checkpoints import (
 from vae_plugin.training.curves import CurveLog
 from vae_plugin.training.data import default_channels, epoch_batches, image_batches, load_data
 from vae_plugin.training.files import make_folder
-from vae_plugin.training.finetune_options import FIXED_ON_RESUME, FinetuneOptions
+from vae_plugin.training.finetune_options import FREE_ON_RESUME, FinetuneOptions
 from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
 from vae_plugin.training.losses import ELBOLoss, VQLoss
@@ -99,6 +101,9 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
         accelerator.register_for_checkpointing(ema)
 
     state = resume(accelerator, options, output_dir)
+    if state.step > total_steps:
+        raise UserError(f"the checkpoint is at step {state.step}, after the {total_steps} asked for: ask for more.")
+    use_rates_of(options, optimizer, scheduler)
     saved_step = state.step
     curves = CurveLog(output_dir / "logs" / "train.jsonl", state.step) if accelerator.is_main_process else None
     accelerator.print(
@@ -164,7 +169,7 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
                     before = time.perf_counter()
                     if accelerator.is_main_process:
                         with averaged_weights(model, ema):
-                            metrics = evaluate(model, image_batches(validation_set))
+                            metrics = evaluate(model, image_batches(validation_set, options.train_batch_size))
                             save_pictures(model, validation_set, output_dir, prefix=f"step-{state.step:06d}-")
                         accelerator.log({f"validation/{k}": v for k, v in metrics.items()}, step=state.step)
                     accelerator.wait_for_everyone()
@@ -197,9 +202,11 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
         if ema is not None:
             ema.copy_to(model.parameters())
         model.eval()
-        normalize_latents(model, image_batches(train_set, limit=2048), seed=options.seed)
-        fit_noise_scale(model, image_batches(train_set, limit=2048), seed=options.seed)
-        metrics = evaluate(model, image_batches(validation_set), seed=options.seed)
+        normalize_latents(model, image_batches(train_set, options.train_batch_size, limit=2048), seed=options.seed)
+        fit_noise_scale(model, image_batches(train_set, options.train_batch_size, limit=2048), seed=options.seed)
+        metrics = evaluate(
+            model, image_batches(validation_set, options.train_batch_size, unreadable), seed=options.seed
+        )
         metrics["steps"] = state.step
         if state.images > first_image:
             metrics["images_per_second"] = (state.images - first_image) / seconds
@@ -276,6 +283,7 @@ def load_model(options: FinetuneOptions) -> Autoencoder:
             f"--in_channels is {options.in_channels}, the model of {source} has {model.config.in_channels}."
         )
     options.check_model_type("vqvae" if isinstance(model, AutoencoderVQVAE) else "vae")
+    options.check_against(model.config, source)
     if model.config.get("network") == "mlp" and options.resolution != model.config.sample_size:
         raise UserError(f"the mlp model of {source} needs --resolution {model.config.sample_size}.")
     return model
@@ -297,13 +305,29 @@ def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path)
         return TrainingState()
     state, then = read_checkpoint(checkpoint)
     now = to_dict(options)
-    changed = [name for name in FIXED_ON_RESUME if now[name] != then.get(name, now[name])]
-    if changed:
-        name = changed[0]
-        raise UserError(f"{checkpoint} was made with --{name} {then[name]}: continue with that, not {now[name]}.")
+    changed = {name: then[name] for name in now if name in then and now[name] != then[name]}
+    for name in changed:
+        if name not in FREE_ON_RESUME:
+            raise UserError(f"{checkpoint} was made with --{name} {then[name]}: continue with that, not {now[name]}.")
     accelerator.load_state(str(checkpoint))
     accelerator.print(f"Continuing from {checkpoint}.")
+    for name in changed.keys() - {"output_dir", "resume_from_checkpoint"}:
+        accelerator.print(f"  --{name} was {then[name]} and is {now[name]} from here on.")
     return state
+
+
+def use_rates_of(options: FinetuneOptions, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+    """What a checkpoint has brought of the optimiser's settings, as the options have it now."""
+    for group in optimizer.param_groups:
+        if group["initial_lr"] != options.learning_rate:
+            course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
+            group.update(initial_lr=options.learning_rate, lr=options.learning_rate * course)
+        group.update(
+            betas=(options.adam_beta1, options.adam_beta2),
+            eps=options.adam_epsilon,
+            weight_decay=options.adam_weight_decay,
+        )
+    scheduler.base_lrs = [options.learning_rate] * len(scheduler.base_lrs)
 
 
 def mean_terms(accelerator: Accelerator, terms: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -26,7 +26,7 @@ class ReconstructOptions:
     subfolder: str | None = option(None, "Folder of the model inside that repository, e.g. vae.")
     revision: str | None = option(None, "Branch, tag or commit of that repository.")
     images: tuple[str, ...] = option((), "The image files.")
-    output_dir: str = option("reconstructions", "Folder of the pictures: NAME.png, original and reconstruction.")
+    output_dir: str = option("reconstructions", "Folder of NAME-reconstruction.png, original and reconstruction.")
 
     def __post_init__(self) -> None:
         if not self.pretrained_model_name_or_path:
@@ -41,8 +41,12 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     options = parse(ReconstructOptions, argv, prog=prog, description="Encode and decode image files.")
     model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).eval()
     make_folder(Path(options.output_dir))
+    paths = [Path(options.output_dir) / f"{Path(name).stem}-reconstruction.png" for name in options.images]
+    for i, path in enumerate(paths):
+        if path in paths[:i] or path.resolve() in [Path(name).resolve() for name in options.images]:
+            raise UserError(f"{path} would be written twice, or over an image given: rename one, or do one at a time.")
     written = []
-    for name in options.images:
+    for name, path in zip(options.images, paths, strict=True):
         try:
             with Image.open(name) as image:
                 x = image_to_tensor(image, model.config.in_channels)[None]
@@ -52,7 +56,6 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
             raise UserError("an mlp model takes images of one size only: use evaluate, which crops them.")
         reconstruction = model(x).sample
         pair = torch.cat([x, reconstruction], dim=3)[0]
-        path = Path(options.output_dir) / f"{Path(name).stem}.png"
         pictures.save_png(to_pil(pair), path)
         print(f"{path}  PSNR {psnr(reconstruction, x).item():.2f} dB")
         written.append(path)

@@ -129,6 +129,14 @@ def test_log_likelihood_holds_no_graph_and_no_more_memory_for_more_samples(model
     assert len(shapes) == 12
 
 
+def test_the_bound_leaves_the_sigma_alone_in_training_mode_too():
+    model = tiny().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.log_likelihood(images(2, 3, 16, 16), 3)
+    assert model.likelihood.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 1, 16, 16), (2, 4, 16, 16), (1, 2, 3, 16, 16)])
 def test_images_of_another_shape_are_refused_in_one_sentence(model, shape):
     for call in (model.encode, model, model.elbo):

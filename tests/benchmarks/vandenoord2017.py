@@ -15,8 +15,8 @@ notebook corrects averages that begin at zero.
 The parquet file is CIFAR-10 as on the Hub (column of images as PNG or JPEG bytes): of a copy that was compressed again,
 the numbers are near the notebook's but not to be expected to equal them. 1,000 steps take a few minutes on two cores.
 
-Measured on a copy that was compressed again as JPEG: .264 at step 200 and .113 at 1,000; with `--kmeans --revive` .246
-and .079, at a perplexity of 354 where the notebook's way has 54.
+Measured on a copy that was compressed again as JPEG: .264 at step 200 and .113 at 1,000; with `--kmeans --revive` .243
+and .079, at a perplexity of 336 where the notebook's way has 54.
 
 It prints a line at each of the notebook's steps: the mean over the last 100 steps (as the notebook has it) of error and
 perplexity.

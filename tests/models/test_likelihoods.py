@@ -193,3 +193,15 @@ def test_half_precision_outputs_are_judged_in_float32(likelihood):
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, likelihood.log_prob(x, output.float()))
     assert likelihood.mean(output).dtype == torch.float16
+
+
+@pytest.mark.parametrize("log_scale", [-7.0, -5.0, -3.0, -2.0, -1.0, 0.0])
+def test_the_mean_of_discretised_logistics_is_the_sum_over_all_levels(log_scale):
+    mixture = DiscretizedLogisticMixture(2)
+    output = torch.randn(1, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    output[:, 4:] = log_scale
+    levels = torch.arange(256) / 127.5 - 1
+    one_pixel = output[:, :, 1:2, 1:2].expand(256, 6, 1, 1)
+    p = mixture.log_prob(levels[:, None, None, None], one_pixel).exp()
+    assert p.sum().item() == pytest.approx(1, abs=1e-4)
+    assert mixture.mean(output)[0, 0, 1, 1].item() == pytest.approx((p * levels).sum().item(), abs=0.5 / 127.5)

@@ -51,7 +51,7 @@ def flags(output_dir, **changes):
     return words
 
 
-def start(command, *words, **environment):
+def start(command, *words, start_new_session=False, **environment):
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **environment}
     return subprocess.Popen(
         [*command, *words],
@@ -60,6 +60,7 @@ def start(command, *words, **environment):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT.parent,
+        start_new_session=start_new_session,
         # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import shutil
 import signal
 import sys
@@ -26,8 +27,9 @@ from runs import (
     start,
     weights,
 )
+from safetensors.torch import load_file
 
-from vae_plugin import AutoencoderVAE, finetune
+from vae_plugin import AutoencoderVAE, evaluate, finetune
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import TrainingStopped, UserError
 from vae_plugin.training.finetune_options import FinetuneOptions
@@ -146,6 +148,66 @@ def test_a_dozen_images_are_enough(tmp_path):
     metrics = finetune.train(options(tmp_path / "out", train_data_dir=str(photos), max_train_steps=1))
     assert metrics["num_images"] == 1
     assert "active_units" not in metrics
+
+
+def test_rates_given_on_resume_are_those_of_the_steps_to_come(tmp_path):
+    finetune.train(options(tmp_path / "whole", lr_scheduler="constant", lr_warmup_steps=0))
+    shutil.copytree(tmp_path / "whole/checkpoints/step-000010", tmp_path / "slow/checkpoints/step-000010")
+    changes = {"learning_rate": 0.0, "adam_weight_decay": 0.5, "lr_scheduler": "constant", "lr_warmup_steps": 0}
+    finetune.train(options(tmp_path / "slow", resume_from_checkpoint="latest", **changes))
+    assert [line["learning_rate"] for line in curves(tmp_path / "slow")] == [0.0, 0.0]
+    before = load_file(tmp_path / "whole/checkpoints/step-000010/model.safetensors")
+    after = load_file(tmp_path / "slow/checkpoints/step-000012/model.safetensors")
+    assert_same(
+        {name: value for name, value in before.items() if "likelihood" not in name},
+        {name: value for name, value in after.items() if "likelihood" not in name},
+    )
+
+
+@pytest.mark.parametrize("changes", [{"seed": 5}, {"train_batch_size": 4}, {"circles_length": 60}, {"sigma": "0.5"}])
+def test_what_decides_which_images_come_next_cannot_change_on_resume(finished, changes, tmp_path):
+    shutil.copytree(finished / "checkpoints" / "step-000010", tmp_path / "checkpoints" / "step-000010")
+    with pytest.raises(UserError, match=f"was made with --{next(iter(changes))}"):
+        finetune.train(options(tmp_path, resume_from_checkpoint="latest", **changes))
+
+
+def test_fewer_steps_than_were_made_are_refused(finished, tmp_path):
+    shutil.copytree(finished / "checkpoints" / "step-000010", tmp_path / "checkpoints" / "step-000010")
+    with pytest.raises(UserError, match="the checkpoint is at step 10, after the 9 asked for"):
+        finetune.train(options(tmp_path, resume_from_checkpoint="latest", max_train_steps=9))
+
+
+@pytest.mark.parametrize("changes", [{"likelihood": "bernoulli"}, {"latent_channels": 9}, {"norm_num_groups": 2}])
+def test_options_of_a_new_model_are_refused_where_there_is_one(finished, tmp_path, changes):
+    changes = {"pretrained_model_name_or_path": str(finished), "max_train_steps": 1, **changes}
+    with pytest.raises(UserError, match=f"--{list(changes)[-1]} .* is of a new model"):
+        finetune.train(options(tmp_path, **changes))
+
+
+def test_images_that_cannot_be_read_are_named_and_not_measured(tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(40):
+        Image.new("RGB", (20, 20), (6 * i, 0, 0)).save(photos / f"{i:02d}.png")
+        if i % 3 == 0:
+            (photos / f"{i:02d}.png").write_bytes(b"no image")
+    metrics = finetune.train(options(tmp_path / "out", train_data_dir=str(photos), max_train_steps=1))
+    assert metrics["num_images"] < 4
+    model = ["--pretrained_model_name_or_path", str(tmp_path / "out"), "--data_dir", str(photos)]
+    assert evaluate.run([*model, "--resolution", "16"], "evaluate")["num_images"] == 26
+    assert "14 file(s) could not be read as images and were left out: " in capsys.readouterr().out
+
+
+def test_a_signal_to_the_whole_group_does_not_end_the_loading_processes_first(tmp_path):
+    """As schedulers send it: to the run and to the processes that load its images at once."""
+    long = {"max_train_steps": 5000, "checkpointing_steps": 5000, "dataloader_num_workers": 2}
+    process = start(STARTED_AS["python"], *flags(tmp_path, **long), start_new_session=True)
+    log = tmp_path / "logs" / "train.jsonl"
+    wait_for(lambda: log.is_file() and log.read_text().count("\n") >= 3, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [f"step-{len(curves(tmp_path)):06d}"]
 
 
 def test_two_processes_compute_what_one_with_twice_the_batch_does(tmp_path):

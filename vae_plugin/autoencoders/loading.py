@@ -19,13 +19,21 @@ def load_autoencoder(source: str, subfolder: str | None = None, revision: str | 
     where = {"subfolder": subfolder, "revision": revision}
     if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).exists():  # no Hub id
         raise UserError(f"{source} does not exist: give the folder of a model, or its id on the Hub.")
+    local = Path(source) / (subfolder or "")
+    if Path(source).exists() and not (local / "config.json").is_file():
+        raise UserError(f"no model can be opened at '{local}': there is no config.json in it.")
     try:
         kind = AutoencoderVAE.load_config(source, **where).get("_class_name")
         if kind not in CLASSES:
             raise UserError(f"{source} holds a {kind}: this command takes an {' or '.join(CLASSES)}.")
         model = CLASSES[kind].from_pretrained(source, use_safetensors=True, **where)
     except OSError as error:
-        raise UserError(f"no model can be opened at {source!r}: {str(error).splitlines()[0]}") from error
+        reading = "" if Path(source).exists() else "no such folder, and on the Hub: "
+        raise UserError(f"no model can be opened at {source!r}: {reading}{str(error).splitlines()[0]}") from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"the model at {source!r} cannot be made: {str(error).splitlines()[0]}") from error
     if isinstance(model, AutoencoderVQVAE):
         model.set_image_range(-1, 1)
     return model

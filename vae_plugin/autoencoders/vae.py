@@ -196,7 +196,12 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
         samples_per_pass: int = 1,
     ) -> torch.Tensor:
         """The importance-weighted bound on log p(x): (B,) nats, see `objectives.importance_weighted_bound`."""
-        return objectives.importance_weighted_bound(self, x, num_samples, generator, samples_per_pass)
+        training = self.likelihood.training
+        self.likelihood.eval()  # else an "optimal" sigma would follow the images that it judges
+        try:
+            return objectives.importance_weighted_bound(self, x, num_samples, generator, samples_per_pass)
+        finally:
+            self.likelihood.train(training)
 
     @apply_forward_hook
     @torch.no_grad()

@@ -11,6 +11,7 @@ from ..datasets import Circles, collate, load_images
 from ..errors import UserError
 from .checkpoints import TrainingState
 from .finetune_options import FinetuneOptions
+from .interrupts import leave_signals_to_the_parent
 from .sampler import GlobalBatchSampler
 
 
@@ -31,8 +32,11 @@ def load_data(options: FinetuneOptions, channels: int) -> tuple[Dataset, Dataset
         if channels not in (1, 3):
             raise UserError(f"circles have 1 or 3 channels, the model has {channels}: train it on other images.")
         circles = {"resolution": options.resolution, "channels": channels, "hue": options.circles_hue}
-        train = Circles(options.circles_length, seed=2 * options.seed, **circles)
-        validation = Circles(max(1, options.num_validation_images), seed=2 * options.seed + 1, **circles)
+        try:
+            train = Circles(options.circles_length, seed=2 * options.seed, **circles)
+            validation = Circles(max(1, options.num_validation_images), seed=2 * options.seed + 1, **circles)
+        except ValueError as error:
+            raise UserError(str(error)) from error
     else:
         images = load_images(
             dataset_name=options.dataset_name,
@@ -72,13 +76,34 @@ def epoch_batches(
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=options.dataloader_num_workers,
+        worker_init_fn=leave_signals_to_the_parent,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def image_batches(dataset: Dataset, batch_size: int = 32, limit: int | None = None) -> Iterator[torch.Tensor]:
-    """Batches (B, C, H, W) in order; with a limit, of that many images spread evenly over the set."""
+def image_batches(
+    dataset: Dataset, batch_size: int = 32, unreadable: set[str] | None = None, limit: int | None = None
+) -> Iterator[torch.Tensor]:
+    """Batches (B, C, H, W) in order, each image once: what stands in for one that cannot be read is left out.
+
+    Args:
+        dataset: of items with "pixel_values" and perhaps "unreadable".
+        batch_size: of all batches but the last.
+        unreadable: gets the names of the images that cannot be read.
+        limit: take so many images, spread evenly over the set.
+    """
     if limit is not None and limit < len(dataset):
         dataset = Subset(dataset, [i * len(dataset) // limit for i in range(limit)])
-    for batch in DataLoader(dataset, batch_size=batch_size, collate_fn=collate):
-        yield batch["pixel_values"]
+    batch: list[torch.Tensor] = []
+    for i in range(len(dataset)):
+        item = dataset[i]
+        if item.get("unreadable"):
+            if unreadable is not None:
+                unreadable.update(item["unreadable"])
+            continue
+        batch.append(item["pixel_values"])
+        if len(batch) == batch_size:
+            yield torch.stack(batch)
+            batch = []
+    if batch:
+        yield torch.stack(batch)

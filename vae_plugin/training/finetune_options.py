@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..autoencoders.base import LIKELIHOODS
 from ..autoencoders.quantizers import QUANTIZERS
@@ -178,6 +180,19 @@ class FinetuneOptions:
                     hint += "; the weights' average is --use_ema --ema_max_decay"
                 raise UserError(f"--{name} means nothing to a {model_type}: {hint}.")
 
+    def check_against(self, config: Mapping[str, Any], source: str) -> None:
+        """Refuse what is said of a new model when there is one already, unless it is so.
+
+        Raises:
+            UserError: naming the first of them.
+        """
+        default = FinetuneOptions(output_dir=self.output_dir)
+        for name in (*NEW_MODEL_OPTIONS, *CODEBOOK_OPTIONS):
+            given, fact = getattr(self, name), config.get(CONFIG_NAMES.get(name, name))
+            fact = tuple(fact) if isinstance(fact, list) else fact
+            if given not in (getattr(default, name), fact) and str(given) != str(fact):
+                raise UserError(f"--{name} {given} is of a new model, that of {source} has {fact}: leave it out.")
+
     def _check_ranges(self) -> None:
         at_least_one = (
             "resolution", "max_train_samples", "circles_length", "train_batch_size", "gradient_accumulation_steps",
@@ -188,13 +203,16 @@ class FinetuneOptions:
         not_negative = (
             "alpha", "beta", "kl_weight", "kl_warmup_steps", "free_bits", "capacity", "capacity_steps", "learning_rate",
             "lr_warmup_steps", "max_grad_norm", "adam_weight_decay", "num_validation_images", "dataloader_num_workers",
-            "commitment_weight", "dead_code_threshold", "entropy_weight",
+            "commitment_weight", "dead_code_threshold", "entropy_weight", "adam_epsilon", "seed",
         )  # fmt: skip
         for names, least in ((at_least_one, 1), (not_negative, 0)):
             for name in names:
                 value = getattr(self, name)
                 if value is not None and not value >= least:
                     raise UserError(f"--{name} is {value}: it must be at least {least}.")
+        for name in ("block_out_channels", "hidden_sizes", "fsq_levels"):
+            if any(value < 1 for value in getattr(self, name) or ()):
+                raise UserError(f"--{name} is {getattr(self, name)}: each number must be at least 1.")
         for name in ("ema_decay", "ema_max_decay", "adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}: it must be at least 0 and below 1.")
@@ -213,11 +231,18 @@ CODEBOOK_OPTIONS = (
     "quantizer", "codebook_size", "codebook_dim", "commitment_weight", "ema_decay", "codebook_distance",
     "quantizer_gradient", "kmeans_init", "dead_code_threshold", "entropy_weight", "num_quantizers", "fsq_levels",
 )  # fmt: skip
+NEW_MODEL_OPTIONS = (
+    "network", "block_out_channels", "layers_per_block", "norm_num_groups", "mid_block_add_attention",
+    "latent_channels", "hidden_sizes", "mlp_act_fn", "likelihood", "sigma", "num_mixtures",
+)  # fmt: skip
+CONFIG_NAMES = {"quantizer": "quantizer_type", "codebook_size": "num_vq_embeddings", "codebook_dim": "vq_embed_dim"}
 KL_OPTIONS = ("alpha", "beta", "kl_warmup_steps", "free_bits", "capacity", "capacity_steps")
 
-# A run can only be continued with these as they were: they decide what the weights and the loss are.
-FIXED_ON_RESUME = (
-    "pretrained_model_name_or_path", "model_type", "network", "in_channels", "block_out_channels", "layers_per_block",
-    "norm_num_groups", "mid_block_add_attention", "latent_channels", "hidden_sizes", "mlp_act_fn", "likelihood",
-    "sigma", "num_mixtures", "use_ema", "resolution", *CODEBOOK_OPTIONS,
+# What may be another when a run is continued: how long it goes on, how it is reported, and the weights and rates of the
+# steps to come. Everything else decides what the weights mean or which images come next, and stays as it was.
+FREE_ON_RESUME = (
+    "output_dir", "resume_from_checkpoint", "max_train_steps", "num_train_epochs", "checkpointing_steps",
+    "checkpoints_total_limit", "validation_steps", "report_to", "dataloader_num_workers", "gradient_checkpointing",
+    "mixed_precision", "learning_rate", "lr_scheduler", "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_epsilon",
+    "adam_weight_decay", "max_grad_norm", *KL_OPTIONS, "kl_weight",
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vae_plugin.models import ResidualVectorQuantizer, SimVectorQuantizer, VectorQuantizer
 from vae_plugin.models.quantizers.gradients import GRADIENTS, rotation, straight_through
 
 
@@ -38,11 +39,13 @@ def test_straight_through_passes_the_gradient_unchanged():
 def test_the_rotation_turns_and_stretches_the_gradient():
     tokens, codes = pairs()
     tokens.requires_grad_()
+    codes.requires_grad_()
     direction = torch.randn_like(tokens)
     (rotation(tokens, codes) * direction).sum().backward()
-    for token, code, back, given in zip(tokens.detach(), codes, tokens.grad, direction, strict=True):
+    assert codes.grad is None
+    for token, code, back, given in zip(tokens.detach(), codes.detach(), tokens.grad, direction, strict=True):
         matrix = rotation_matrix(token, code) * code.norm() / token.norm()
-        torch.testing.assert_close(matrix @ token, code)  # it is that rotation
+        torch.testing.assert_close(matrix @ token, code, rtol=1e-4, atol=1e-5)  # it is that rotation
         torch.testing.assert_close(back, matrix.T @ given, rtol=1e-4, atol=1e-5)
 
 
@@ -62,3 +65,41 @@ def test_where_there_is_no_rotation_it_is_straight_through(where):
     assert torch.equal(value, codes)
     value.sum().backward()
     assert torch.equal(tokens.grad, torch.ones_like(tokens))
+
+
+@pytest.mark.parametrize("distance", [1e-7, 1e-5, 1e-3])
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1.0, 1e4])
+def test_near_those_places_the_gradient_is_finite(scale, distance):
+    tokens, codes = pairs()
+    codes = -scale * tokens + scale * distance * codes
+    tokens = (scale * tokens).requires_grad_()
+    value = rotation(tokens, codes)
+    assert torch.equal(value, codes)
+    value.sum().backward()
+    # A rotation keeps lengths: the gradient is at most as long as what came in, stretched by the ratio of norms.
+    ratio = (codes.norm(dim=1) / tokens.detach().norm(dim=1)).clamp_min(1)
+    assert (tokens.grad.norm(dim=1) <= 1.01 * ratio * tokens.shape[1] ** 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        VectorQuantizer(16, 4, gradient="rotation"),
+        VectorQuantizer(16, 4, gradient="rotation", codebook_update="gradient"),
+        SimVectorQuantizer(16, 4, gradient="rotation"),
+        ResidualVectorQuantizer(16, 4, num_quantizers=3, gradient="rotation"),
+    ],
+    ids=["ema", "gradient", "simvq", "residual"],
+)
+def test_quantisers_turn_the_gradient_of_what_they_give(quantizer):
+    z = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    quantizer.train()(z)
+    z.requires_grad_()
+    quantized, indices, _ = quantizer.eval()(z)
+    assert torch.equal(quantized, quantizer.indices_to_codes(indices))
+    direction = torch.randn_like(quantized)
+    (quantized * direction).sum().backward()
+    as_tokens = [x.detach().movedim(1, -1).reshape(-1, 4) for x in (z, quantized, z.grad, direction)]
+    for token, code, back, given in zip(*as_tokens, strict=True):
+        matrix = rotation_matrix(token, code) * code.norm() / token.norm()
+        torch.testing.assert_close(back, matrix.T @ given, rtol=1e-3, atol=1e-4)

@@ -17,17 +17,17 @@ class FiniteScalarQuantizer(Quantizer):
     There is no codebook to learn, nothing to die, and no loss. Codes lie in [-1, 1].
 
     Args:
-        levels: of each number, at least 2; their product is `codebook_size`. The paper's (table 1): (8, 6, 5) for 2^8,
+        levels: of each number, 2 to 1000; their product is `codebook_size`. The paper's (table 1): (8, 6, 5) for 2^8,
             (8, 5, 5, 5) for 2^10, (7, 5, 5, 5, 5) for 2^12, (8, 8, 8, 6, 5) for 2^14, (8, 8, 8, 5, 5, 5) for 2^16.
         dim: channels of the latents.
 
     Raises:
-        ValueError: if there is no level, or one is below 2.
+        ValueError: if there is no level, or one is not from 2 to 1000.
     """
 
     def __init__(self, levels: Sequence[int], dim: int) -> None:
-        if not levels or min(levels) < 2:
-            raise ValueError(f"levels are {tuple(levels)}: give at least one number, each at least 2.")
+        if not levels or min(levels) < 2 or max(levels) > 1000:  # above, the margin of `_bound` reaches one level more
+            raise ValueError(f"levels are {tuple(levels)}: give at least one number, each at least 2, at most 1000.")
         super().__init__(dim, len(levels))
         self.levels = tuple(levels)
         self.codebook_size = math.prod(levels)

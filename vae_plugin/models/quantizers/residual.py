@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .base import Losses, Quantizer
-from .gradients import straight_through
+from .gradients import GRADIENTS
 from .vector import VectorQuantizer
 
 
@@ -22,6 +22,7 @@ class ResidualVectorQuantizer(Quantizer):
         dim: channels of the latents.
         num_quantizers: stages; K codes each give K^num_quantizers combinations.
         codebook_dim: numbers in a code. Default: `dim`.
+        gradient: of the sum, "straight_through" or "rotation", see `gradients`.
         seed: of k-means and revival; stage i has seed + i.
         options: of each stage, see `VectorQuantizer`.
     """
@@ -33,6 +34,7 @@ class ResidualVectorQuantizer(Quantizer):
         *,
         num_quantizers: int = 4,
         codebook_dim: int | None = None,
+        gradient: str = "straight_through",
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -41,8 +43,10 @@ class ResidualVectorQuantizer(Quantizer):
         super().__init__(dim, codebook_dim or dim)
         self.codebook_size = codebook_size
         self.codes_per_place = num_quantizers
+        self.gradient = gradient
         self.stages = nn.ModuleList(
-            VectorQuantizer(codebook_size, self.code_dim, seed=seed + i, **options) for i in range(num_quantizers)
+            VectorQuantizer(codebook_size, self.code_dim, gradient=gradient, seed=seed + i, **options)
+            for i in range(num_quantizers)
         )
 
     def quantize_tokens(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
@@ -56,7 +60,8 @@ class ResidualVectorQuantizer(Quantizer):
             residual, total = residual - codes, total + codes
             indices.append(chosen[:, 0, 0])
             losses = {name: losses.get(name, 0) + loss for name, loss in stage_losses.items()}
-        quantized = straight_through(tokens, total)
+        # Of the sum: the gradients of the stages added up would be that of the latents several times.
+        quantized = GRADIENTS[self.gradient](tokens, total)
         return quantized, torch.stack(indices, 1), losses
 
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:

@@ -15,8 +15,8 @@ def nearest_code(tokens: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, 
     """Index of the code with the smallest Euclidean distance to each token; of equal distances the lowest index.
 
     Memory: one tile of distances and a few numbers per token and code, whatever N and K. Distances are compared as
-    |e|^2 / 2 - z.e, both taken from the codebook's mean: without |z|^2, which all codes share, and without a common
-    offset, float32 tells codes apart that the textbook formula rounds together.
+    |e|^2 / 2 - z.e, both taken from about the codebook's mean: without |z|^2, which all codes share, and without a
+    common offset, float32 tells codes apart that the textbook formula rounds together.
 
     Args:
         tokens: (N, D), float32.
@@ -27,12 +27,12 @@ def nearest_code(tokens: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, 
         (N,) int64.
     """
     rows, columns = tile or (CPU_TILE if tokens.device.type == "cpu" else GPU_TILE)
-    mean = codebook.mean(0)
-    centred = codebook - mean
+    origin = _round_mean(codebook)
+    centred = codebook - origin
     half_norms = centred.square().sum(1) / 2
     nearest = torch.empty(len(tokens), dtype=torch.long, device=tokens.device)
     for first_token in range(0, len(tokens), rows):
-        z = tokens[first_token : first_token + rows] - mean
+        z = tokens[first_token : first_token + rows] - origin
         best = None
         for first_code in range(0, len(codebook), columns):
             codes = slice(first_code, first_code + columns)
@@ -50,3 +50,13 @@ def nearest_code(tokens: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, 
             best_index = torch.where(closer, index + first_code, best_index)
         nearest[first_token : first_token + rows] = best_index
     return nearest
+
+
+def _round_mean(codebook: torch.Tensor) -> torch.Tensor:
+    """The codebook's mean to the nearest multiple of a power of two not above its spread: (D,).
+
+    Taking away the mean itself would round every code, and make equal distances differ by that rounding.
+    """
+    spread = codebook.std(0, correction=0).mean()
+    unit = torch.ldexp(torch.ones_like(spread), torch.frexp(spread).exponent - 1)
+    return (codebook.mean(0) / unit).round() * unit
