@@ -60,6 +60,29 @@ def test_the_loss_is_the_papers_for_each_dimension():
     torch.testing.assert_close(loss, expected)
 
 
+@pytest.mark.parametrize("stages", list(QUANTIZERS))
+def test_the_posterior_is_one_code_at_every_place(stages):
+    vqvae = model(QUANTIZERS[stages]()).eval()
+    posterior = vqvae.posterior(torch.rand(4, 1, 6, 8) * 2 - 1)
+    assert posterior.indices.shape == (4, 3, 4, *([stages] if stages > 1 else []))
+    assert torch.equal(posterior.sample(), posterior.mode())
+    assert torch.equal(posterior.mode(), vqvae.quantizer.indices_to_codes(posterior.indices))
+    torch.testing.assert_close(posterior.kl_per_dimension(), torch.full((4, 3, 4), stages * math.log(8)))
+    torch.testing.assert_close(posterior.kl(), torch.full((4,), 12 * stages * math.log(8)))
+
+
+def test_the_encoder_gets_the_gradient_that_the_decoder_has_for_the_codes():
+    vqvae = model(VectorQuantizer(8, 3, kmeans_init=False)).eval()
+    x = torch.rand(4, 1, 6, 8) * 2 - 1
+    output, posterior, _ = vqvae(x)
+    output.square().sum().backward()
+    codes = posterior.quantized.detach().requires_grad_()
+    (given,) = torch.autograd.grad(vqvae.decoder(codes).square().sum(), codes)
+    latents = vqvae.encoder(x)
+    weight = torch.autograd.grad(latents, vqvae.encoder.weight, given)[0]
+    torch.testing.assert_close(vqvae.encoder.weight.grad, weight)
+
+
 def test_training_moves_the_codebook_and_looking_does_not():
     vqvae = model(VectorQuantizer(8, 3, kmeans_init=False)).train()
     x = torch.rand(4, 1, 6, 8) * 2 - 1

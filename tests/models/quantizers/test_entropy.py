@@ -29,6 +29,12 @@ def test_value_and_gradient_are_those_of_all_probabilities(temperature, tile, mo
         torch.testing.assert_close(ours, expected)
 
 
+def test_it_is_lowest_where_all_codes_are_chosen_evenly_and_for_certain():
+    codebook = 100 * torch.eye(8)
+    torch.testing.assert_close(entropy_loss(codebook.repeat(3, 1), codebook, 1.0), -torch.tensor(8.0).log())
+    torch.testing.assert_close(entropy_loss(codebook[:1].repeat(3, 1), codebook, 1.0), torch.tensor(0.0))
+
+
 def test_descending_it_spreads_the_tokens_over_the_codes():
     torch.manual_seed(0)
     codebook = torch.randn(16, 2)
@@ -48,10 +54,11 @@ def test_descending_it_spreads_the_tokens_over_the_codes():
 
 def test_the_bits_of_a_lookup_free_code_are_those_of_all_codes():
     """The entropy of a token's choice, bit by bit, is exactly that over all 2^D codes; of the mean choice a bound."""
+    torch.manual_seed(0)
     bits, weight = 4, 0.3
     quantizer = LookupFreeQuantizer(2**bits, bits, entropy_weight=weight, entropy_temperature=2.0)
     z = 0.5 * torch.randn(2, bits, 5, 5)
-    tokens = z.movedim(1, -1).reshape(-1, bits)
+    tokens = z.movedim(1, -1).reshape(-1, bits).requires_grad_()
     codebook = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=bits)))
     p = torch.softmax(-torch.cdist(tokens, codebook).square() / 2.0, 1)
     token_entropy = -(p * p.log()).sum(1).mean()
@@ -59,6 +66,17 @@ def test_the_bits_of_a_lookup_free_code_are_those_of_all_codes():
     entropy_of_mean = -(mean * mean.log()).sum()
     marginals = torch.stack([mean[codebook[:, i] > 0].sum() for i in range(bits)])
     entropy_of_bits = torch.distributions.Bernoulli(marginals).entropy().sum()
+    loss = quantizer(tokens.T.reshape(1, bits, 1, -1))[2]["entropy"]
+    expected = weight * (token_entropy - entropy_of_bits)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, tokens), torch.autograd.grad(expected, tokens))
+    assert entropy_of_bits > entropy_of_mean
+
+
+def test_certain_bits_have_no_entropy_and_a_finite_gradient():
+    quantizer = LookupFreeQuantizer(16, 4, entropy_weight=1.0)
+    z = torch.full((1, 4, 3, 3), 1e4).requires_grad_()
     loss = quantizer(z)[2]["entropy"]
-    torch.testing.assert_close(loss, weight * (token_entropy - entropy_of_bits))
-    assert entropy_of_bits >= entropy_of_mean
+    torch.testing.assert_close(loss, torch.tensor(0.0), rtol=0, atol=1e-4)
+    loss.backward()
+    assert torch.isfinite(z.grad).all()

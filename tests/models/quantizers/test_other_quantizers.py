@@ -12,6 +12,7 @@ from vae_plugin.models import (
     SimVectorQuantizer,
     VectorQuantizer,
 )
+from vae_plugin.models.affine import CannotStandardizeError
 
 
 def latents(dim, batch=2, side=16, seed=0, scale=1.0):
@@ -63,6 +64,16 @@ def test_one_interface(quantizer):
     torch.testing.assert_close(quantizer.indices_to_codes(indices), quantized, rtol=1e-6, atol=1e-6)
 
 
+def test_the_losses_do_not_depend_on_the_size_of_batch_or_image(quantizer):
+    quantizer.train()(latents(4))
+    quantizer.eval()
+    z = latents(4, side=8, seed=1)
+    losses = quantizer(z)[2]
+    for repeated in (z.repeat(3, 1, 1, 1), z.repeat(1, 1, 2, 3)):
+        for name, value in quantizer(repeated)[2].items():
+            torch.testing.assert_close(value, losses[name], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("cast", ["half", "bfloat16", "double", "to"])
 def test_it_stays_in_float32_when_the_model_is_cast(quantizer, cast):
     quantizer.train()(latents(4))
@@ -92,6 +103,10 @@ def test_autocast_does_not_change_the_codes(quantizer, dtype):
     assert torch.equal(quantized, expected[0])
     assert all(torch.equal(value, expected[2][name]) for name, value in losses.items())
     assert codes.dtype == torch.float32
+    with torch.autocast("cpu", dtype):
+        quantized, indices, _ = quantizer(z.to(dtype))
+    assert quantized.dtype == dtype
+    assert torch.equal(indices, quantizer(z.to(dtype).float())[1])
 
 
 def paper_fsq(z, levels):
@@ -146,8 +161,15 @@ def test_a_large_index_is_exact_whatever_the_precision_of_the_latents():
     quantizer = FiniteScalarQuantizer((8, 8, 8, 5, 5, 5), 6)
     z = latents(6, scale=2.0).bfloat16()
     indices = quantizer(z)[1]
-    assert indices.max() > 2**14
-    assert torch.equal(indices, quantizer(z.double())[1])
+    assert indices.max() > 2**15
+    expected = quantizer(z.double())[1]
+    assert torch.equal(indices, expected)
+    codes = quantizer.indices_to_codes(indices)
+    quantizer.bfloat16()
+    assert torch.equal(quantizer(z)[1], expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(quantizer(z)[1], expected)
+        assert torch.equal(quantizer.indices_to_codes(indices), codes)
 
 
 def test_a_sign_is_a_bit():
@@ -165,10 +187,18 @@ def test_signs_need_a_power_of_two(size):
         LookupFreeQuantizer(size, 3)
 
 
-@pytest.mark.parametrize("levels", [(), (1,), (8, 0)])
-def test_levels_are_at_least_two(levels):
-    with pytest.raises(ValueError, match="each at least 2"):
+@pytest.mark.parametrize("levels", [(), (1,), (8, 0), (1001,)])
+def test_levels_are_two_to_a_thousand(levels):
+    with pytest.raises(ValueError, match="give at least one number, each at least 2, at most 1000"):
         FiniteScalarQuantizer(levels, 3)
+
+
+@pytest.mark.parametrize("level", [2, 3, 999, 1000])
+def test_no_latent_reaches_past_the_outermost_levels(level):
+    z = torch.tensor([-1e4, -50.0, 50.0, 1e4]).reshape(1, 1, 1, 4)
+    quantized, indices, _ = FiniteScalarQuantizer((level,), 1)(z)
+    assert indices.flatten().tolist() == [0, 0, level - 1, level - 1]
+    assert quantized.abs().max() <= 1
 
 
 def test_each_stage_quantises_what_the_ones_before_it_left():
@@ -188,7 +218,25 @@ def test_each_stage_quantises_what_the_ones_before_it_left():
         commitment = commitment + 0.25 * errors[-1]
     assert errors[0] > errors[1] > errors[2]
     torch.testing.assert_close(tokens_of(z - quantized), residual, rtol=1e-4, atol=1e-5)
+    assert torch.equal(quantizer.indices_to_codes(indices), quantized)
     torch.testing.assert_close(losses["commitment"], commitment)
+
+
+def test_the_losses_of_the_stages_are_summed_and_reach_every_codebook():
+    torch.manual_seed(0)
+    quantizer = ResidualVectorQuantizer(8, 3, num_quantizers=3, codebook_update="gradient", kmeans_init=False).eval()
+    z = latents(3, side=4).requires_grad_()
+    losses = quantizer(z)[2]
+    sum(losses.values()).backward()
+    residual, on_z = tokens_of(z.detach()), 0.0
+    for stage in quantizer.stages:
+        book = stage.codebook.detach().requires_grad_()
+        chosen = book[torch.cdist(residual, book.detach()).argmin(1)]
+        (residual - chosen).square().mean().backward()
+        torch.testing.assert_close(stage.codebook.grad, book.grad)
+        residual = residual - chosen.detach()
+        on_z = on_z + 2 * 0.25 * residual / residual.numel()
+    torch.testing.assert_close(tokens_of(z.grad), on_z)
 
 
 def test_residual_indices_of_another_number_are_refused():
@@ -228,3 +276,25 @@ def test_the_loss_of_the_reparameterised_book_has_the_papers_weights():
     torch.testing.assert_close(z.grad, 2 * 0.4 * (z - quantized).detach() / z.numel())
     assert quantizer.transform.weight.grad.abs().sum() > 0
     assert not quantizer.frozen_codes.requires_grad
+
+
+def test_a_gradient_that_there_is_not_is_refused():
+    for quantizer in (SimVectorQuantizer, ResidualVectorQuantizer):
+        with pytest.raises(ValueError, match="gradient is 'none': it must be one of straight_through, rotation"):
+            quantizer(16, 4, gradient="none")
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "std", "message"),
+    [
+        (FiniteScalarQuantizer((4, 3), 2), (1.0, 1.0), "codes of a FiniteScalarQuantizer cannot be moved"),
+        (LookupFreeQuantizer(4, 2), (1.0, 1.0), "codes of a LookupFreeQuantizer cannot be moved"),
+        (VectorQuantizer(4, 2, distance="cosine"), (1.0, 1.0), "only Euclidean codes can be moved"),
+        (VectorQuantizer(4, 2), (1.0, 2.0), "scaled by one number"),
+        (ResidualVectorQuantizer(4, 2), (1.0, 2.0), "scaled by one number"),
+        (SimVectorQuantizer(4, 2), (1.0, 2.0), "scaled by one number only"),
+    ],
+)
+def test_codes_that_cannot_be_moved_say_so(quantizer, std, message):
+    with pytest.raises(CannotStandardizeError, match=message):
+        quantizer.standardize(torch.ones(2), torch.tensor(std))
