@@ -22,3 +22,13 @@ def test_ci_calls_the_test_command_of_the_readme():
     assert commands[0].endswith("vae-plugin demo")
     assert commands[1].endswith("pytest")
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_package_is_installed():
+    tomllib = pytest.importorskip("tomllib")
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    elsewhere = setuptools["package-dir"]
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "vae_plugin").rglob("__init__.py")}
+    assert set(setuptools["packages"]) == folders | set(elsewhere)
+    for folder in elsewhere.values():
+        assert (ROOT / folder / "__init__.py").is_file()
