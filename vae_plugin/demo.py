@@ -78,8 +78,8 @@ def demo(options: DemoOptions) -> dict[str, float]:
     images = held_out.render(held_out.factors)
 
     print("4. Train a VQ-VAE: the same circles as discrete codes.")
-    # In so few steps the codes have to follow the encoder faster than usual.
-    train(_training(options, "vqvae", options.vqvae_steps, model_type="vqvae", ema_decay=0.9))
+    # In so few steps the codes must follow the encoder faster than usual, and must not begin where it began.
+    train(_training(options, "vqvae", options.vqvae_steps, model_type="vqvae", ema_decay=0.9, kmeans_init=False))
     vqvae = AutoencoderVQVAE.from_pretrained(output_dir / "vqvae").eval()
     strips = {
         "reconstructions.png": pictures.reconstructions(vae, images),
