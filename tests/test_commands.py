@@ -119,7 +119,7 @@ MISTAKES = {
         ["reconstruct", "--pretrained_model_name_or_path", "{folder}", "--images", "not-there.png"],
         "cannot be read as an image",
     ),
-    "another kind of model": (["evaluate", "--pretrained_model_name_or_path", "{other}"], "holds a AutoencoderTiny"),
+    "another kind of model": (["evaluate", "--pretrained_model_name_or_path", "{other}"], "holds a UNet2DModel"),
     "two sources": (
         ["evaluate", "--pretrained_model_name_or_path", "x", "--dataset_name", "circles", "--data_dir", "y"],
         "both given",
@@ -160,7 +160,7 @@ MISTAKES = {
 def test_a_mistake_is_one_sentence(mistake, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderTiny"}')
+    (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     words, message = MISTAKES[mistake]
     assert main([word.format(folder=folder, other=tmp_path, empty=tmp_path / "empty") for word in words]) == 2
     error = capsys.readouterr().err

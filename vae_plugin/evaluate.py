@@ -11,6 +11,7 @@ from torch.utils.data import Subset
 
 from . import metrics
 from .autoencoders import AutoencoderVQVAE
+from .autoencoders.interface import OURS, natural_resolution
 from .autoencoders.loading import load_autoencoder
 from .datasets import Circles, load_images
 from .errors import UserError
@@ -30,7 +31,9 @@ class EvaluateOptions:
     data_dir: str | None = option(None, "Folder of images or of parquet shards, or one parquet file.")
     split: str = option("train", "Split of the data set.")
     image_column: str | None = option(None, "Column of the images. Default: the only one there is.")
-    resolution: int | None = option(None, "Side of the centre crop in pixels. Default: the model's sample_size.")
+    resolution: int | None = option(
+        None, "Side of the centre crop in pixels. Default: sample_size of ours, 256 of others."
+    )
     circles_hue: bool = option(False, "Coloured circles (RGB) instead of gray ones.")
     max_images: int = option(1000, "Measure on no more images than these.")
     num_importance_samples: int = option(0, "Samples of the bound on log p(x); 0 leaves it out.")
@@ -52,7 +55,7 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
     """Parse the options, measure, print."""
     options = parse(EvaluateOptions, argv, prog=prog, description="Measure a model on images.")
     model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
-    channels, size = model.config.in_channels, options.resolution or model.config.sample_size
+    channels, size = model.config.in_channels, options.resolution or natural_resolution(model)
     if options.data_dir is None and options.dataset_name in (None, "circles"):
         if options.circles_hue and channels != 3:
             raise UserError(f"--circles_hue makes images of 3 channels, the model has {channels}: leave it out.")
@@ -70,6 +73,8 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
         images = Subset(images, range(min(len(images), options.max_images)))
     if options.num_importance_samples and isinstance(model, AutoencoderVQVAE):
         raise UserError("a VQ-VAE's posterior is certain, its ELBO is its bound: leave num_importance_samples out.")
+    if options.num_importance_samples and not isinstance(model, OURS):
+        raise UserError(f"an {type(model).__name__} has no likelihood: leave num_importance_samples out.")
     unreadable: set[str] = set()
     result = metrics.evaluate(
         model,

@@ -27,15 +27,14 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import GradientAccumulationPlugin, set_seed
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
-from vae_plugin.autoencoders import Autoencoder, AutoencoderVQVAE
-from vae_plugin.autoencoders.loading import load_autoencoder
+from vae_plugin.autoencoders.interface import OURS
 from vae_plugin.errors import TrainingStopped, UserError, exit_status
 from vae_plugin.metrics import evaluate
-from vae_plugin.objectives import TrainingObjective
 from vae_plugin.training.checkpoints import (
     TrainingState,
     find_checkpoint,
@@ -44,21 +43,29 @@ from vae_plugin.training.checkpoints import (
     save_checkpoint,
 )
 from vae_plugin.training.curves import CurveLog
-from vae_plugin.training.data import default_channels, epoch_batches, image_batches, load_data
+from vae_plugin.training.data import epoch_batches, image_batches, load_data
 from vae_plugin.training.files import make_folder
 from vae_plugin.training.finetune_options import FREE_ON_RESUME, FinetuneOptions
 from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
-from vae_plugin.training.losses import ELBOLoss, VQLoss
-from vae_plugin.training.new_model import new_model
+from vae_plugin.training.model import load_teacher, make_losses, make_model, select_trained
+from vae_plugin.training.optimizers import make_optimizer
 from vae_plugin.training.options import parse, to_dict
-from vae_plugin.training.output import save_pictures, save_result
+from vae_plugin.training.output import save_best, save_pictures, save_result
 from vae_plugin.training.sampler import image_noise
-from vae_plugin.training.statistics import fit_noise_scale, normalize_latents
+from vae_plugin.training.statistics import fit_noise_scale, measured_latents, normalize_latents
+from vae_plugin.training.trackers import log_pictures
+from vae_plugin.training.trained_part import merge_lora, trained_parameters
+
+LOWER_RATE = "A lower --learning_rate, a longer --lr_warmup_steps, or --mixed_precision no may help"
 
 
-def train(options: FinetuneOptions) -> dict[str, float] | None:
+def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -> dict[str, float] | None:
     """One training run, from the options to the folder `options.output_dir`.
+
+    Args:
+        options: of the run.
+        perceptual: a perceptual distance (x, y) -> (B,) in place of the one that `--perceptual_loss` names.
 
     Returns:
         The content of metrics.json (on the main process), or None if the run was interrupted and can be continued.
@@ -73,7 +80,8 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
     set_seed(options.seed)
 
     # The model, its data, and what it is trained on.
-    model = make_model(options)
+    teacher = load_teacher(options)
+    model = make_model(options, teacher)
     train_set, validation_set = load_data(options, model.config.in_channels)
     global_batch = options.train_batch_size * accelerator.num_processes
     images_per_step = global_batch * options.gradient_accumulation_steps
@@ -81,21 +89,32 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
         raise UserError(f"{len(train_set)} training images do not fill one step of {images_per_step}: make it smaller.")
     total_steps = options.max_train_steps or options.num_train_epochs * (len(train_set) // images_per_step)
 
+    loss_module, discriminator = make_losses(options, model, teacher, perceptual)
+    select_trained(options, model)
+    noise_shape, reconstruct = loss_module.noise_shape, loss_module.reconstruct
+    loss_module.place_judges(accelerator.device)
+
     # What changes the weights. The weights and the optimiser's moments are float32 in every precision.
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=options.learning_rate,
-        betas=(options.adam_beta1, options.adam_beta2),
-        weight_decay=options.adam_weight_decay,
-        eps=options.adam_epsilon,
-    )
-    # Not prepared by accelerate, which would advance it once for every process.
-    scheduler = get_scheduler(
-        options.lr_scheduler, optimizer, num_warmup_steps=options.lr_warmup_steps, num_training_steps=total_steps
-    )
+    modules = [loss_module] if discriminator is None else [loss_module, discriminator]
+    rates = [options.learning_rate, options.disc_learning_rate or options.learning_rate][: len(modules)]
+    optimizers = [
+        make_optimizer(options, trained_parameters([module]), rate, accelerator.device)
+        for module, rate in zip(modules, rates, strict=True)
+    ]
+    # Not prepared by accelerate, which would advance them once for every process.
+    schedulers = [
+        get_scheduler(
+            options.lr_scheduler,
+            optimizer,
+            num_warmup_steps=options.lr_warmup_steps,
+            num_training_steps=max(1, total_steps - first_step),
+        )
+        for optimizer, first_step in zip(optimizers, (0, options.disc_start), strict=False)
+    ]
     ema = EMAModel(model.parameters(), decay=options.ema_max_decay) if options.use_ema else None
-    loss_module, optimizer = accelerator.prepare(make_loss(options, model), optimizer)
-    accelerator.register_for_checkpointing(scheduler)
+    prepared = accelerator.prepare(*modules, *optimizers)
+    modules, optimizers = prepared[: len(modules)], prepared[len(modules) :]
+    accelerator.register_for_checkpointing(*schedulers)
     if ema is not None:
         ema.to(accelerator.device)
         accelerator.register_for_checkpointing(ema)
@@ -103,7 +122,8 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
     state = resume(accelerator, options, output_dir)
     if state.step > total_steps:
         raise UserError(f"the checkpoint is at step {state.step}, after the {total_steps} asked for: ask for more.")
-    use_rates_of(options, optimizer, scheduler)
+    for optimizer, scheduler, rate in zip(optimizers, schedulers, rates, strict=True):
+        use_rates_of(options, optimizer, scheduler, rate)
     saved_step = state.step
     curves = CurveLog(output_dir / "logs" / "train.jsonl", state.step) if accelerator.is_main_process else None
     accelerator.print(
@@ -112,6 +132,10 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
     )
     unreadable: set[str] = set()
     step_terms: list[dict[str, float]] = []  # of the batches of one optimiser step
+
+    def measure(images: Iterator[torch.Tensor]) -> dict[str, float]:
+        return evaluate(model, images, seed=options.seed, reconstruct=reconstruct, compare=loss_module.compare)
+
     started, first_image, evaluation_seconds = time.perf_counter(), state.images, 0.0
     progress = tqdm(total=total_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
@@ -119,25 +143,29 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
         while state.step < total_steps:
             for batch in epoch_batches(train_set, options, state, accelerator.process_index, accelerator.num_processes):
                 unreadable.update(batch["unreadable"])
-                with accelerator.accumulate(loss_module):
+                with accelerator.accumulate(*modules):
                     x = batch["pixel_values"].to(accelerator.device, non_blocking=True)
+                    if options.channels_last:
+                        x = x.contiguous(memory_format=torch.channels_last)
                     position = state.images + accelerator.process_index * options.train_batch_size
-                    noise = image_noise(options.seed, position, model.latent_shape(*x[:, 0].shape)).to(x.device)
-                    terms = loss_module(x, noise, state.step)
-                    step_terms.append(mean_terms(accelerator, terms))
-                    loss = step_terms[-1]["loss"]
-                    if not math.isfinite(loss):
-                        stop(output_dir, state, f"the loss is {loss}")
-                    accelerator.backward(terms["loss"])
+                    noise = image_noise(options.seed, position, noise_shape(*x[:, 0].shape)).to(x.device)
+                    terms = modules[0](x, noise, state.step)
+                    reconstruction = terms.pop("reconstruction", None)
+                    means = change_weights(accelerator, options, output_dir, state, terms, modules[0], optimizers[0])
+                    judged = None
+                    if discriminator is not None and state.step >= options.disc_start:
+                        # The same batch, on what the autoencoder has just made of it; no gradient leads back to it.
+                        judged = modules[1](x, reconstruction)
+                        means = {
+                            **change_weights(
+                                accelerator, options, output_dir, state, judged, modules[1], optimizers[1]
+                            ),
+                            **means,
+                        }
                     if accelerator.sync_gradients:
-                        norm = accelerator.clip_grad_norm_(model.parameters(), options.max_grad_norm or math.inf)
-                        # In float16 the loss scale is sought by overflowing now and then; such steps are skipped.
-                        if accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
-                            stop(output_dir, state, f"the norm of the gradient is {norm}")
-                    optimizer.step()
-                    if accelerator.sync_gradients:
-                        scheduler.step()
-                    optimizer.zero_grad()
+                        for scheduler in schedulers[: 1 if judged is None else 2]:
+                            scheduler.step()
+                    step_terms.append(means)
                 state.images += global_batch
                 state.images_in_epoch += global_batch
                 if not accelerator.sync_gradients:
@@ -149,31 +177,36 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
                 means = {name: sum(t[name] for t in step_terms) / len(step_terms) for name in step_terms[0]}
                 step_terms.clear()
                 psnr = 10 * math.log10(4 / max(means.pop("mse"), 1e-10))
-                values = {**means, "psnr": psnr, "learning_rate": scheduler.get_last_lr()[0]}
+                values = {**means, "psnr": psnr, "learning_rate": schedulers[0].get_last_lr()[0]}
                 accelerator.log(values, step=state.step)
                 if curves is not None:
                     curves.log(state.step - 1, values)
                 seconds = time.perf_counter() - started - evaluation_seconds
                 progress.update()
-                progress.set_postfix(
-                    loss=f"{means['loss']:.4f}",
-                    elbo=f"{means['elbo_nats']:.1f}",
-                    psnr=f"{psnr:.1f}",
-                    img_s=f"{(state.images - first_image) / seconds:.0f}",
-                )
+                shown = {"loss": f"{means['loss']:.4f}", "psnr": f"{psnr:.1f}"}
+                if "elbo_nats" in means:
+                    shown["elbo"] = f"{means['elbo_nats']:.1f}"
+                progress.set_postfix(shown, img_s=f"{(state.images - first_image) / seconds:.3g}")
 
-                if state.step % options.checkpointing_steps == 0:
-                    save(accelerator, options, output_dir, state)
-                    saved_step = state.step
                 if options.validation_steps and state.step % options.validation_steps == 0:
                     before = time.perf_counter()
                     if accelerator.is_main_process:
                         with averaged_weights(model, ema):
-                            metrics = evaluate(model, image_batches(validation_set, options.train_batch_size))
-                            save_pictures(model, validation_set, output_dir, prefix=f"step-{state.step:06d}-")
+                            metrics = measure(image_batches(validation_set, options.train_batch_size))
+                            paths = save_pictures(
+                                model, validation_set, output_dir, f"step-{state.step:06d}-", reconstruct
+                            )
+                            if state.best_psnr is None or metrics["psnr"] > state.best_psnr:
+                                state.best_psnr = metrics["psnr"]
+                                save_best(model, {**metrics, "steps": state.step}, output_dir)
                         accelerator.log({f"validation/{k}": v for k, v in metrics.items()}, step=state.step)
+                        pictures = {Path(path).stem.split("-", 2)[2]: output_dir / path for path in paths.values()}
+                        log_pictures(accelerator, pictures, state.step)
                     accelerator.wait_for_everyone()
                     evaluation_seconds += time.perf_counter() - before
+                if state.step % options.checkpointing_steps == 0:
+                    save(accelerator, options, output_dir, state)
+                    saved_step = state.step
                 if agreed(accelerator, interrupt.requested):
                     if saved_step != state.step:
                         save(accelerator, options, output_dir, state)
@@ -195,25 +228,34 @@ def train(options: FinetuneOptions) -> dict[str, float] | None:
     if total_steps > saved_step:
         save(accelerator, options, output_dir, state)
 
-    # The result: averaged weights where there are any, latents of mean 0 and variance 1, measured on held-out images.
+    # The result: averaged weights where there are any, latents of mean 0 and variance 1 unless they are to stay as they
+    # were, measured on held-out images.
     metrics = None
     if accelerator.is_main_process:
         curves.close()
         if ema is not None:
             ema.copy_to(model.parameters())
+        merge_lora(model, output_dir / "lora")
         model.eval()
-        normalize_latents(model, image_batches(train_set, options.train_batch_size, limit=2048), seed=options.seed)
-        fit_noise_scale(model, image_batches(train_set, options.train_batch_size, limit=2048), seed=options.seed)
-        metrics = evaluate(
-            model, image_batches(validation_set, options.train_batch_size, unreadable), seed=options.seed
-        )
+
+        def statistics_images() -> Iterator[torch.Tensor]:
+            return image_batches(train_set, options.train_batch_size, limit=2048)
+
+        if not options.keeps_latents():
+            normalize_latents(model, statistics_images(), seed=options.seed)
+        if isinstance(model, OURS):
+            fit_noise_scale(model, statistics_images(), seed=options.seed)
+        metrics = measure(image_batches(validation_set, options.train_batch_size, unreadable))
+        if not isinstance(model, OURS):
+            metrics |= measured_latents(model, statistics_images(), seed=options.seed)
         metrics["steps"] = state.step
         if state.images > first_image:
             metrics["images_per_second"] = (state.images - first_image) / seconds
         accelerator.log({f"final/{k}": v for k, v in metrics.items()}, step=state.step)
-        save_result(model, metrics, validation_set, options, output_dir)
+        save_result(model, metrics, validation_set, options, output_dir, reconstruct)
         report_unreadable(unreadable, train_set)
-        print(f"PSNR {metrics['psnr']:.2f} dB, ELBO {metrics['elbo_nats']:.1f} nats. The result is in {output_dir}/")
+        elbo = f", ELBO {metrics['elbo_nats']:.1f} nats" if "elbo_nats" in metrics else ""
+        print(f"PSNR {metrics['psnr']:.2f} dB{elbo}. The result is in {output_dir}/")
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return metrics
@@ -239,54 +281,35 @@ def make_accelerator(options: FinetuneOptions) -> Accelerator:
     return accelerator
 
 
-def make_model(options: FinetuneOptions) -> Autoencoder:
-    """The model of `--pretrained_model_name_or_path`, or a new one, in float32."""
-    if options.pretrained_model_name_or_path is not None:
-        model = load_model(options)
-    else:
-        options.check_model_type(options.model_type)
-        try:
-            model = new_model(options, options.in_channels or default_channels(options))
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    if options.gradient_checkpointing:
-        if model.config.get("network") == "mlp":
-            raise UserError("--gradient_checkpointing has nothing to recompute in an mlp: leave it out.")
-        model.enable_gradient_checkpointing()
-    return model.train()
+def change_weights(
+    accelerator: Accelerator,
+    options: FinetuneOptions,
+    output_dir: Path,
+    state: TrainingState,
+    terms: dict[str, torch.Tensor],
+    module: torch.nn.Module,
+    optimizer: Optimizer,
+) -> dict[str, float]:
+    """Backward from `terms["loss"]` and, after the last batch of a step, the step of the module's optimiser.
 
+    Returns:
+        The terms as numbers, means over all processes.
 
-def make_loss(options: FinetuneOptions, model: Autoencoder) -> ELBOLoss | VQLoss:
-    """What the model is trained on, with the schedule of its weights."""
-    if isinstance(model, AutoencoderVQVAE):
-        return VQLoss(model)
-    try:
-        objective = TrainingObjective(
-            alpha=options.alpha,
-            beta=options.beta,
-            warmup_steps=options.kl_warmup_steps,
-            free_bits=options.free_bits,
-            capacity=options.capacity,
-            capacity_steps=options.capacity_steps,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    return ELBOLoss(model, objective)
-
-
-def load_model(options: FinetuneOptions) -> Autoencoder:
-    """The model to start from; it must fit the other options."""
-    source = options.pretrained_model_name_or_path
-    model = load_autoencoder(source, options.subfolder, options.revision)
-    if options.in_channels not in (None, model.config.in_channels):
-        raise UserError(
-            f"--in_channels is {options.in_channels}, the model of {source} has {model.config.in_channels}."
-        )
-    options.check_model_type("vqvae" if isinstance(model, AutoencoderVQVAE) else "vae")
-    options.check_against(model.config, source)
-    if model.config.get("network") == "mlp" and options.resolution != model.config.sample_size:
-        raise UserError(f"the mlp model of {source} needs --resolution {model.config.sample_size}.")
-    return model
+    Raises:
+        TrainingStopped: if the loss or the gradient is not finite; no step was taken with it.
+    """
+    means = mean_terms(accelerator, terms)
+    if not math.isfinite(means["loss"]):
+        stop(output_dir, state, f"the loss is {means['loss']}")
+    accelerator.backward(terms["loss"])
+    if accelerator.sync_gradients:
+        norm = accelerator.clip_grad_norm_(module.parameters(), options.max_grad_norm or math.inf)
+        # In float16 the loss scale is sought by overflowing now and then; such steps are skipped.
+        if accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
+            stop(output_dir, state, f"the norm of the gradient is {norm}")
+    optimizer.step()
+    optimizer.zero_grad()
+    return means
 
 
 def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path) -> TrainingState:
@@ -316,18 +339,18 @@ def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path)
     return state
 
 
-def use_rates_of(options: FinetuneOptions, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+def use_rates_of(options: FinetuneOptions, optimizer: Optimizer, scheduler: LRScheduler, rate: float) -> None:
     """What a checkpoint has brought of the optimiser's settings, as the options have it now."""
     for group in optimizer.param_groups:
-        if group["initial_lr"] != options.learning_rate:
+        if group["initial_lr"] != rate:
             course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
-            group.update(initial_lr=options.learning_rate, lr=options.learning_rate * course)
+            group.update(initial_lr=rate, lr=rate * course)
         group.update(
             betas=(options.adam_beta1, options.adam_beta2),
             eps=options.adam_epsilon,
             weight_decay=options.adam_weight_decay,
         )
-    scheduler.base_lrs = [options.learning_rate] * len(scheduler.base_lrs)
+    scheduler.base_lrs = [rate] * len(scheduler.base_lrs)
 
 
 def mean_terms(accelerator: Accelerator, terms: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -345,17 +368,22 @@ def agreed(accelerator: Accelerator, flag: bool) -> bool:
 
 def save(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path, state: TrainingState) -> Path:
     """A checkpoint of this step."""
-    return save_checkpoint(accelerator, output_dir, state, to_dict(options), options.checkpoints_total_limit)
+    try:
+        return save_checkpoint(accelerator, output_dir, state, to_dict(options), options.checkpoints_total_limit)
+    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of three libraries
+        stop(
+            output_dir,
+            state,
+            f"the checkpoint cannot be written ({str(error).splitlines()[0]})",
+            "Make room on the disk",
+        )
 
 
-def stop(output_dir: Path, state: TrainingState, reason: str) -> NoReturn:
-    """End a run that cannot go on. No step was taken with the bad value: what is on disk is good."""
+def stop(output_dir: Path, state: TrainingState, reason: str, remedy: str = LOWER_RATE) -> NoReturn:
+    """End a run that cannot go on. No step was taken with a bad value: what is on disk is good."""
     checkpoints = list_checkpoints(output_dir)
     where = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint was written yet"
-    raise TrainingStopped(
-        f"{reason} at step {state.step:,}: training stopped, {where}. A lower --learning_rate, a longer "
-        "--lr_warmup_steps, or --mixed_precision no may help."
-    )
+    raise TrainingStopped(f"{reason} at step {state.step:,}: training stopped, {where}. {remedy}.")
 
 
 @contextmanager

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
 
 from .autoencoders import Autoencoder, AutoencoderVAE, AutoencoderVQVAE
+from .autoencoders.interface import reconstruct as reconstruct_by_mode
 from .datasets.transforms import to_uint8
 from .latents import traverse
 
@@ -49,10 +52,15 @@ def save_png(image: Image.Image, path: Path) -> Path:
 
 
 @torch.no_grad()
-def reconstructions(model: Autoencoder, images: torch.Tensor, columns: int = 8) -> Image.Image:
-    """Each original (odd rows) above its reconstruction from the posterior's mode (even rows)."""
+def reconstructions(
+    model: ModelMixin,
+    images: torch.Tensor,
+    columns: int = 8,
+    reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
+) -> Image.Image:
+    """Each original (odd rows) above its reconstruction (even rows), by default from the posterior's mode."""
     images = images.to(model.device, model.dtype)
-    decoded = model(images).sample
+    decoded = reconstruct(model, images)
     rows = []
     for original, copy in zip(images.split(columns), decoded.split(columns), strict=True):
         blank = original.new_ones(columns - len(original), *original.shape[1:])

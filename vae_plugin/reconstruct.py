@@ -10,6 +10,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from . import pictures
+from .autoencoders.interface import reconstruct
 from .autoencoders.loading import load_autoencoder
 from .datasets.transforms import image_to_tensor, to_pil
 from .errors import UserError
@@ -54,7 +55,7 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
             raise UserError(f"{name} cannot be read as an image: {error}") from error
         if model.config.get("network") == "mlp":
             raise UserError("an mlp model takes images of one size only: use evaluate, which crops them.")
-        reconstruction = model(x).sample
+        reconstruction = reconstruct(model, x)
         pair = torch.cat([x, reconstruction], dim=3)[0]
         pictures.save_png(to_pil(pair), path)
         print(f"{path}  PSNR {psnr(reconstruction, x).item():.2f} dB")

@@ -360,11 +360,10 @@ def test_a_run_cannot_be_continued_as_another_model(finished):
 
 
 def test_a_model_of_another_class_is_not_trained_silently(tmp_path):
-    from diffusers import AutoencoderKL
-
-    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).save_pretrained(tmp_path / "kl")
-    with pytest.raises(UserError, match="holds a AutoencoderKL"):
-        finetune.train(options(tmp_path / "out", pretrained_model_name_or_path=str(tmp_path / "kl")))
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    with pytest.raises(UserError, match="holds a UNet2DModel"):
+        finetune.train(options(tmp_path / "out", pretrained_model_name_or_path=str(tmp_path / "unet")))
 
 
 def test_a_mistake_on_the_command_line_is_a_sentence_and_status_2():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 
-from ..autoencoders import Autoencoder, AutoencoderVQVAE
+from ..autoencoders import AutoencoderVQVAE
+from ..autoencoders.interface import OURS, evaluation_mode, posterior
+from ..autoencoders.interface import reconstruct as reconstruct_by_mode
+from ..models.posteriors import DiagonalGaussian
 from ..objectives import bits_per_dim, elbo, importance_weighted_bound
 from .codebook import CodebookUsage
 from .latent import active_units
@@ -15,60 +19,67 @@ from .reconstruction import psnr, ssim
 
 @torch.no_grad()
 def evaluate(
-    model: Autoencoder,
+    model: ModelMixin,
     batches: Iterable[torch.Tensor],
     *,
     num_importance_samples: int = 0,
     seed: int = 0,
+    reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
+    compare: Callable[[ModelMixin, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] | None = None,
 ) -> dict[str, float]:
     """Reconstruction, likelihood and latent metrics over a set of images, each the mean over images.
 
     Args:
-        model: set to evaluation mode for the time of the call.
+        model: any 2-D image autoencoder; set to evaluation mode for the time of the call.
         batches: images (B, C, H, W) in [-1, 1].
         num_importance_samples: K of the importance-weighted bound; 0 leaves it out.
         seed: of the samples of q(z|x).
+        reconstruct: what is compared with the images; default: the decoded mode of q(z|x).
+        compare: what else to measure: (model, images, reconstructions) -> values (B,) by their names.
 
     Returns:
-        "psnr" (dB) and "ssim" of the decoded posterior mode after rounding to 8 bits; "elbo_nats" and "kl_nats" per
-        image by one sample of z; "bits_per_dim" of that ELBO; "num_images". Of a VAE "active_units" (Burda et al. 2016,
-        of at least two images) and, where asked for, "log_likelihood_nats" with "num_importance_samples"; of a VQ-VAE
-        what `CodebookUsage.result` says.
+        "psnr" (dB) and "ssim" of the reconstruction after rounding to 8 bits, and what `compare` gives;
+        "num_images". Of our models "elbo_nats" and "kl_nats" per image by one sample of z, and "bits_per_dim" of that
+        ELBO; of others with a Gaussian posterior "kl_nats". With a Gaussian posterior "active_units" (Burda et al.
+        2016, of at least two images) and, of ours and where asked for, "log_likelihood_nats" with
+        "num_importance_samples"; of a VQ-VAE what `CodebookUsage.result` says.
 
     Raises:
-        ValueError: if there is no image, or the importance-weighted bound of a VQ-VAE is asked for, which has none.
+        ValueError: if there is no image, or the importance-weighted bound is asked for of a model that has none.
     """
     discrete = isinstance(model, AutoencoderVQVAE)
     if discrete and num_importance_samples:
         raise ValueError("a VQ-VAE's posterior is certain: its ELBO is its bound, leave num_importance_samples out.")
+    if num_importance_samples and not isinstance(model, OURS):
+        raise ValueError(f"an {type(model).__name__} has no likelihood: leave num_importance_samples out.")
     usage = CodebookUsage(model.codebook_size) if discrete else None
-    was_training = model.training
-    model.eval()
     generator = torch.Generator().manual_seed(seed)
     columns: dict[str, list[torch.Tensor]] = {}
     means = []
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             x = batch.to(model.device, model.dtype)
-            reconstruction = model(x).sample
-            terms = elbo(model, x, generator)
-            values = {
-                "psnr": psnr(reconstruction, x),
-                "ssim": ssim(reconstruction, x),
-                "elbo_nats": terms.value,
-                "kl_nats": terms.kl,
-                "bits_per_dim": bits_per_dim(terms.value, x.shape[1:]),
-            }
+            reconstruction = reconstruct(model, x)
+            values = {"psnr": psnr(reconstruction, x), "ssim": ssim(reconstruction, x)}
+            if compare is not None:
+                values |= compare(model, x, reconstruction)
+            if isinstance(model, OURS):
+                terms = elbo(model, x, generator)
+                values |= {
+                    "elbo_nats": terms.value,
+                    "kl_nats": terms.kl,
+                    "bits_per_dim": bits_per_dim(terms.value, x.shape[1:]),
+                }
+            q = posterior(model, x)
             if num_importance_samples:
                 values["log_likelihood_nats"] = importance_weighted_bound(model, x, num_importance_samples, generator)
+            if discrete:
+                usage.update(q.indices)
+            elif isinstance(q, DiagonalGaussian):
+                values.setdefault("kl_nats", q.kl())
+                means.append(q.mean.cpu())
             for name, value in values.items():
                 columns.setdefault(name, []).append(value.double().cpu())
-            if discrete:
-                usage.update(model.encode(x).indices)
-            else:
-                means.append(model.posterior(x).mean.cpu())
-    finally:
-        model.train(was_training)
     if not columns:
         raise ValueError("there is no image to evaluate on.")
     result = {name: torch.cat(values).mean().item() for name, values in columns.items()}

@@ -26,12 +26,14 @@ class TrainingState:
         epoch: passes over the data completed.
         images_in_epoch: images seen since, over all processes.
         images: images seen since the run began, over all processes.
+        best_psnr: of the evaluations during training, in dB.
     """
 
     step: int = 0
     epoch: int = 0
     images_in_epoch: int = 0
     images: int = 0
+    best_psnr: float | None = None
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:

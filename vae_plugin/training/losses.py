@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from ..autoencoders.interface import latent_shape, reconstruct
 from ..models.quantizers.entropy import perplexity
 from ..models.vae import VAE
 from ..models.vqvae import VQVAE
 from ..objectives import ELBO, TrainingObjective, vq_loss
 
 
-class ELBOLoss(nn.Module):
+class TrainingLoss(nn.Module):
+    """A model together with its loss, and what the run asks of the two."""
+
+    def noise_shape(self, batch_size: int, height: int, width: int) -> tuple[int, ...]:
+        """Of the noise that `forward` wants: that of the latents."""
+        return latent_shape(self.model, batch_size, height, width)
+
+    def reconstruct(self, model: ModelMixin, x: torch.Tensor) -> torch.Tensor:
+        """What evaluation compares with the images x."""
+        return reconstruct(model, x)
+
+    def compare(self, model: ModelMixin, x: torch.Tensor, reconstruction: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What evaluation measures beside PSNR and SSIM, (B,) each."""
+        return {}
+
+    def place_judges(self, device: torch.device) -> None:
+        """Move what is neither trained nor saved with the model."""
+
+
+class ELBOLoss(TrainingLoss):
     """A VAE together with its training objective.
 
     Distributed wrappers synchronise gradients only for what runs inside their `forward`; encoding and decoding through
@@ -48,7 +69,7 @@ class ELBOLoss(nn.Module):
         return {"loss": loss, **_report(self.model, x, output, elbo)}
 
 
-class VQLoss(nn.Module):
+class VQLoss(TrainingLoss):
     """A VQ-VAE together with its loss, for the same reason.
 
     Args:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from diffusers import AutoencoderTiny
+from diffusers.models.modeling_utils import ModelMixin
+
 from ..autoencoders import Autoencoder, AutoencoderVAE, AutoencoderVQVAE
+from ..autoencoders.interface import compression
+from ..errors import UserError
 from .finetune_options import FinetuneOptions
 
 
@@ -44,4 +49,38 @@ def new_model(options: FinetuneOptions, in_channels: int) -> Autoencoder:
         entropy_weight=options.entropy_weight,
         num_quantizers=options.num_quantizers,
         fsq_levels=options.fsq_levels,
+    )
+
+
+def new_tiny(options: FinetuneOptions, in_channels: int, teacher: ModelMixin | None) -> AutoencoderTiny:
+    """A small autoencoder with random weights, for latents of the teacher's shape if there is one.
+
+    Its blocks are those of TAESD: one at the resolution of the image, three at each one below, all of one width.
+
+    Raises:
+        UserError: if the options cannot make one.
+    """
+    given = options.block_out_channels != FinetuneOptions.block_out_channels
+    widths = options.block_out_channels if given else (64,) * len(options.block_out_channels)
+    latent_channels = options.latent_channels
+    if teacher is not None:
+        latent_channels = teacher.config.latent_channels
+        levels = compression(teacher).bit_length()
+        if given and len(widths) != levels:
+            raise UserError(
+                f"--block_out_channels has {len(widths)} levels, the teacher shrinks images {compression(teacher)} "
+                f"times: give {levels}."
+            )
+        widths = widths if given else (64,) * levels
+    if len(set(widths)) > 1:
+        raise UserError(f"--block_out_channels is {widths}: an AutoencoderTiny has the same number at every level.")
+    deeper = len(widths) - 1
+    return AutoencoderTiny(
+        in_channels=in_channels,
+        out_channels=in_channels,
+        encoder_block_out_channels=widths,
+        decoder_block_out_channels=widths,
+        latent_channels=latent_channels,
+        num_encoder_blocks=(1,) + (3,) * deeper,
+        num_decoder_blocks=(3,) * deeper + (1,),
     )

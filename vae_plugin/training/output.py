@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch.utils.data import Dataset
 
 from .. import pictures
-from ..autoencoders import Autoencoder, AutoencoderVQVAE
+from ..autoencoders import AutoencoderVQVAE
+from ..autoencoders.interface import OURS, evaluation_mode
+from ..autoencoders.interface import reconstruct as reconstruct_by_mode
+from ..autoencoders.loading import as_saved
 from ..hub import model_card
 from .data import image_batches
-from .files import start_partial, write_json, write_text
+from .files import finish_partial, start_partial, write_json, write_text
 from .finetune_options import FinetuneOptions
 from .options import save as save_options
+from .trained_part import merge_lora
 
 PICTURES = {
     "reconstructions": "Held-out images (odd rows) and their reconstructions (even rows)",
@@ -26,22 +33,28 @@ PICTURES = {
 }
 
 
-def save_pictures(model: Autoencoder, images: Dataset, output_dir: Path, prefix: str = "") -> dict[str, str]:
-    """OUT/samples/*.png, from the first of these images.
+def save_pictures(
+    model: ModelMixin,
+    images: Dataset,
+    output_dir: Path,
+    prefix: str = "",
+    reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
+) -> dict[str, str]:
+    """OUT/samples/*.png, from the first of these images; of a model that is not ours the reconstructions only.
 
     Returns:
         Caption -> path relative to `output_dir`.
     """
     x = torch.cat(list(image_batches(images, limit=min(len(images), 128))))
-    drawn = {
-        "reconstructions": pictures.reconstructions(model, x[:32]),
-        "prior": pictures.prior_samples(model),
-    }
-    if isinstance(model, AutoencoderVQVAE):
-        drawn["tokens"] = pictures.token_map(model, x[:8])
-        drawn["code_changes"] = pictures.code_changes(model, x[:3])
-    else:
-        drawn["traversal"] = pictures.latent_traversal(model, x)
+    with evaluation_mode(model):
+        drawn = {"reconstructions": pictures.reconstructions(model, x[:32], reconstruct=reconstruct)}
+        if isinstance(model, OURS):
+            drawn["prior"] = pictures.prior_samples(model)
+        if isinstance(model, AutoencoderVQVAE):
+            drawn["tokens"] = pictures.token_map(model, x[:8])
+            drawn["code_changes"] = pictures.code_changes(model, x[:3])
+        elif isinstance(model, OURS):
+            drawn["traversal"] = pictures.latent_traversal(model, x)
     paths = {}
     for name, picture in drawn.items():
         path = pictures.save_png(picture, output_dir / "samples" / f"{prefix}{name}.png")
@@ -49,18 +62,48 @@ def save_pictures(model: Autoencoder, images: Dataset, output_dir: Path, prefix:
     return paths
 
 
+def save_best(model: ModelMixin, metrics: dict[str, Any], output_dir: Path) -> None:
+    """OUT/best: the weights of the best evaluation so far and its numbers; the model is left as it is."""
+    copied = copy.deepcopy(model)
+    merge_lora(copied)
+    staging = start_partial(output_dir / "best")
+    as_saved(copied).save_pretrained(staging)
+    write_json(staging / "metrics.json", metrics)
+    finish_partial(output_dir / "best")
+
+
 def save_result(
-    model: Autoencoder, metrics: dict[str, Any], images: Dataset, options: FinetuneOptions, output_dir: Path
+    model: ModelMixin,
+    metrics: dict[str, Any],
+    images: Dataset,
+    options: FinetuneOptions,
+    output_dir: Path,
+    reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
 ) -> None:
     """Weights, config, metrics.json, samples, options and the card; each is written beside its place and renamed."""
     staging = start_partial(output_dir / "weights")
-    model.save_pretrained(staging)
+    as_saved(model).save_pretrained(staging)
     for file in sorted(staging.iterdir()):
         os.replace(file, output_dir / file.name)
     staging.rmdir()
-    paths = save_pictures(model, images, output_dir)
+    paths = save_pictures(model, images, output_dir, reconstruct=reconstruct)
     write_json(output_dir / "metrics.json", metrics)
     save_options(options, output_dir / "training_options.yaml")
     dataset = "generated circles" if options.dataset_name == "circles" else options.dataset_name or "a folder of images"
-    card = model_card(model, metrics, dataset=dataset, pictures=paths)
+    card = model_card(
+        model,
+        metrics,
+        dataset=dataset,
+        pictures=paths,
+        base_model=_public_name(options.pretrained_model_name_or_path),
+        part=options.train,
+        teacher=_public_name(options.teacher),
+    )
     write_text(output_dir / "README.md", str(card))
+
+
+def _public_name(source: str | None) -> str | None:
+    """A Hub id as it is; a folder or file by its last name, which says nothing of the machine."""
+    if source is None:
+        return None
+    return Path(source).name if Path(source).exists() else source

@@ -1,0 +1,295 @@
+"""Fine-tuning the autoencoders of diffusers: each stays of its class, and only what is to change does."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, Flux2Pipeline
+from PIL import Image
+from runs import assert_same, options, weights
+from tiny_diffusers import BY_NAME, latents, tiny
+
+from vae_plugin import finetune
+from vae_plugin.autoencoders.interface import compression, pipeline_latents, posterior, reconstruct
+from vae_plugin.autoencoders.loading import load_autoencoder
+from vae_plugin.errors import UserError
+from vae_plugin.training.image_loss import ImageLoss
+from vae_plugin.training.recipe_losses import DistillationLoss
+from vae_plugin.training.statistics import measured_latents, normalize_latents
+
+GAN = {"disc_start": 2, "disc_channels": 4, "disc_layers": 1, "reconstruction_loss": "l1"}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Images with smooth colours and edges, larger than the crops and not square."""
+    folder = tmp_path_factory.mktemp("photographs")
+    generator = torch.Generator().manual_seed(0)
+    for i in range(40):
+        coarse = torch.rand(1, 3, 4, 6, generator=generator)
+        image = torch.nn.functional.interpolate(coarse, (24, 36), mode="bilinear")[0]
+        image[:, :, 5 + i % 20 :] = 1 - image[:, :, 5 + i % 20 :]
+        Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(folder / f"{i:02d}.png")
+    return folder
+
+
+def tuned(model, tmp_path, photographs, **changes):
+    """A short run from `model`, and its folder."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    model.save_pretrained(source)
+    settings = {
+        "pretrained_model_name_or_path": str(source),
+        "train_data_dir": str(photographs),
+        "max_train_steps": 4,
+        "block_out_channels": (32, 64, 64, 64),
+        "norm_num_groups": 16,
+        "mid_block_add_attention": True,
+        "learning_rate": 1e-3,
+        "num_validation_images": 4,
+        "train_batch_size": 4,
+    }
+    finetune.train(options(out, **{**settings, **changes}), perceptual=changes.pop("network", None))
+    return out
+
+
+@pytest.mark.parametrize("part", ["all", "decoder", "encoder"])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_path):
+    model = tiny(name)
+    out = tuned(model, tmp_path, photographs, train=part, **GAN)
+    assert json.loads((out / "config.json").read_text())["_class_name"] == name
+    again = BY_NAME[name].from_pretrained(out, use_safetensors=True).eval()
+    x = torch.rand(2, 3, 16, 16) * 2 - 1
+    assert torch.equal(latents(again, x), latents(model, x)) == (part == "decoder")
+    before = model.state_dict()
+    changed = {key.split(".")[0] for key, value in again.state_dict().items() if not torch.equal(value, before[key])}
+    assert ("decoder" in changed) == (part != "encoder")
+    assert ("encoder" in changed) == (part != "decoder")
+    if part != "all":  # a denoiser made for these latents goes on working
+        assert again.config.get("scaling_factor") == model.config.get("scaling_factor")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["steps"] == 4
+    assert metrics["psnr"] > 0
+
+
+def test_the_result_needs_no_plugin(photographs, tmp_path):
+    out = tuned(tiny("VQModel"), tmp_path, photographs)
+    code = (
+        "import sys, torch, diffusers; model = diffusers.VQModel.from_pretrained(sys.argv[1]);"
+        "assert model(torch.zeros(1, 3, 16, 16)).sample.shape == (1, 3, 16, 16);"
+        "assert not [m for m in sys.modules if m.startswith('vae_plugin')]"
+    )
+    subprocess.run([sys.executable, "-c", code, str(out)], check=True, capture_output=True)
+
+
+def test_the_loss_falls(photographs, tmp_path):
+    out = tuned(tiny("AutoencoderKL"), tmp_path, photographs, max_train_steps=40, lr_scheduler="constant")
+    losses = [json.loads(line)["l1"] for line in (out / "logs" / "train.jsonl").read_text().splitlines()]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {**GAN, "learned_variance": True, "disc_regularization": "lecam", "gradient_accumulation_steps": 2},
+        {**GAN, "use_ema": True, "disc_regularization": "r1", "mixed_precision": "bf16", "validation_steps": 2},
+        {"latent_anchor": 1.0, "reconstruction_loss": "l2"},
+    ],
+)
+def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(changes, photographs, tmp_path):
+    model = tiny("AutoencoderKL")
+    whole = tuned(model, tmp_path, photographs, max_train_steps=6, checkpointing_steps=3, **changes)
+    for later in (whole / "checkpoints").iterdir():
+        assert later.name in ("step-000003", "step-000006")
+    resumed = tmp_path / "resumed"
+    resumed.mkdir()
+    (whole / "checkpoints" / "step-000003").rename(resumed / "step-000003")
+    state = resumed / "step-000003"
+    (tmp_path / "again" / "out" / "checkpoints").mkdir(parents=True)
+    state.rename(tmp_path / "again" / "out" / "checkpoints" / "step-000003")
+    again = tuned(
+        model,
+        tmp_path / "again",
+        photographs,
+        max_train_steps=6,
+        checkpointing_steps=3,
+        resume_from_checkpoint="latest",
+        **changes,
+        pretrained_model_name_or_path=str(tmp_path / "source"),
+    )
+    assert_same(weights(whole), weights(again))
+    one, other = (torch.load(folder / "checkpoints" / "step-000006" / "optimizer.bin") for folder in (whole, again))
+    assert str(one) == str(other)
+    if "disc_start" in changes:
+        from safetensors.torch import load_file
+
+        one, other = (load_file(f / "checkpoints" / "step-000006" / "model_1.safetensors") for f in (whole, again))
+        assert_same(one, other)
+
+
+def test_a_locked_codebook_does_not_move(photographs, tmp_path):
+    model = tiny("VQModel")
+    out = tuned(model, tmp_path, photographs, train="decoder")
+    assert torch.equal(weights(out)["quantize.embedding.weight"], model.quantize.embedding.weight)
+
+
+def test_an_anchor_holds_the_latents(photographs, tmp_path):
+    x = torch.rand(4, 3, 16, 16) * 2 - 1
+    model = tiny("AutoencoderKL")
+    drift = []
+    for scale in (0.0, 100.0):
+        out = tuned(
+            model, tmp_path / str(scale), photographs, latent_anchor=scale, max_train_steps=20, lr_scheduler="constant"
+        )
+        tuned_model = AutoencoderKL.from_pretrained(out).eval()
+        drift.append((tuned_model.encode(x).latent_dist.mean - model.encode(x).latent_dist.mean).square().mean().item())
+        assert (tuned_model.config.scaling_factor == model.config.scaling_factor) == (scale > 0)
+    assert drift[1] < 0.2 * drift[0]
+
+
+def test_lora_is_merged_and_saved_beside(photographs, tmp_path):
+    model = tiny("AutoencoderKL")
+    out = tuned(model, tmp_path, photographs, train="decoder", lora_rank=2, learning_rate=1e-2)
+    again = AutoencoderKL.from_pretrained(out).eval()
+    assert again.state_dict().keys() == model.state_dict().keys()
+    x = torch.rand(2, 3, 16, 16) * 2 - 1
+    assert torch.equal(latents(again, x), latents(model, x))
+    z = torch.randn(1, 4, 8, 8)
+    assert not torch.allclose(again.decode(z).sample, model.decode(z).sample, atol=1e-4)
+    change = weights(out)["decoder.conv_in.weight"] - model.decoder.conv_in.weight
+    assert torch.linalg.matrix_rank(change.detach().flatten(1), rtol=1e-3) <= 2
+    # The file of changes does the same to the original, by diffusers alone.
+    model.load_lora_adapter(out / "lora", prefix=None, weight_name="pytorch_lora_weights.safetensors")
+    torch.testing.assert_close(model.decode(z).sample, again.decode(z).sample, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["all", "decoder"])
+def test_a_tiny_model_learns_the_latents_of_a_teacher(part, photographs, tmp_path):
+    tiny("AutoencoderKL", scaling_factor=0.5, shift_factor=1.0).save_pretrained(tmp_path / "teacher")
+    settings = {
+        "teacher": str(tmp_path / "teacher"),
+        "model_type": "tiny",
+        "block_out_channels": (8, 8),
+        "norm_num_groups": 16,
+        "mid_block_add_attention": True,
+        "train_data_dir": str(photographs),
+        "train": part,
+        "reconstruction_loss": "l2",
+        "lr_scheduler": "constant",
+        "learning_rate": 3e-3,
+        "checkpointing_steps": 1000,
+    }
+    finetune.train(options(tmp_path / "short", **settings, max_train_steps=1))
+    finetune.train(options(tmp_path / "long", **settings, max_train_steps=60))
+    short, long = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("short", "long"))
+    assert long["psnr_to_teacher"] > short["psnr_to_teacher"] + 3
+    assert (long["latent_mse"] < 0.7 * short["latent_mse"]) == (part == "all")
+    student = AutoencoderTiny.from_pretrained(tmp_path / "long").eval()
+    assert (student.config.scaling_factor, student.config.shift_factor) == (1.0, 0.0)
+    # The student is given what a pipeline would give it: the latents as the denoiser has them.
+    teacher = AutoencoderKL.from_pretrained(tmp_path / "teacher").eval()
+    x = torch.rand(2, 3, 16, 16) * 2 - 1
+    expected = student.decode((teacher.encode(x).latent_dist.mode() - 1.0) * 0.5).sample
+    loss = DistillationLoss(student, teacher, ImageLoss("l2"))
+    torch.testing.assert_close(loss.reconstruct(student, x), expected)
+
+
+def test_a_model_of_a_config_begins_from_nothing(photographs, tmp_path):
+    tiny("AutoencoderDC").save_config(tmp_path / "config")
+    out = tmp_path / "out"
+    settings = {"block_out_channels": (32, 64, 64, 64), "norm_num_groups": 16, "mid_block_add_attention": True}
+    data = {"train_data_dir": str(photographs), "model_config": str(tmp_path / "config")}
+    finetune.train(options(out, **settings, **data, max_train_steps=2))
+    assert BY_NAME["AutoencoderDC"].from_pretrained(out).config.attention_head_dim == 4
+
+
+def test_flux2_statistics_are_those_its_pipeline_applies():
+    model = tiny("AutoencoderKLFlux2")
+    images = [torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(3)]
+    normalize_latents(model, images)
+    z = torch.cat([posterior(model, x).sample(torch.Generator().manual_seed(5)) for x in images])
+    patches = Flux2Pipeline._patchify_latents(z)
+    seen = (patches - model.bn.running_mean.view(1, -1, 1, 1)) / (model.bn.running_var.view(1, -1, 1, 1) + 1e-4).sqrt()
+    torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(16), atol=0.3, rtol=0)
+    torch.testing.assert_close(seen.std((0, 2, 3)), torch.ones(16), atol=0.3, rtol=0)
+    measured = measured_latents(model, images)
+    assert measured["latents_mean"] == pytest.approx(0, abs=1e-3)
+    assert measured["latents_std"] == pytest.approx(1, abs=1e-2)
+
+
+@pytest.mark.parametrize("shift", [None, 0.1])
+def test_scaling_makes_the_latents_of_a_pipeline_standard(shift):
+    model = tiny("AutoencoderKL", shift_factor=shift)
+    images = [torch.rand(8, 3, 16, 16) * 2 - 1 for _ in range(3)]
+    normalize_latents(model, images)
+    seen = torch.cat([pipeline_latents(model, posterior(model, x).sample()) for x in images])
+    assert seen.square().mean().item() == pytest.approx(1, abs=0.1)
+    if shift is None:
+        assert model.config.shift_factor is None
+    else:
+        assert seen.mean().item() == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_class_has_the_same_few_functions(name, tmp_path):
+    tiny(name).save_pretrained(tmp_path)
+    model = load_autoencoder(str(tmp_path)).eval()
+    x = torch.rand(2, 3, 18, 15) * 2 - 1  # no multiple of the factor
+    assert compression(model) == 2
+    assert posterior(model, x).mode().shape == (2, model.config.latent_channels, 9, 8)
+    assert reconstruct(model, x).shape == x.shape
+    if name not in ("AutoencoderTiny",):  # whose own forward rounds the latents to bytes
+        square = torch.rand(2, 3, 16, 16) * 2 - 1
+        torch.testing.assert_close(reconstruct(model, square), BY_NAME[name].from_pretrained(tmp_path)(square).sample)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"beta": 2.0}, "--beta means nothing to a AutoencoderKL"),
+        ({"reconstruction_loss": "elbo"}, "needs a model with a likelihood"),
+        ({"resolution": 15}, "--resolution 15 is not a multiple of 2"),
+        ({"teacher": "somewhere"}, "somewhere"),
+        ({"disc_scale": 1.0}, "--disc_scale is given without --disc_start"),
+        ({"latent_anchor": 1.0, "train": "decoder"}, "locks the latents"),
+        ({"latent_channels": 16}, "--latent_channels 16 is of a new model"),
+        ({"disc_start": 0}, "too small for a discriminator"),
+        ({"use_8bit_adam": True}, "needs a CUDA GPU"),
+        ({"perceptual_loss": "nothing.here:network"}, "--perceptual_loss nothing.here:network"),
+        ({"perceptual_loss": "vgg"}, "lpips-vgg"),
+        ({"model_config": "config.json"}, "has its own: leave it out"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(changes, words, photographs, tmp_path):
+    with pytest.raises(UserError, match=words):
+        tuned(tiny("AutoencoderKL"), tmp_path, photographs, **changes)
+
+
+def test_a_class_that_cannot_be_trained_says_why(photographs, tmp_path):
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderRAE"}')
+    with pytest.raises(UserError, match=r"AutoencoderRAE, which cannot be trained here.*frozen vision model"):
+        load_autoencoder(str(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "words"), [("AutoencoderDC", "no gradient checkpointing"), ("VQModel", None)])
+def test_gradient_checkpointing(name, words, photographs, tmp_path):
+    if words is None:
+        plain = tuned(tiny(name), tmp_path / "plain", photographs)
+        saving = tuned(tiny(name), tmp_path / "saving", photographs, gradient_checkpointing=True)
+        for key, value in weights(plain).items():
+            torch.testing.assert_close(weights(saving)[key], value, rtol=1e-3, atol=1e-5)
+    else:
+        with pytest.raises(UserError, match=words):
+            tuned(tiny(name), tmp_path, photographs, gradient_checkpointing=True)
+
+
+def test_a_tiny_encoder_sees_the_same_images_with_gradient_checkpointing(photographs, tmp_path):
+    settings = {"gradient_checkpointing": True, "learning_rate": 1e-4, "max_train_steps": 2}
+    saving = tuned(tiny("AutoencoderTiny"), tmp_path / "saving", photographs, **settings)
+    plain = tuned(
+        tiny("AutoencoderTiny"), tmp_path / "plain", photographs, **{**settings, "gradient_checkpointing": False}
+    )
+    for key, value in weights(plain).items():
+        torch.testing.assert_close(weights(saving)[key], value, rtol=1e-3, atol=1e-5)

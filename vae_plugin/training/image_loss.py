@@ -1,0 +1,167 @@
+"""The loss of latent diffusion's first stage between an image and its reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..models.distributed import mean_over_processes
+from .discriminator import generator_loss
+
+PIXEL_LOSSES = ("l1", "l2")
+MAX_ADAPTIVE_WEIGHT = 1e4
+
+
+@dataclass
+class Adversary:
+    """The discriminator as the autoencoder sees it.
+
+    Attributes:
+        discriminator: its weights get no gradient from here.
+        kind: of `generator_loss`.
+        start_step: optimiser step from which on it counts.
+        scale: weight of the adversarial term, relative to the reconstruction's if `adaptive`.
+        adaptive: weigh the term so that its gradient at the decoder's last layer is as long as the reconstruction's
+            (Esser et al. 2021, eq. 7).
+    """
+
+    discriminator: nn.Module
+    kind: str = "hinge"
+    start_step: int = 0
+    scale: float = 0.5
+    adaptive: bool = True
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """What the discriminator says of images, with a gradient to these only."""
+        frozen = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+        return torch.func.functional_call(self.discriminator, frozen, (images,))
+
+
+class ImageLoss(nn.Module):
+    """Pixels, perceptual distance and adversary (Rombach et al. 2022, eq. 25, after Esser et al. 2021).
+
+    Everything is a mean over pixels and channels, so that no weight depends on the resolution. The networks that judge
+    are not part of this module: they are neither trained nor saved with it.
+
+    Args:
+        pixel: "l1" or "l2".
+        learned_variance: divide the reconstruction error by a variance that is learned and pay its logarithm: the
+            negative log-likelihood (in nats per pixel and channel, up to a constant) of a Laplace or Gaussian p(x|z).
+        perceptual: (x, y) -> (B,).
+        perceptual_scale: weight of the perceptual distance beside the pixels' error.
+        adversary: the discriminator, if there is one.
+    """
+
+    def __init__(
+        self,
+        pixel: str = "l1",
+        *,
+        learned_variance: bool = False,
+        perceptual: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        perceptual_scale: float = 1.0,
+        adversary: Adversary | None = None,
+    ) -> None:
+        super().__init__()
+        self.pixel = pixel
+        self.log_variance = nn.Parameter(torch.zeros(())) if learned_variance else None
+        self.perceptual_scale = perceptual_scale
+        self._judges = (perceptual, adversary)  # in a tuple, where torch does not look for parts of a module
+
+    def forward(
+        self, reconstruction: torch.Tensor, target: torch.Tensor, last_layer: torch.Tensor | None, step: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of a batch.
+
+        Args:
+            reconstruction: (B, C, H, W), with the graph of the autoencoder.
+            target: same shape, in [-1, 1].
+            last_layer: weight of the decoder's last layer, where the adaptive weight measures; None if it has no
+                gradient: then the gradients are compared at the reconstruction.
+            step: optimiser step, from 0.
+
+        Returns:
+            The loss with gradient, and its terms without: "l1" or "l2", "perceptual", "adversarial" (unweighted),
+            "adversarial_weight", "variance".
+        """
+        _, adversary = self._judges
+        if adversary is None or step < adversary.start_step:
+            error, terms = self._error(reconstruction.float(), target.float())
+            return self._likelihood_of(error), terms
+        # The losses are differentiated once, up to the reconstruction; the autoencoder once, with what they add up to.
+        # The usual way takes the gradients of each through the judges twice more.
+        images = reconstruction.detach().float().requires_grad_()
+        error, terms = self._error(images, target.float())
+        (towards_target,) = torch.autograd.grad(error, images)
+        nll = self._likelihood_of(error.detach())
+        if self.log_variance is not None:
+            towards_target = towards_target * torch.exp(-self.log_variance.detach())
+        with torch.autocast(images.device.type, enabled=_autocast_is_bfloat16(images.device.type)):
+            adversarial = generator_loss(adversary.logits(images), adversary.kind)
+        (towards_real,) = torch.autograd.grad(adversarial, images)
+        weight = images.new_tensor(adversary.scale)
+        if adversary.adaptive:
+            weight = weight * self._adaptive_weight(reconstruction, towards_target, towards_real, last_layer)
+        loss = nll + _carrying(reconstruction, towards_target + weight * towards_real) + weight * adversarial.detach()
+        return loss, {**terms, "adversarial": adversarial.detach(), "adversarial_weight": weight}
+
+    def compare(self, x: torch.Tensor, reconstruction: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The perceptual distance of each pair, (B,), if there is a network for it."""
+        perceptual, _ = self._judges
+        return {} if perceptual is None else {"perceptual": perceptual(reconstruction, x)}
+
+    def place_judges(self, device: torch.device) -> None:
+        """Move the perceptual network; the discriminator is placed where it is trained."""
+        perceptual, _ = self._judges
+        if isinstance(perceptual, nn.Module):
+            perceptual.to(device)
+
+    def _error(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        difference = images - target
+        error = difference.abs().mean() if self.pixel == "l1" else difference.square().mean()
+        terms = {self.pixel: error.detach()}
+        perceptual, _ = self._judges
+        if perceptual is not None:
+            distance = perceptual(images, target).mean()
+            terms["perceptual"] = distance.detach()
+            error = error + self.perceptual_scale * distance
+        if self.log_variance is not None:
+            terms["variance"] = self.log_variance.detach().exp()
+        return error, terms
+
+    def _likelihood_of(self, error: torch.Tensor) -> torch.Tensor:
+        return error if self.log_variance is None else error * torch.exp(-self.log_variance) + self.log_variance
+
+    def _adaptive_weight(
+        self,
+        reconstruction: torch.Tensor,
+        towards_target: torch.Tensor,
+        towards_real: torch.Tensor,
+        last_layer: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Ratio of the lengths of the gradients of the batch of all processes, the same on each of them."""
+        lengths = []
+        for gradient in (towards_target, towards_real):
+            # At length 1, so that the pass through a half-precision layer neither overflows nor loses it.
+            size = gradient.abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
+            if last_layer is not None:
+                (gradient,) = torch.autograd.grad(
+                    reconstruction, last_layer, (gradient / size).to(reconstruction.dtype), retain_graph=True
+                )
+                gradient = mean_over_processes(gradient.float() * size)
+                lengths.append(gradient.norm())
+            else:
+                lengths.append(mean_over_processes(gradient.square().sum()).sqrt())
+        return (lengths[0] / (lengths[1] + 1e-4)).clamp(0, MAX_ADAPTIVE_WEIGHT)
+
+
+def _carrying(tensor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Zero, with `gradient` as its derivative with respect to `tensor`."""
+    carrier = (tensor.float() * gradient.detach()).sum()
+    return carrier - carrier.detach()
+
+
+def _autocast_is_bfloat16(device: str) -> bool:
+    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16

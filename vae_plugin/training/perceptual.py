@@ -1,0 +1,101 @@
+"""A perceptual distance between images by a frozen network of features."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+
+EPSILON = 1e-10
+LPIPS_NETWORKS = {"lpips-vgg": "vgg", "lpips-alex": "alex", "lpips-squeeze": "squeeze"}
+
+
+class PerceptualDistance(nn.Module):
+    """LPIPS: the weighted squared distance of normalised features (Zhang et al. 2018, eq. 1).
+
+    The features are normalised by x / sqrt(sum x^2 + eps), whose gradient is finite for a vector of zeros too; by
+    x / (sqrt(sum x^2) + eps), as elsewhere, it is not a number there. Computed in float32 in every precision.
+
+    The network is frozen and stays in evaluation mode; the gradient goes through it to the images.
+
+    Args:
+        features: images (B, 3, H, W) in [-1, 1] -> a sequence of feature maps (B, C_l, H_l, W_l).
+        weights: for each map non-negative weights of its channels, (C_l,); default: 1 / C_l.
+    """
+
+    def __init__(self, features: nn.Module, weights: Sequence[torch.Tensor] | None = None) -> None:
+        super().__init__()
+        self.features = features
+        self.weights = None if weights is None else nn.ParameterList([w.detach().flatten() for w in weights])
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> PerceptualDistance:
+        """Nothing: the network stays as it is."""
+        return super().train(False)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The distance of each pair of images (B, C, H, W) in [-1, 1]: (B,), 0 for equal ones.
+
+        Images of one or two channels count as gray ones (the first); of more than three the first three are compared.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            maps = zip(self.features(_rgb(x)), self.features(_rgb(y)), strict=True)
+            total = x.new_zeros(len(x), dtype=torch.float32)
+            for level, (a, b) in enumerate(maps):
+                difference = (_normalized(a) - _normalized(b)).square()
+                weights = None if self.weights is None else self.weights[level].view(1, -1, 1, 1)
+                weighted = difference.mean(1) if weights is None else (difference * weights).sum(1)
+                total = total + weighted.mean((1, 2))
+        return total
+
+
+def _rgb(x: torch.Tensor) -> torch.Tensor:
+    return x.float()[:, :3] if x.shape[1] >= 3 else x.float()[:, :1].expand(-1, 3, -1, -1)
+
+
+def _normalized(features: torch.Tensor) -> torch.Tensor:
+    return features * (features.square().sum(1, keepdim=True) + EPSILON).rsqrt()
+
+
+def load_perceptual(name: str) -> nn.Module:
+    """The network that `--perceptual_loss` names.
+
+    Args:
+        name: one of `LPIPS_NETWORKS` (the published weights, by the lpips package), or "module:function" of your own,
+            which returns a module (x, y) -> (B,), such as a `PerceptualDistance` with features of yours.
+
+    Raises:
+        UserError: if it cannot be had.
+    """
+    if name in LPIPS_NETWORKS:
+        network = _load_lpips(LPIPS_NETWORKS[name])
+    elif ":" in name:
+        module, _, function = name.partition(":")
+        try:
+            network = getattr(importlib.import_module(module), function)()
+        except (ImportError, AttributeError, TypeError) as error:
+            raise UserError(f"--perceptual_loss {name}: {error}. Give the module and the function in it.") from error
+        if not isinstance(network, nn.Module):
+            raise UserError(f"--perceptual_loss {name} gives a {type(network).__name__}, not a torch module.")
+    else:
+        names = ", ".join(LPIPS_NETWORKS)
+        raise UserError(f"--perceptual_loss is {name!r}: give one of {names}, or MODULE:FUNCTION of your own.")
+    return network.requires_grad_(False).eval()
+
+
+def _load_lpips(net: str) -> PerceptualDistance:
+    try:
+        import lpips
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"--perceptual_loss lpips-{net} needs the packages lpips and torchvision ({error}): "
+            "pip install 'vae-plugin[lpips]', or give MODULE:FUNCTION of a network of your own."
+        ) from error
+    published = lpips.LPIPS(net=net, verbose=False)
+    return PerceptualDistance(
+        nn.Sequential(published.scaling_layer, published.net), [layer.model[-1].weight for layer in published.lins]
+    )
