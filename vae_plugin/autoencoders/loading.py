@@ -114,6 +114,8 @@ def as_saved(model: ModelMixin) -> ModelMixin:
 def _load_single_file(source: str, config: str | None) -> ModelMixin:
     if not Path(source).is_file():
         raise UserError(f"{source} does not exist: give the file of a model.")
+    if config is None and (Path(source).parent / "config.json").is_file():
+        return load_autoencoder(str(Path(source).parent))
     folder = None
     kind = "AutoencoderKL"
     if config is not None:

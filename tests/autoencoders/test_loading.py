@@ -1,0 +1,100 @@
+"""Opening autoencoders by name: folders, single files, configurations."""
+
+import re
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from safetensors.torch import save_file
+
+from vae_plugin.autoencoders.loading import load_autoencoder, new_from_config
+from vae_plugin.errors import UserError
+
+
+@pytest.fixture
+def kl():
+    torch.manual_seed(0)
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        sample_size=16,
+    ).eval()
+
+
+def names_of_stable_diffusion(model):
+    """The state under the names of CompVis' code, as single files have them."""
+    levels = len(model.config.block_out_channels)
+    renamed = {}
+    for name, value in model.state_dict().items():
+        name = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
+        name = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", name)
+        name = re.sub(r"up_blocks\.(\d)\.resnets", lambda m: f"up.{levels - 1 - int(m[1])}.block", name)
+        name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name)
+        name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
+        name = name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
+        if "mid_block.attentions.0" in name:
+            name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("group_norm", "norm")
+            name = name.replace("to_out.0", "proj_out").replace("to_", "")
+            value = value[:, :, None, None] if name.endswith("weight") and value.ndim == 2 else value
+        renamed[name] = value.contiguous()
+    return renamed
+
+
+@pytest.mark.parametrize("prefix", ["", "first_stage_model."])
+@pytest.mark.parametrize("config", ["kl", "kl/config.json"])
+def test_a_single_file(kl, prefix, config, tmp_path):
+    kl.save_config(tmp_path / "kl")
+    state = {prefix + name: value for name, value in names_of_stable_diffusion(kl).items()}
+    if prefix:
+        state["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(4, 4, 3, 3)
+    save_file(state, tmp_path / "model.safetensors")
+    opened = load_autoencoder(str(tmp_path / "model.safetensors"), config=str(tmp_path / config))
+    assert type(opened) is AutoencoderKL
+    assert opened.state_dict().keys() == kl.state_dict().keys()
+    for name, value in kl.state_dict().items():
+        assert torch.equal(opened.state_dict()[name], value), name
+
+
+def test_a_file_of_something_else(kl, tmp_path):
+    kl.save_config(tmp_path / "kl")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"cannot be opened as an AutoencoderKL"):
+        load_autoencoder(str(tmp_path / "model.safetensors"), config=str(tmp_path / "kl"))
+
+
+def test_a_file_that_belongs_to_a_folder_opens_that(kl, tmp_path):
+    kl.save_pretrained(tmp_path)
+    opened = load_autoencoder(str(tmp_path / "diffusion_pytorch_model.safetensors"))
+    assert torch.equal(opened.decoder.conv_out.weight, kl.decoder.conv_out.weight)
+
+
+def test_a_class_without_single_files(tmp_path):
+    AutoencoderTiny().save_config(tmp_path / "tiny")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="AutoencoderTiny cannot be read from a single file"):
+        load_autoencoder(str(tmp_path / "model.safetensors"), config=str(tmp_path / "tiny"))
+
+
+def test_a_pipeline_says_where_its_autoencoder_is(kl, tmp_path):
+    kl.save_pretrained(tmp_path / "vae")
+    with pytest.raises(UserError, match="--subfolder vae"):
+        load_autoencoder(str(tmp_path))
+    assert type(load_autoencoder(str(tmp_path), "vae")) is AutoencoderKL
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "no configuration can be read"),
+        ("[]", "is not the config.json of a model"),
+        ('{"_class_name": "UNet2DModel"}', "holds a UNet2DModel"),
+        ('{"_class_name": "AutoencoderKL", "latent_chanels": 4}', "has latent_chanels, which an AutoencoderKL does not"),
+        ('{"_class_name": "AutoencoderKL", "block_out_channels": [7]}', "no AutoencoderKL can be made"),
+    ],
+)
+def test_a_configuration_that_cannot_be(content, words, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=words):
+        new_from_config(str(tmp_path / "config.json"))
