@@ -19,17 +19,15 @@ if __package__ in (None, ""):
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import NoReturn
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import GradientAccumulationPlugin, set_seed
+from accelerate.utils import GradientAccumulationPlugin, gather_object, set_seed
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
 from vae_plugin.autoencoders.interface import OURS
@@ -45,13 +43,14 @@ from vae_plugin.training.checkpoints import (
 from vae_plugin.training.curves import CurveLog
 from vae_plugin.training.data import epoch_batches, image_batches, load_data
 from vae_plugin.training.files import make_folder
-from vae_plugin.training.finetune_options import FREE_ON_RESUME, FinetuneOptions
+from vae_plugin.training.finetune_options import FinetuneOptions
 from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
 from vae_plugin.training.model import load_teacher, make_losses, make_model, select_trained
-from vae_plugin.training.optimizers import make_optimizer
+from vae_plugin.training.optimizers import averaged_weights, make_optimizer, use_rates_of
+from vae_plugin.training.option_groups import FREE_ON_RESUME
 from vae_plugin.training.options import parse, to_dict
-from vae_plugin.training.output import save_best, save_pictures, save_result
+from vae_plugin.training.output import report_unreadable, save_best, save_pictures, save_result
 from vae_plugin.training.sampler import image_noise
 from vae_plugin.training.statistics import fit_noise_scale, measured_latents, normalize_latents
 from vae_plugin.training.trackers import log_pictures
@@ -85,9 +84,10 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
     train_set, validation_set = load_data(options, model.config.in_channels)
     global_batch = options.train_batch_size * accelerator.num_processes
     images_per_step = global_batch * options.gradient_accumulation_steps
-    if len(train_set) < images_per_step:
-        raise UserError(f"{len(train_set)} training images do not fill one step of {images_per_step}: make it smaller.")
-    total_steps = options.max_train_steps or options.num_train_epochs * (len(train_set) // images_per_step)
+    train_size = None if options.streaming else len(train_set)
+    if train_size is not None and train_size < images_per_step:
+        raise UserError(f"{train_size} training images do not fill one step of {images_per_step}: make it smaller.")
+    total_steps = options.max_train_steps or options.num_train_epochs * (train_size // images_per_step)
 
     loss_module, discriminator = make_losses(options, model, teacher, perceptual)
     select_trained(options, model)
@@ -126,8 +126,9 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
         use_rates_of(options, optimizer, scheduler, rate)
     saved_step = state.step
     curves = CurveLog(output_dir / "logs" / "train.jsonl", state.step) if accelerator.is_main_process else None
+    size = "streamed" if train_size is None else f"{train_size:,}"
     accelerator.print(
-        f"Training on {len(train_set):,} images, {global_batch} a step x {options.gradient_accumulation_steps}, "
+        f"Training on {size} images, {global_batch} a step x {options.gradient_accumulation_steps}, "
         f"steps {state.step:,} to {total_steps:,}, {accelerator.num_processes} x {accelerator.device.type}."
     )
     unreadable: set[str] = set()
@@ -147,8 +148,9 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
                     x = batch["pixel_values"].to(accelerator.device, non_blocking=True)
                     if options.channels_last:
                         x = x.contiguous(memory_format=torch.channels_last)
-                    position = state.images + accelerator.process_index * options.train_batch_size
-                    noise = image_noise(options.seed, position, noise_shape(*x[:, 0].shape)).to(x.device)
+                    first = state.images + accelerator.process_index * options.train_batch_size
+                    numbers = batch.get("images", range(first, first + len(x)))
+                    noise = image_noise(options.seed, numbers, noise_shape(*x[:, 0].shape)).to(x.device)
                     terms = modules[0](x, noise, state.step)
                     reconstruction = terms.pop("reconstruction", None)
                     means = change_weights(accelerator, options, output_dir, state, terms, modules[0], optimizers[0])
@@ -168,6 +170,7 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
                     step_terms.append(means)
                 state.images += global_batch
                 state.images_in_epoch += global_batch
+                state.stream |= {str(lane): list(place) for lane, place in batch.get("positions", {}).items()}
                 if not accelerator.sync_gradients:
                     continue
 
@@ -339,20 +342,6 @@ def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path)
     return state
 
 
-def use_rates_of(options: FinetuneOptions, optimizer: Optimizer, scheduler: LRScheduler, rate: float) -> None:
-    """What a checkpoint has brought of the optimiser's settings, as the options have it now."""
-    for group in optimizer.param_groups:
-        if group["initial_lr"] != rate:
-            course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
-            group.update(initial_lr=rate, lr=rate * course)
-        group.update(
-            betas=(options.adam_beta1, options.adam_beta2),
-            eps=options.adam_epsilon,
-            weight_decay=options.adam_weight_decay,
-        )
-    scheduler.base_lrs = [rate] * len(scheduler.base_lrs)
-
-
 def mean_terms(accelerator: Accelerator, terms: dict[str, torch.Tensor]) -> dict[str, float]:
     """The terms of the loss as numbers, means over all processes."""
     means = accelerator.reduce(torch.stack([t.detach().float() for t in terms.values()]), reduction="mean")
@@ -368,6 +357,9 @@ def agreed(accelerator: Accelerator, flag: bool) -> bool:
 
 def save(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path, state: TrainingState) -> Path:
     """A checkpoint of this step."""
+    if state.stream:  # each process knows the lanes that it reads
+        for positions in gather_object([state.stream]):
+            state.stream.update({lane: max(place, state.stream.get(lane, place)) for lane, place in positions.items()})
     try:
         return save_checkpoint(accelerator, output_dir, state, to_dict(options), options.checkpoints_total_limit)
     except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of three libraries
@@ -384,29 +376,6 @@ def stop(output_dir: Path, state: TrainingState, reason: str, remedy: str = LOWE
     checkpoints = list_checkpoints(output_dir)
     where = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint was written yet"
     raise TrainingStopped(f"{reason} at step {state.step:,}: training stopped, {where}. {remedy}.")
-
-
-@contextmanager
-def averaged_weights(model: torch.nn.Module, ema: EMAModel | None) -> Iterator[None]:
-    """The averaged weights in place of the trained ones, for the time of the block."""
-    if ema is None:
-        yield
-        return
-    ema.store(model.parameters())
-    ema.copy_to(model.parameters())
-    try:
-        yield
-    finally:
-        ema.restore(model.parameters())
-
-
-def report_unreadable(names: set[str], train_set: torch.utils.data.Dataset) -> None:
-    """Say which files were left out."""
-    owner = getattr(train_set, "dataset", train_set)
-    ignored = list(getattr(owner, "ignored_files", ()))
-    for kind, files in (("could not be read as images", sorted(names)), ("are not images", sorted(map(str, ignored)))):
-        if files:
-            print(f"{len(files)} file(s) {kind} and were skipped: {', '.join(files[:20])}{' ...' * (len(files) > 20)}")
 
 
 def run(argv: Sequence[str] | None, prog: str) -> None:

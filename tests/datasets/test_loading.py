@@ -107,7 +107,7 @@ def test_places_without_images(tmp_path, load):
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(DataError, match="no image file"):
         load(tmp_path)
-    with pytest.raises(DataError, match="not a parquet file"):
+    with pytest.raises(DataError, match="not a parquet or tar file"):
         load(tmp_path / "a.txt")
     (tmp_path / "a.jpg").write_text("text")
     with pytest.raises(DataError, match="none of the 1"):

@@ -164,7 +164,7 @@ def test_rates_given_on_resume_are_those_of_the_steps_to_come(tmp_path):
     )
 
 
-@pytest.mark.parametrize("changes", [{"seed": 5}, {"train_batch_size": 4}, {"circles_length": 60}, {"sigma": "0.5"}])
+@pytest.mark.parametrize("changes", [{"seed": 5}, {"resolution": 24}, {"circles_length": 60}, {"sigma": "0.5"}])
 def test_what_decides_which_images_come_next_cannot_change_on_resume(finished, changes, tmp_path):
     shutil.copytree(finished / "checkpoints" / "step-000010", tmp_path / "checkpoints" / "step-000010")
     with pytest.raises(UserError, match=f"was made with --{next(iter(changes))}"):

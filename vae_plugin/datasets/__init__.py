@@ -2,7 +2,8 @@
 
 from .circles import Circles
 from .images import ImageDataset, collate
-from .loading import load_images
+from .loading import load_images, stream_images
+from .streaming import ImageStream
 from .transforms import DataError
 
-__all__ = ["Circles", "DataError", "ImageDataset", "collate", "load_images"]
+__all__ = ["Circles", "DataError", "ImageDataset", "ImageStream", "collate", "load_images", "stream_images"]

@@ -1,4 +1,4 @@
-"""Which files of a local folder are the images, or the parquet shards, of a split."""
+"""Which files of a local folder are the images, or the shards, of a split."""
 
 from __future__ import annotations
 
@@ -16,43 +16,47 @@ SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+SHARDS = {".parquet": "parquet", ".tar": "tar"}
+WORDS = {"images": "images", "parquet": "parquet files", "tar": "tar files"}
 SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")  # the Hub's own file names
 
 
 def find_files(place: Path, split: str) -> tuple[str, list[Path], list[Path]]:
-    """The files of a split of a folder, or the one parquet file that was given.
+    """The files of a split of a folder, or the one shard that was given.
 
     `datasets` can look for them itself, but takes a photograph named "train station.jpg" for a split and then leaves
     out all others without a word.
 
     Returns:
-        "images" or "parquet"; the files of that kind in the split, sorted; the files in the folder that are of
-        another kind. Hidden files are in none of these.
+        "images", "parquet" or "tar" (WebDataset); the files of that kind in the split, sorted; the files in the folder
+        that are of another kind. Hidden files are in none of these.
 
     Raises:
         DataError: if the folder or the split does not exist, or if it is not clear which files are meant.
     """
     if not place.exists():
-        raise DataError(f"{place} does not exist: give a folder of images or of parquet shards, or a parquet file.")
+        raise DataError(f"{place} does not exist: give a folder of images or of shards, or one shard.")
     if place.is_file():
-        if place.suffix.lower() != ".parquet":
-            raise DataError(f"{place} is not a parquet file: give one, or the folder of the images.")
+        kind = SHARDS.get(place.suffix.lower())
+        if kind is None:
+            raise DataError(f"{place} is not a parquet or tar file: give one, or the folder of the images.")
         own_split = _split_of_shard(Path(place.name)) or "train"
-        return "parquet", _choose(split, {"train": [place], own_split: [place]}, place), []
+        return kind, _choose(split, {"train": [place], own_split: [place]}, place), []
     found = _walk(place)
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
     images = [path for path in found if path.suffix.lower() in endings]
-    shards = [path for path in found if path.suffix.lower() == ".parquet"]
-    if images and shards:
+    parquet, tars = ([path for path in found if path.suffix.lower() == ending] for ending in SHARDS)
+    kinds = {"images": images, "parquet": parquet, "tar": tars}
+    if sum(map(bool, kinds.values())) > 1:
+        parts = " and ".join(f"{WORDS[kind]} ({paths[0]})" for kind, paths in kinds.items() if paths)
+        raise DataError(f"{place} holds {parts}: give a folder of one kind.")
+    if not any(kinds.values()):
         raise DataError(
-            f"{place} holds images ({images[0]}) and parquet files ({shards[0]}): give a folder of one kind."
+            f"{place} holds no image file (.jpg, .png, .webp and the like) and no .parquet or .tar file: give a folder "
+            "of images or of shards, or one shard."
         )
-    if not images and not shards:
-        raise DataError(
-            f"{place} holds no image file (.jpg, .png, .webp and the like) and no .parquet file: give a folder of "
-            "images or of parquet shards, or a parquet file."
-        )
-    kind, files, split_of = ("images", images, _split_of_image) if images else ("parquet", shards, _split_of_shard)
+    kind, files = next((kind, paths) for kind, paths in kinds.items() if paths)
+    split_of = _split_of_image if kind == "images" else _split_of_shard
     splits: dict[str | None, list[Path]] = {}
     for path in files:
         splits.setdefault(split_of(path.relative_to(place)), []).append(path)

@@ -16,6 +16,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from .transforms import DataError, check_channels, open_image, to_tensor
+from .webdataset import read_member
 
 
 class ImageDataset(Dataset):
@@ -84,7 +85,7 @@ class ImageDataset(Dataset):
             row = int(self.rows[(index + step) % len(self)])
             value = self.table[row][self.image_column] or {}
             try:
-                pixels = to_tensor(_decode(value), self.resolution, self.channels, crop, flip)
+                pixels = to_tensor(decode(value), self.resolution, self.channels, crop, flip)
             except DataError as error:
                 unreadable.append(self._name(row, value))
                 reason = error
@@ -149,12 +150,19 @@ class ImageDataset(Dataset):
         return f"row {row - ends[source] + length} of {name}"
 
 
-def _decode(value: dict[str, Any]) -> Image.Image:
+def decode(value: dict[str, Any]) -> Image.Image:
+    """The image of a row, which has its "bytes", or the "path" to them.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
     if value.get("bytes") is not None:
         return open_image(value["bytes"])
     path = value.get("path")
     if not path:
         raise DataError("the row holds no image.")
+    if (encoded := read_member(path)) is not None:
+        return open_image(encoded)
     if "://" not in path:
         return open_image(path)
     try:  # `datasets` leaves images of an archive on the Hub where they are, e.g. zip://a.png::/cache/images.zip

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 
 from .files import find_files
 from .images import ImageDataset
+from .streaming import ImageStream
 from .transforms import DataError
+from .webdataset import index_shards
 
 
 def load_images(
@@ -33,15 +35,15 @@ def load_images(
 ) -> ImageDataset:
     """Images of a data set on the Hub, or of a local folder or parquet file.
 
-    A folder holds either image files or parquet shards, at any depth; hidden files are not looked at. Its splits are
-    the sub-folders directly in it that are named so ("train", "val", "test", ...) and, for shards, the split in a
-    file's name ("test-00000-of-00001.parquet"); where there are none, everything is "train". A single file is the
-    split in its name and "train" too.
+    A folder holds either image files or shards, parquet or WebDataset's tar, at any depth; hidden files are not looked
+    at. Its splits are the sub-folders directly in it that are named so ("train", "val", "test", ...) and, for shards,
+    the split in a file's name ("test-00000-of-00001.parquet"); where there are none, everything is "train". A single
+    file is the split in its name and "train" too.
 
     Args:
         dataset_name: id of a data set on the Hub. Either this or `train_data_dir`.
-        train_data_dir: a folder, or one .parquet file.
-        image_column: column of the images. Default: the only one there is.
+        train_data_dir: a folder, or one .parquet or .tar file.
+        image_column: column of the images, of tar files their ending. Default: the only one there is.
         split: which part to load.
         resolution: see `ImageDataset`, as for the four that follow.
         channels: see `ImageDataset`.
@@ -55,7 +57,7 @@ def load_images(
         DataError: if there is no such data, split or column, or no image in it that can be read.
     """
     if (dataset_name is None) == (train_data_dir is None):
-        raise DataError("give either dataset_name, a data set on the Hub, or train_data_dir, a folder or parquet file.")
+        raise DataError("give either dataset_name, a data set on the Hub, or train_data_dir, a folder or a shard.")
     if dataset_name is not None:
         place, ignored = dataset_name, []
         table = _load_dataset(place, dataset_name, split=split, revision=revision, cache_dir=cache_dir)
@@ -73,6 +75,8 @@ def load_images(
                 table = _load_dataset(place, "parquet", data_files=patterns, split="train", cache_dir=cache_dir)
         else:
             sources = []
+            if kind == "tar":
+                files, image_column = index_shards(files, image_column), None
             features = datasets.Features({"image": datasets.Image()})
             table = datasets.Dataset.from_dict({"image": [str(path) for path in files]}, features)
     images = ImageDataset(
@@ -88,6 +92,46 @@ def load_images(
     )
     images[0]  # says now, rather than in a loading process, that no image at all can be read
     return images
+
+
+def stream_images(
+    *,
+    dataset_name: str | None = None,
+    train_data_dir: str | Path | None = None,
+    image_column: str | None = None,
+    split: str = "train",
+    revision: str | None = None,
+    **settings: Any,
+) -> ImageStream:
+    """The same sources (shards, or a data set on the Hub) read in order, without a copy on the disk.
+
+    Args:
+        dataset_name: see `load_images`, as for the four that follow.
+        train_data_dir: see `load_images`; not of image files, of which there are no shards to read in order.
+        image_column: see `load_images`.
+        split: see `load_images`.
+        revision: see `load_images`.
+        settings: of `ImageStream`.
+
+    Raises:
+        DataError: as `load_images`.
+    """
+    if (dataset_name is None) == (train_data_dir is None):
+        raise DataError("give either dataset_name, a data set on the Hub, or train_data_dir, a folder or a shard.")
+    if dataset_name is not None:
+        place = dataset_name
+        table = _load_dataset(place, dataset_name, split=split, revision=revision, streaming=True)
+    else:
+        place = Path(train_data_dir).expanduser()
+        kind, files, _ = find_files(place, split)
+        if kind == "images":
+            raise DataError(f"{place} holds image files, which are read at random without --streaming: leave it out.")
+        builder = "webdataset" if kind == "tar" else "parquet"
+        patterns = {"train": [glob.escape(str(path)) for path in files]}
+        table = _load_dataset(place, builder, data_files=patterns, split="train", streaming=True)
+    if table.features is None:
+        table = table._resolve_features()
+    return ImageStream(table, _find_image_column(table, image_column, place), **settings)
 
 
 def _load_dataset(place: str | Path, name: str, **options: Any) -> datasets.Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -26,6 +26,7 @@ class TrainingState:
         epoch: passes over the data completed.
         images_in_epoch: images seen since, over all processes.
         images: images seen since the run began, over all processes.
+        stream: where each lane of an `ImageStream` stands, by its number.
         best_psnr: of the evaluations during training, in dB.
     """
 
@@ -33,6 +34,7 @@ class TrainingState:
     epoch: int = 0
     images_in_epoch: int = 0
     images: int = 0
+    stream: dict[str, list[int]] = field(default_factory=dict)
     best_psnr: float | None = None
 
 

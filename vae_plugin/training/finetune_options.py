@@ -14,6 +14,14 @@ from ..models.likelihoods import ScaleSetting
 from .discriminator import LOSSES as DISCRIMINATOR_LOSSES
 from .discriminator import REGULARIZATIONS
 from .image_loss import PIXEL_LOSSES
+from .option_groups import (
+    CODEBOOK_OPTIONS,
+    CONFIG_NAMES,
+    DISCRIMINATOR_OPTIONS,
+    KL_OPTIONS,
+    NEW_MODEL_OPTIONS,
+    RECIPE_OPTIONS,
+)
 from .options import option
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
@@ -114,9 +122,13 @@ class FinetuneOptions:
         None, "'circles' (generated, the default without --train_data_dir) or a data set on the Hub.", group="data"
     )
     train_data_dir: str | None = option(
-        None, "Folder of images or of parquet shards, or one parquet file.", group="data"
+        None, "Folder of images or of shards (parquet, WebDataset's tar), or one shard.", group="data"
     )
     image_column: str | None = option(None, "Column of the images. Default: the only one there is.", group="data")
+    streaming: bool = option(
+        False, "Read shards in order and without a copy on the disk; for sets that are large or far away.", group="data"
+    )
+    shuffle_buffer: int = option(4096, "Images that are shuffled with each other when streaming.", group="data")
     resolution: int | None = option(
         None,
         "Shorter side after resizing, and side of the square crop, in pixels. Default: 64 for a new model, the "
@@ -131,7 +143,9 @@ class FinetuneOptions:
     )
     circles_length: int = option(10_000, "Circles to train on.", group="data")
     circles_hue: bool = option(False, "Coloured circles (RGB) instead of gray ones.", group="data")
-    dataloader_num_workers: int = option(0, "Processes that load images, for each training process.", group="data")
+    dataloader_num_workers: int = option(
+        0, "Processes (threads of a stream) that load images, for each training process.", group="data"
+    )
 
     # The loss
     reconstruction_loss: str | None = option(
@@ -233,6 +247,8 @@ class FinetuneOptions:
             self.dataset_name = "circles"
         if self.dataset_name is not None and self.train_data_dir is not None:
             raise UserError("--dataset_name and --train_data_dir are both given: give the one to train on.")
+        if self.streaming:
+            self._check_streaming()
         if self.kl_weight is not None:
             if self.beta not in (1.0, self.kl_weight):
                 raise UserError(
@@ -246,6 +262,14 @@ class FinetuneOptions:
         if self.learning_rate is None:
             ours = self.model_config is None and self.model_type != "tiny"
             self.learning_rate = 1e-4 if self.lora_rank else (1e-3 if ours else 1e-4) if new else 1e-5
+
+    def _check_streaming(self) -> None:
+        if self.dataset_name == "circles":
+            raise UserError("circles are generated, there is nothing to read: leave --streaming out.")
+        if self.max_train_steps is None:
+            raise UserError("the length of a stream is not known: give --max_train_steps with --streaming.")
+        if self.max_train_samples is not None:
+            raise UserError("--max_train_samples is of a set that is not streamed: leave it or --streaming out.")
 
     def _check_model_options(self) -> None:
         if self.teacher is not None and (self.pretrained_model_name_or_path is None) and self.model_type != "tiny":
@@ -329,7 +353,7 @@ class FinetuneOptions:
             "resolution", "max_train_samples", "circles_length", "train_batch_size", "gradient_accumulation_steps",
             "max_train_steps", "num_train_epochs", "checkpointing_steps", "checkpoints_total_limit", "validation_steps",
             "latent_channels", "layers_per_block", "norm_num_groups", "num_mixtures", "in_channels", "codebook_size",
-            "codebook_dim", "num_quantizers",
+            "codebook_dim", "num_quantizers", "shuffle_buffer",
             "lora_rank", "disc_channels", "disc_layers",
         )  # fmt: skip
         not_negative = (
@@ -359,31 +383,3 @@ class FinetuneOptions:
             return float(self.sigma)
         except ValueError:
             raise UserError(f"--sigma is {self.sigma!r}: give a positive number, 'learned' or 'optimal'.") from None
-
-
-CODEBOOK_OPTIONS = (
-    "quantizer", "codebook_size", "codebook_dim", "commitment_weight", "ema_decay", "codebook_distance",
-    "quantizer_gradient", "kmeans_init", "dead_code_threshold", "entropy_weight", "num_quantizers", "fsq_levels",
-)  # fmt: skip
-NEW_MODEL_OPTIONS = (
-    "network", "block_out_channels", "layers_per_block", "norm_num_groups", "mid_block_add_attention",
-    "latent_channels", "hidden_sizes", "mlp_act_fn", "likelihood", "sigma", "num_mixtures",
-)  # fmt: skip
-CONFIG_NAMES = {"quantizer": "quantizer_type", "codebook_size": "num_vq_embeddings", "codebook_dim": "vq_embed_dim"}
-KL_OPTIONS = ("alpha", "beta", "kl_warmup_steps", "free_bits", "capacity", "capacity_steps")
-DISCRIMINATOR_OPTIONS = (
-    "disc_loss", "disc_scale", "disc_adaptive_weight", "disc_channels", "disc_layers", "disc_learning_rate",
-    "disc_regularization", "disc_regularization_scale",
-)  # fmt: skip
-RECIPE_OPTIONS = ("learned_variance", "kl_scale", "perceptual_loss", "latent_anchor", "disc_start")
-
-# What may be another when a run is continued: how long it goes on, how it is reported, and the weights and rates of the
-# steps to come. Everything else decides what the weights mean or which images come next, and stays as it was.
-FREE_ON_RESUME = (
-    "output_dir", "resume_from_checkpoint", "max_train_steps", "num_train_epochs", "checkpointing_steps",
-    "checkpoints_total_limit", "validation_steps", "report_to", "dataloader_num_workers", "gradient_checkpointing",
-    "mixed_precision", "learning_rate", "lr_scheduler", "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_epsilon",
-    "adam_weight_decay", "max_grad_norm", *KL_OPTIONS, "kl_weight", "kl_scale", "perceptual_scale", "latent_anchor",
-    "latent_scale", "disc_scale", "disc_learning_rate", "disc_regularization_scale", "compile", "channels_last",
-    "latent_scaling",
-)  # fmt: skip

@@ -17,6 +17,7 @@ from ..autoencoders import AutoencoderVQVAE
 from ..autoencoders.interface import OURS, evaluation_mode
 from ..autoencoders.interface import reconstruct as reconstruct_by_mode
 from ..autoencoders.loading import as_saved
+from ..datasets import ImageStream
 from ..hub import model_card
 from .data import image_batches
 from .files import finish_partial, start_partial, write_json, write_text
@@ -100,6 +101,15 @@ def save_result(
         teacher=_public_name(options.teacher),
     )
     write_text(output_dir / "README.md", str(card))
+
+
+def report_unreadable(names: set[str], train_set: Dataset | ImageStream) -> None:
+    """Say which files were left out."""
+    owner = getattr(train_set, "dataset", train_set)
+    ignored = list(getattr(owner, "ignored_files", ()))
+    for kind, files in (("could not be read as images", sorted(names)), ("are not images", sorted(map(str, ignored)))):
+        if files:
+            print(f"{len(files)} file(s) {kind} and were skipped: {', '.join(files[:20])}{' ...' * (len(files) > 20)}")
 
 
 def _public_name(source: str | None) -> str | None:

