@@ -18,8 +18,9 @@ DISCRIMINATOR_OPTIONS = (
 )  # fmt: skip
 RECIPE_OPTIONS = ("learned_variance", "kl_scale", "perceptual_loss", "latent_anchor", "disc_start")
 
-# What may be another when a run is continued: how long it goes on, how it is reported, how many images make a step (with
-# other numbers of processes), and the weights and rates of the steps to come. Everything else decides what the weights mean or which images come next, and stays as it was.
+# What may be another when a run is continued: how long it goes on, how it is reported, how many images make a step (so
+# that they stay the same with another number of processes), and the weights and rates of the steps to come. Everything
+# else decides what the weights mean or which images come next, and stays as it was.
 FREE_ON_RESUME = (
     "output_dir", "resume_from_checkpoint", "max_train_steps", "num_train_epochs", "checkpointing_steps",
     "checkpoints_total_limit", "validation_steps", "report_to", "dataloader_num_workers", "gradient_checkpointing",
