@@ -52,6 +52,7 @@ from vae_plugin.training.option_groups import FREE_ON_RESUME
 from vae_plugin.training.options import parse, to_dict
 from vae_plugin.training.output import report_unreadable, save_best, save_pictures, save_result
 from vae_plugin.training.sampler import image_noise
+from vae_plugin.training.sharding import prepare_sharding
 from vae_plugin.training.statistics import fit_noise_scale, measured_latents, normalize_latents
 from vae_plugin.training.trackers import log_pictures
 from vae_plugin.training.trained_part import merge_lora, trained_parameters
@@ -278,6 +279,7 @@ def make_accelerator(options: FinetuneOptions) -> Accelerator:
         )
     except (ValueError, ImportError) as error:
         raise UserError(f"accelerate refuses these settings: {error}") from error
+    prepare_sharding(accelerator, options)
     if options.report_to is not None:
         values = {k: v for k, v in to_dict(options).items() if isinstance(v, (int, float, str, bool))}
         accelerator.init_trackers("logs", config=values)
@@ -308,7 +310,7 @@ def change_weights(
     if accelerator.sync_gradients:
         norm = accelerator.clip_grad_norm_(module.parameters(), options.max_grad_norm or math.inf)
         # In float16 the loss scale is sought by overflowing now and then; such steps are skipped.
-        if accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
+        if norm is not None and accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
             stop(output_dir, state, f"the norm of the gradient is {norm}")
     optimizer.step()
     optimizer.zero_grad()
