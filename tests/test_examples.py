@@ -1,16 +1,51 @@
-"""Every configuration in examples/ trains."""
+"""Every configuration in examples/ trains, and accelerate understands those of examples/launch/."""
 
 from pathlib import Path
 
 import pytest
+import torch
+from accelerate.commands.config import load_config_from_file
+from diffusers import AutoencoderKL
+from diffusers.models.modeling_utils import ModelMixin
 
-from vae_plugin import AutoencoderVAE, finetune
+from vae_plugin import finetune
+from vae_plugin.autoencoders.loading import load_autoencoder
+from vae_plugin.training.finetune_options import FinetuneOptions
+from vae_plugin.training.options import parse
+from vae_plugin.training.perceptual import PerceptualDistance
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+PUBLISHED = {"pretrained_model_name_or_path", "teacher"}  # what a configuration takes from elsewhere
+
+
+def network() -> PerceptualDistance:
+    """In place of the published one."""
+    features = torch.nn.Conv2d(3, 4, 3)
+    features.forward = lambda x: (torch.nn.Conv2d.forward(features, x),)
+    return PerceptualDistance(features)
 
 
 @pytest.mark.parametrize("config", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_configuration_trains(config, tmp_path):
-    short = ["--max_train_steps", "2", "--circles_length", "200", "--num_validation_images", "16"]
-    finetune.run(["--config", str(config), "--output_dir", str(tmp_path), *short], "finetune.py")
-    AutoencoderVAE.from_pretrained(tmp_path)
+    words = ["--config", str(config), "--output_dir", str(tmp_path / "out"), "--max_train_steps", "2"]
+    words += ["--circles_length", "200", "--num_validation_images", "16"]
+    options = parse(FinetuneOptions, ["--config", str(config)])
+    if options.train_data_dir is not None:
+        words += ["--train_data_dir", "null", "--dataset_name", "circles", "--circles_hue", "--resolution", "32"]
+    if options.perceptual_loss is not None:
+        words += ["--perceptual_loss", "test_examples:network"]
+    if options.disc_start is not None:
+        words += ["--disc_start", "1"]
+    model = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    model.save_pretrained(tmp_path / "published")
+    for name in PUBLISHED:
+        if getattr(options, name) is not None:
+            words += [f"--{name}", str(tmp_path / "published")]
+    finetune.run(words, "finetune.py")
+    assert isinstance(load_autoencoder(str(tmp_path / "out")), ModelMixin)
+
+
+@pytest.mark.parametrize("config", sorted((EXAMPLES / "launch").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_understands_the_launch_configuration(config):
+    loaded = load_config_from_file(str(config))
+    assert loaded.num_processes == {"1-gpu": 1, "8-gpus": 8, "8x8-gpus": 64, "deepspeed": 8}[config.stem]

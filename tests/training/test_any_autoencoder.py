@@ -14,7 +14,9 @@ from tiny_diffusers import BY_NAME, latents, tiny
 from vae_plugin import finetune
 from vae_plugin.autoencoders.interface import compression, pipeline_latents, posterior, reconstruct
 from vae_plugin.autoencoders.loading import load_autoencoder
+from vae_plugin.datasets import load_images
 from vae_plugin.errors import UserError
+from vae_plugin.metrics import evaluate
 from vae_plugin.training.image_loss import ImageLoss
 from vae_plugin.training.recipe_losses import DistillationLoss
 from vae_plugin.training.statistics import measured_latents, normalize_latents
@@ -293,3 +295,55 @@ def test_a_tiny_encoder_sees_the_same_images_with_gradient_checkpointing(photogr
     )
     for key, value in weights(plain).items():
         torch.testing.assert_close(weights(saving)[key], value, rtol=1e-3, atol=1e-5)
+
+
+def test_pictures_reach_the_tracker(photographs, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tuned(
+        tiny("AutoencoderKL"), tmp_path, photographs, report_to="tensorboard", validation_steps=2, max_train_steps=4
+    )
+    logs = [EventAccumulator(str(p), size_guidance={"images": 0}).Reload() for p in (out / "logs").rglob("*tfevents*")]
+    [log] = [log for log in logs if log.Tags()["images"]]
+    assert [image.step for image in log.Images("reconstructions")] == [2, 4]
+    assert [scalar.step for scalar in log.Scalars("validation/psnr")] == [2, 4]
+
+
+def test_the_best_weights_are_kept(photographs, tmp_path):
+    out = tuned(
+        tiny("AutoencoderKL"),
+        tmp_path,
+        photographs,
+        validation_steps=1,
+        max_train_steps=8,
+        learning_rate=0.3,  # too much: it becomes worse
+        lr_scheduler="constant",
+        lr_warmup_steps=0,
+    )
+    best = json.loads((out / "best" / "metrics.json").read_text())
+    log = [json.loads(line) for line in (out / "logs" / "train.jsonl").read_text().splitlines()]
+    assert len(log) == 8
+    assert best["psnr"] > json.loads((out / "metrics.json").read_text())["psnr"]
+    assert best["steps"] < 8
+    model = AutoencoderKL.from_pretrained(out / "best").eval()
+    _, held_out = load_images(train_data_dir=str(photographs), resolution=16, channels=3).split(4)
+    measured = evaluate(model, [torch.stack([item["pixel_values"] for item in held_out])])
+    assert measured["psnr"] == pytest.approx(best["psnr"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("AutoencoderKL", {"channels_last": True}), ("AutoencoderTiny", {"compile": True})]
+)
+def test_ways_to_compute_change_nothing(name, changes, photographs, tmp_path):
+    settings = {"learning_rate": 1e-4, "checkpointing_steps": 100, **GAN}
+    plain = tuned(tiny(name), tmp_path / "plain", photographs, **settings)
+    other = tuned(tiny(name), tmp_path / "other", photographs, **settings, **changes)
+    for key, value in weights(plain).items():
+        torch.testing.assert_close(weights(other)[key], value, rtol=1e-2, atol=2e-4)
+
+
+def test_images_of_other_channels_adapt_the_model(photographs, tmp_path):
+    out = tuned(tiny("AutoencoderKL"), tmp_path, photographs, in_channels=4)
+    again = AutoencoderKL.from_pretrained(out)
+    assert (again.config.in_channels, again.config.out_channels) == (4, 4)
+    assert again(torch.zeros(1, 4, 16, 16)).sample.shape == (1, 4, 16, 16)

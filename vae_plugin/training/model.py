@@ -20,8 +20,8 @@ from .image_loss import Adversary, ImageLoss
 from .losses import ELBOLoss, VQLoss
 from .new_model import new_model, new_tiny
 from .perceptual import load_perceptual
-from .recipe_losses import DistillationLoss, ReconstructionLoss
-from .trained_part import add_lora, checkpoint_activations, select_part
+from .recipe_losses import DistillationLoss, ReconstructionLoss, last_convolution
+from .trained_part import add_lora, checkpoint_activations, compile_parts, select_part
 
 Loss = ELBOLoss | VQLoss | ReconstructionLoss | DistillationLoss
 
@@ -57,8 +57,8 @@ def select_trained(options: FinetuneOptions, model: ModelMixin) -> None:
     if options.channels_last:
         model.to(memory_format=torch.channels_last)
     if options.compile:
-        for part in (model.encoder, model.decoder):
-            part.compile()
+        compile_parts(model.encoder)
+        compile_parts(model.decoder, but=last_convolution(model))
 
 
 def make_losses(

@@ -181,10 +181,15 @@ class DistillationLoss(TrainingLoss):
         }
 
 
+def last_convolution(model: ModelMixin) -> nn.Module:
+    """The decoder's last layer; of one that is fully connected its last linear layer."""
+    return [m for m in model.decoder.modules() if isinstance(m, (nn.Conv2d, nn.Linear))][-1]
+
+
 def last_layer(model: ModelMixin) -> torch.Tensor | None:
     """Weight of the decoder's last layer, None if it is not trained."""
-    layers = [m for m in model.decoder.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    return layers[-1].weight if layers[-1].weight.requires_grad else None
+    weight = last_convolution(model).weight
+    return weight if weight.requires_grad else None
 
 
 def rectangles(noise: torch.Tensor, size: tuple[int, int] | torch.Size) -> torch.Tensor:

@@ -54,6 +54,21 @@ def checkpoint_activations(model: ModelMixin) -> None:
         model.encoder.gradient_checkpointing = False
 
 
+def compile_parts(module: nn.Module, but: nn.Module | None = None) -> None:
+    """Compile a network in place, its weights keep their names.
+
+    Args:
+        module: the network.
+        but: a layer to leave out. Where the adaptive weight is measured the gradient of that layer alone is needed;
+            of a network that is compiled as a whole it costs the whole backward pass.
+    """
+    if isinstance(module, (nn.ModuleList, nn.ModuleDict)) or any(part is but for part in module.modules()):
+        for child in module.children():
+            compile_parts(child, but)
+    else:
+        module.compile()
+
+
 def add_lora(model: ModelMixin, rank: int, alpha: float | None) -> None:
     """Freeze the weights and train low-rank changes of every convolution and linear layer that was to be trained.
 
