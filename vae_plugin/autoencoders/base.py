@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -10,6 +11,7 @@ from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
 
 from ..models.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian, Laplace, Likelihood, ScaleSetting
 from ..models.networks import pad_to_multiple
+from .storage import SafeStorage
 
 LIKELIHOODS = ("gaussian", "bernoulli", "laplace", "logistic_mixture")
 MIN_TILE_LATENTS = 64
@@ -72,7 +74,13 @@ def height_and_width(sample_size: int | tuple[int, int]) -> tuple[int, int]:
     return (sample_size, sample_size) if isinstance(sample_size, int) else tuple(sample_size)
 
 
-class AutoencoderBase(AutoencoderMixin):
+def like(new: Any, model: torch.nn.Module) -> Any:
+    """On the device of `model`, in its precision and mode."""
+    new = new.to(model.device)
+    return (new if model.dtype == torch.float32 else new.to(model.dtype)).train(model.training)
+
+
+class AutoencoderBase(SafeStorage, AutoencoderMixin):
     """The common part of the adapters; a subclass is an `EncoderDecoder`, a `ModelMixin` and a `ConfigMixin` too."""
 
     # diffusers' own, which need no more than encoder, decoder, the 1x1 convolutions and the tile sizes.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from diffusers import AutoencoderKL
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin
@@ -12,13 +15,14 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from .. import objectives
 from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_output
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import MLPDecoder, MLPEncoder, resnet_decoder, resnet_encoder
 from ..models.posteriors import DiagonalGaussian, standard_normal
 from ..models.vae import VAE
+from ..objectives import Generators, elbo, importance_weighted_bound
 from .base import AutoencoderBase, check_config, check_norm_groups, height_and_width, make_likelihood
+from .kl_model import from_autoencoder_kl, to_autoencoder_kl
 
 NETWORKS = ("conv", "mlp")
 
@@ -131,6 +135,34 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
 
         self._init_tiles()
 
+    @classmethod
+    def from_autoencoder_kl(cls, model: AutoencoderKL, **changes: Any) -> AutoencoderVAE:
+        """The model with the architecture and the weights of diffusers' `AutoencoderKL`; it encodes and decodes alike.
+
+        Device, precision and mode stay; a `shift_factor` of None becomes 0.0, which means the same.
+
+        Args:
+            model: as `AutoencoderKL.from_pretrained` gives it.
+            changes: fields of the config to set otherwise: `likelihood` ("gaussian" or "laplace") and `sigma`, which an
+                `AutoencoderKL` does not have, `sample_size`, `force_upcast`, and what pipelines do to the latents
+                (`scaling_factor`, `shift_factor`, `latents_mean`, `latents_std`).
+
+        Raises:
+            ValueError: if its architecture is not one that this class has, or a change would not fit the weights.
+        """
+        return from_autoencoder_kl(cls, model, changes)
+
+    def to_autoencoder_kl(self) -> AutoencoderKL:
+        """An `AutoencoderKL` that encodes and decodes alike, for those who do not have this package.
+
+        What it has no field for is left behind: the likelihood with its scale, and the `latent_statistics`. Images must
+        have sides that are multiples of the down-sampling factor (this class pads the others, `AutoencoderKL` crops).
+
+        Raises:
+            ValueError: if `AutoencoderKL` lacks something that this model has; the message says what.
+        """
+        return to_autoencoder_kl(self)
+
     @property
     def spatial_compression_ratio(self) -> int:
         """Pixels of the image per place of the latent, along one side."""
@@ -182,9 +214,9 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     @apply_forward_hook
-    def elbo(self, x: torch.Tensor, generator: objectives.Generators = None) -> torch.Tensor:
+    def elbo(self, x: torch.Tensor, generator: Generators = None) -> torch.Tensor:
         """The evidence lower bound on log p(x) by one sample of z per image: (B,) nats, constants and all."""
-        return objectives.elbo(self, x, generator).value
+        return elbo(self, x, generator).value
 
     @apply_forward_hook
     @torch.no_grad()
@@ -192,14 +224,14 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
         self,
         x: torch.Tensor,
         num_samples: int = 100,
-        generator: objectives.Generators = None,
+        generator: Generators = None,
         samples_per_pass: int = 1,
     ) -> torch.Tensor:
         """The importance-weighted bound on log p(x): (B,) nats, see `objectives.importance_weighted_bound`."""
         training = self.likelihood.training
         self.likelihood.eval()  # else an "optimal" sigma would follow the images that it judges
         try:
-            return objectives.importance_weighted_bound(self, x, num_samples, generator, samples_per_pass)
+            return importance_weighted_bound(self, x, num_samples, generator, samples_per_pass)
         finally:
             self.likelihood.train(training)
 

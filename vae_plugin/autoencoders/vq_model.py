@@ -8,6 +8,7 @@ import torch
 from diffusers import VQModel
 
 from ..models.quantizers import VectorQuantizer
+from .base import like
 
 if TYPE_CHECKING:
     from .vqvae import AutoencoderVQVAE
@@ -59,12 +60,6 @@ def weights_from_vq_model(model: VQModel, ema: bool) -> dict[str, torch.Tensor]:
     if ema:
         state["quantizer.sums"] = codebook.clone()
     return state
-
-
-def like(new: Any, model: torch.nn.Module) -> Any:
-    """On the device of `model`, in its precision and mode."""
-    new = new.to(model.device)
-    return (new if model.dtype == torch.float32 else new.to(model.dtype)).train(model.training)
 
 
 def to_vq_model(model: AutoencoderVQVAE) -> VQModel:

@@ -16,12 +16,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from .. import objectives
 from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_output
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import resnet_decoder, resnet_encoder
 from ..models.quantizers.entropy import perplexity
 from ..models.vqvae import VQVAE
+from ..objectives import elbo
 from .base import AutoencoderBase, check_config, check_norm_groups, height_and_width, make_likelihood
 from .quantizers import make_quantizer
 from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
@@ -310,7 +310,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
     @apply_forward_hook
     def elbo(self, x: torch.Tensor) -> torch.Tensor:
         """The bound on log p(x) with a uniform prior over codes, log p(x|k) - places * log K: (B,) nats."""
-        return objectives.elbo(self, self._to_signed(x)).value
+        return elbo(self, self._to_signed(x)).value
 
     @apply_forward_hook
     @torch.no_grad()

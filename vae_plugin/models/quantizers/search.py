@@ -30,6 +30,8 @@ def nearest_code(tokens: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, 
     origin = _round_mean(codebook)
     centred = codebook - origin
     half_norms = centred.square().sum(1) / 2
+    if _is_exporting():  # a loop over tiles would fix the number of tokens
+        return torch.addmm(half_norms, tokens - origin, centred.T, alpha=-1).argmin(1)
     nearest = torch.empty(len(tokens), dtype=torch.long, device=tokens.device)
     for first_token in range(0, len(tokens), rows):
         z = tokens[first_token : first_token + rows] - origin
@@ -58,5 +60,12 @@ def _round_mean(codebook: torch.Tensor) -> torch.Tensor:
     Taking away the mean itself would round every code, and make equal distances differ by that rounding.
     """
     spread = codebook.std(0, correction=0).mean()
+    if _is_exporting():  # ONNX has no frexp
+        unit = spread.clamp_min(1e-30).log2().floor().exp2()
+        return (codebook.mean(0) / unit).round() * unit
     unit = torch.ldexp(torch.ones_like(spread), torch.frexp(spread).exponent - 1)
     return (codebook.mean(0) / unit).round() * unit
+
+
+def _is_exporting() -> bool:
+    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()

@@ -1,0 +1,102 @@
+"""`AutoencoderVAE` from and to diffusers' `AutoencoderKL`, with the same weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from diffusers import AutoencoderKL
+
+from .base import like
+
+if TYPE_CHECKING:
+    from .vae import AutoencoderVAE
+
+ARCHITECTURE = (
+    "in_channels",
+    "block_out_channels",
+    "layers_per_block",
+    "act_fn",
+    "latent_channels",
+    "norm_num_groups",
+    "use_quant_conv",
+    "use_post_quant_conv",
+    "mid_block_add_attention",
+)
+DESCRIPTION = ("sample_size", "scaling_factor", "latents_mean", "latents_std", "force_upcast")
+CHANGEABLE = (*DESCRIPTION, "shift_factor", "likelihood", "sigma")
+MEAN_IS_OUTPUT = ("gaussian", "laplace")  # the likelihoods whose mean is what the decoder gives
+
+
+def from_autoencoder_kl(cls: type[AutoencoderVAE], model: AutoencoderKL, changes: dict[str, Any]) -> AutoencoderVAE:
+    """See `AutoencoderVAE.from_autoencoder_kl`."""
+    if not isinstance(model, AutoencoderKL):
+        raise ValueError(f"got an {type(model).__name__}: only an AutoencoderKL can become an AutoencoderVAE.")
+    config = model.config
+    _check_architecture(config)
+    fixed = sorted(changes.keys() - set(CHANGEABLE))
+    if fixed:
+        raise ValueError(f"{', '.join(fixed)} cannot be changed: accepted are {', '.join(CHANGEABLE)}.")
+    if changes.get("likelihood", "gaussian") not in MEAN_IS_OUTPUT:
+        raise ValueError(
+            f"likelihood is {changes['likelihood']!r}: the decoder of an AutoencoderKL gives the mean of a Gaussian "
+            f"or a Laplace, one of {', '.join(MEAN_IS_OUTPUT)}."
+        )
+    fields = {name: config[name] for name in (*ARCHITECTURE, *DESCRIPTION)}
+    # Its None says that nothing is subtracted, as 0.0 does; pipelines that subtract it cannot read None.
+    fields["shift_factor"] = config.shift_factor or 0.0
+    ours = cls(**{**fields, **changes})
+    state, has = model.state_dict(), ours.state_dict()
+    misfits = [name for name in state if name not in has or has[name].shape != state[name].shape]
+    misfits += [name for name in has if name not in state and not name.startswith("likelihood.")]
+    if misfits:  # the weights of LoRA and of fused projections have names of their own
+        raise ValueError(
+            f"this AutoencoderKL does not have the weights of its own config ({', '.join(misfits[:3])}): merge or "
+            "unload its adapters and unfuse its projections first."
+        )
+    ours.load_state_dict(state, strict=False)  # the likelihood's scale begins as in a new model
+    return like(ours, model)
+
+
+def _check_architecture(config: Any) -> None:
+    blocks = {*config.down_block_types, *config.up_block_types}
+    if blocks != {"DownEncoderBlock2D", "UpDecoderBlock2D"}:
+        raise ValueError(
+            f"this AutoencoderKL has blocks {', '.join(sorted(blocks))}: only DownEncoderBlock2D and UpDecoderBlock2D "
+            "can be converted."
+        )
+    if not len(config.down_block_types) == len(config.up_block_types) == len(config.block_out_channels):
+        raise ValueError("this AutoencoderKL has another number of blocks than of block_out_channels.")
+    if config.out_channels != config.in_channels:
+        raise ValueError(
+            f"this AutoencoderKL makes {config.out_channels} channels of {config.in_channels}: a likelihood of the "
+            "image needs equal ones."
+        )
+
+
+def to_autoencoder_kl(model: AutoencoderVAE) -> AutoencoderKL:
+    """See `AutoencoderVAE.to_autoencoder_kl`."""
+    config = model.config
+    lacking = []
+    if config.network != "conv":
+        lacking.append(f"a network of kind {config.network!r}")
+    if config.likelihood not in MEAN_IS_OUTPUT:
+        lacking.append(f"a {config.likelihood} likelihood, whose decoder does not give images")
+    if lacking:
+        raise ValueError(f"an AutoencoderKL cannot have {', nor '.join(lacking)}.")
+    levels = len(config.block_out_channels)
+    converted = AutoencoderKL(
+        **{name: config[name] for name in (*ARCHITECTURE, *DESCRIPTION)},
+        # 0.0 stays 0.0: it means what None means, and pipelines that subtract it cannot read None.
+        shift_factor=config.shift_factor,
+        out_channels=config.in_channels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+    )
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith("likelihood.")}
+    if state.keys() != converted.state_dict().keys():  # of LoRA, or fused projections
+        raise ValueError(
+            "this model has weights that an AutoencoderKL does not know: merge or unload its adapters and unfuse its "
+            "projections first."
+        )
+    converted.load_state_dict(state)
+    return like(converted, model)
