@@ -6,14 +6,18 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-from . import __version__, demo, evaluate, finetune, reconstruct
+from . import __version__, demo, evaluate, export, finetune, reconstruct
 from .errors import exit_status
+from .hub.commands import run_card, run_push
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], object], str]] = {
     "demo": (demo.run, "train on circles, load the result in a diffusers pipeline, leave pictures (3 minutes)"),
     "finetune": (finetune.run, "train an autoencoder, from nothing or from one that there is"),
     "evaluate": (evaluate.run, "measure a model on images"),
+    "push": (run_push, "publish a model on the Hub"),
+    "card": (run_card, "write the model card of a folder again"),
     "reconstruct": (reconstruct.run, "encode and decode image files"),
+    "export": (export.run, "write a model in the files of other tools"),
 }
 
 

@@ -1,0 +1,114 @@
+"""`vae-plugin export` as a user types it."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, VQModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tiny_exports import images, kl, vae, vqvae
+
+from vae_plugin.cli import main
+from vae_plugin.export import command
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("source")
+    vae().save_pretrained(path / "vae")
+    vqvae().to_vq_model().save_pretrained(path / "vq")
+    kl().save_pretrained(path / "pipeline" / "vae")
+    vae(likelihood="bernoulli").save_pretrained(path / "bernoulli")
+    return path
+
+
+def export(source, *words):
+    return main(["export", "--pretrained_model_name_or_path", str(source), *map(str, words)])
+
+
+def test_a_folder_of_diffusers(source, tmp_path, capsys):
+    assert export(source / "vae", "--output", tmp_path / "out") == 0
+    assert f"AutoencoderKL.from_pretrained('{tmp_path}/out')" in capsys.readouterr().out
+    assert torch.equal(AutoencoderKL.from_pretrained(tmp_path / "out")(images()).sample, vae()(images()).sample)
+    assert export(source / "vq", "--output", tmp_path / "vq", "--dtype", "float16") == 0
+    assert VQModel.from_pretrained(tmp_path / "vq", torch_dtype=torch.float16).dtype == torch.float16
+    state = load_file(tmp_path / "vq" / "diffusion_pytorch_model.safetensors")
+    assert {value.dtype for value in state.values()} == {torch.float16}
+
+
+def test_a_single_file_and_back(source, tmp_path, capsys):
+    file = tmp_path / "deep" / "vae.safetensors"
+    words = ["--subfolder", "vae", "--format", "single_file", "--output", file]
+    assert export(source / "pipeline", *words) == 0
+    printed = capsys.readouterr().out
+    assert "from_single_file" in printed
+    assert "cannot load this one: block_out_channels = (8, 8, 16)" in printed
+    config = str(source / "pipeline" / "vae")
+    assert torch.equal(AutoencoderKL.from_single_file(str(file), config=config)(images()).sample, kl()(images()).sample)
+    assert (
+        export(source / "pipeline", *words, "--overwrite", "--prefix", "first_stage_model", "--dtype", "bfloat16") == 0
+    )
+    with safe_open(file, "pt") as opened:
+        assert {name.partition(".")[0] for name in opened.keys()} == {"first_stage_model"}  # noqa: SIM118
+        assert opened.get_tensor("first_stage_model.quant_conv.bias").dtype == torch.bfloat16
+
+
+def test_onnx_is_written_where_it_was_asked(source, tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command, "save_onnx", lambda *given: asked.append(given) or {"decoder.image": 1.5e-6})
+    assert export(source / "vae", "--format", "onnx", "--output", tmp_path / "out") == 0
+    ((model, folder, overwrite),) = asked
+    assert (type(model).__name__, folder, overwrite) == ("AutoencoderVAE", tmp_path / "out", False)
+    assert "decoder.image 1.5e-06" in capsys.readouterr().out
+
+
+MISTAKES = {
+    "no model": (["--pretrained_model_name_or_path", "none", "--output", "o"], "no model given"),
+    "no output": ([], "no output given: add --output"),
+    "no such format": (["--format", "gguf", "--output", "o"], "accepted are 'diffusers', 'single_file', 'onnx'"),
+    "a folder for a file": (
+        ["--format", "single_file", "--output", "full"],
+        "full must be the name of a .safetensors file: add a name that ends so, as in vae.safetensors.",
+    ),
+    "another kind of file": (["--format", "single_file", "--output", "vae.ckpt"], "must be the name of a .safetensors"),
+    "a file that is there": (
+        ["--format", "single_file", "--output", "full/there.safetensors"],
+        "there.safetensors is there already: give another name, or --overwrite to replace it.",
+    ),
+    "a file for a folder": (["--output", "full/there.safetensors"], "is a file: give a folder"),
+    "a folder that is not empty": (["--output", "full"], "full is not empty: give another folder, or --overwrite"),
+    "the model itself": (["--output", "{source}/vae", "--overwrite"], "is the model itself"),
+    "onnx in half precision": (
+        ["--format", "onnx", "--dtype", "float16", "--output", "o"],
+        "--dtype is for --format diffusers and single_file, not onnx: leave it out.",
+    ),
+    "a prefix for a folder": (
+        ["--prefix", "first_stage_model", "--output", "o"],
+        "--prefix is for --format single_file",
+    ),
+    "another prefix": (["--prefix", "vae", "--output", "o"], "accepted are 'first_stage_model'"),
+    "no such precision": (["--dtype", "int8", "--output", "o"], "accepted are 'float32', 'float16', 'bfloat16'"),
+    "a likelihood that diffusers lacks": (
+        ["--pretrained_model_name_or_path", "{source}/bernoulli", "--output", "o"],
+        "this AutoencoderVAE cannot become a class of diffusers: an AutoencoderKL cannot have a bernoulli likelihood",
+    ),
+    "codes in a single file": (
+        ["--pretrained_model_name_or_path", "{source}/vq", "--format", "single_file", "--output", "o.safetensors"],
+        "holds an AutoencoderKL, this is an AutoencoderVQVAE",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_a_mistake_is_one_sentence(mistake, source, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "there.safetensors").write_text("mine")
+    words, message = MISTAKES[mistake]
+    before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    assert export(source / "vae", *[word.format(source=source) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "full" / "there.safetensors").read_text() == "mine"
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["full", "full/there.safetensors"]
+    assert before == {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}

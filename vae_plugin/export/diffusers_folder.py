@@ -1,0 +1,59 @@
+"""A model as a folder of one of diffusers' own classes, which anyone opens without this package."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
+from ..errors import UserError
+from .place import fill_folder
+
+
+def plain(model: ModelMixin) -> ModelMixin:
+    """The model as diffusers' own class: an `AutoencoderKL` or `VQModel` of ours, any other as it is.
+
+    Raises:
+        UserError: if that class lacks something that the model has; the message says what.
+    """
+    try:
+        if isinstance(model, AutoencoderVAE):
+            return model.to_autoencoder_kl()
+        if isinstance(model, AutoencoderVQVAE):
+            return model.to_vq_model()
+    except ValueError as error:
+        raise UserError(f"this {type(model).__name__} cannot become a class of diffusers: {error}") from error
+    return model
+
+
+def save_diffusers_folder(
+    model: ModelMixin, folder: Path, dtype: torch.dtype = torch.float32, overwrite: bool = False
+) -> type[ModelMixin]:
+    """Write config.json and the weights; `from_pretrained` of the returned class opens them, or a pipeline's `vae=`.
+
+    Images are in [-1, 1]. The model itself is left as it is.
+
+    Args:
+        model: any autoencoder of ours or of diffusers.
+        folder: to write into.
+        dtype: of the weights.
+        overwrite: replace files of the same names there; other files are never touched.
+
+    Raises:
+        UserError: if no class of diffusers can have what the model has, or the folder is not empty.
+    """
+    converted = plain(model)
+    if converted is model:
+        converted = copy.deepcopy(model)
+    with fill_folder(folder, overwrite) as staging:
+        in_precision(converted, dtype).save_pretrained(staging)
+    return type(converted)
+
+
+def in_precision(model: ModelMixin, dtype: torch.dtype) -> ModelMixin:
+    """The model itself, on the CPU and cast; diffusers warns of a cast where there is nothing to cast."""
+    model = model.to("cpu")
+    return model if all(tensor.dtype == dtype for tensor in model.parameters()) else model.to(dtype)

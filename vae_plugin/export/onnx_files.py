@@ -1,0 +1,235 @@
+"""Encoder and decoder as ONNX files, checked against torch before they are kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AsymmetricAutoencoderKL,
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderTiny,
+    VQModel,
+)
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
+from ..autoencoders.interface import compression
+from ..errors import UserError
+from .diffusers_folder import in_precision
+from .place import fill_folder
+
+GAUSSIAN = (AutoencoderVAE, AutoencoderKL, AutoencoderKLFlux2)
+DETERMINISTIC = (AutoencoderTiny, AutoencoderDC)
+TRACED = (2, 4, 6)  # batch, and places of the latent in height and width; all differ, and none is 1
+CHECKED = (3, 5, 3)
+TOLERANCE = 1e-4  # of an output's largest number: two float32 implementations of Stable Diffusion's differ by 2e-5
+ONE_FILE_BYTES = 1_900_000_000  # a protobuf ends at 2 GiB; the weights of a larger network stand in a file beside it
+
+
+def save_onnx(model: ModelMixin, folder: Path, overwrite: bool = False) -> dict[str, float]:
+    """Write encoder.onnx and decoder.onnx, float32, for any batch, height and width.
+
+    The encoder takes `image` (B, C, H, W) in [-1, 1], and gives
+
+    - of a Gaussian autoencoder (`AutoencoderVAE`, `AutoencoderKL`, `AutoencoderKLFlux2`) `mean` and `logvar` of the
+      posterior, (B, c, H/f, W/f) each: z = mean + exp(logvar / 2) * noise;
+    - of a deterministic one (`AutoencoderTiny`, `AutoencoderDC`) `latents`;
+    - of a discrete one (`AutoencoderVQVAE`, `VQModel`) `latents` before quantisation, and `indices` of the nearest
+      codes, int64 (B, h, w), or (B, h, w, stages) of a residual quantiser.
+
+    H and W must be multiples of the down-sampling factor f, which is in the metadata of both files: pad the image
+    before, crop the reconstruction after. The decoder takes `latents`, unscaled, and gives `image`; that of a discrete
+    model quantises them first, so that it takes what its encoder gave. `scaling_factor` and `shift_factor` are in the
+    metadata too, and used by neither file. The distances of all places to all codes are in memory at once.
+
+    Both are run by onnxruntime with another batch and size than they were traced with, and compared with torch.
+
+    Args:
+        model: the autoencoder; it is left as it is.
+        folder: to write into.
+        overwrite: replace files of the same names there; other files are never touched.
+
+    Returns:
+        Largest absolute difference from torch of each output: `{"encoder.mean": …, "decoder.image": …}`. For `indices`
+        the share of the codes that differ, which a tie between two codes can cause.
+
+    Raises:
+        UserError: if the model cannot be exported, a package for it is missing, or the check failed; there are no files
+            then.
+    """
+    _check_supported(model)
+    if not hasattr(torch.compiler, "is_exporting"):
+        raise UserError(f"ONNX files need a newer torch than {torch.__version__}: pip install 'torch>=2.7'.")
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"ONNX files need {', '.join(missing)}: pip install 'vae-plugin[onnx]'.")
+    model = AutoencoderVQVAE.from_vq_model(model) if isinstance(model, VQModel) else copy.deepcopy(model)
+    model = in_precision(model, torch.float32).eval()
+    if hasattr(model, "disable_tiling"):
+        model.disable_tiling()
+        model.disable_slicing()
+    with fill_folder(folder, overwrite) as staging, torch.no_grad():
+        encoder, decoder = Encoder(model), Decoder(model)
+        images, z = _inputs(model, encoder, TRACED)
+        factor = compression(model)
+        metadata = _metadata(model, factor)
+        _write(encoder, {"image": images}, encoder.outputs, factor, staging / "encoder.onnx", metadata)
+        _write(decoder, {"latents": z}, ("image",), 1, staging / "decoder.onnx", metadata)
+        images, z = _inputs(model, encoder, CHECKED)
+        return {
+            **_compare(staging / "encoder.onnx", images, dict(zip(encoder.outputs, encoder(images), strict=True))),
+            **_compare(staging / "decoder.onnx", z, {"image": decoder(z)}),
+        }
+
+
+class Encoder(nn.Module):
+    """Images to the tensors named in `outputs`."""
+
+    def __init__(self, model: ModelMixin) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = ("mean", "logvar") if isinstance(model, GAUSSIAN) else ("latents",)
+        if isinstance(model, AutoencoderVQVAE):
+            self.outputs = ("latents", "indices")
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        encoded = self.model.encode(image)
+        if isinstance(self.model, GAUSSIAN):
+            return encoded.latent_dist.mean, encoded.latent_dist.logvar
+        if isinstance(self.model, AutoencoderVQVAE):
+            return encoded.latents, encoded.indices
+        return (encoded[0],)
+
+
+class Decoder(nn.Module):
+    """Latents to images."""
+
+    def __init__(self, model: ModelMixin) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.model.decode(latents).sample
+
+
+def _check_supported(model: ModelMixin) -> None:
+    name = type(model).__name__
+    if isinstance(model, AsymmetricAutoencoderKL):
+        raise UserError(f"an {name} cannot be exported to ONNX: its decoder wants an image and a mask beside latents.")
+    if not isinstance(model, (*GAUSSIAN, *DETERMINISTIC, AutoencoderVQVAE, VQModel)):
+        known = ", ".join(cls.__name__ for cls in (*GAUSSIAN, *DETERMINISTIC, AutoencoderVQVAE, VQModel))
+        raise UserError(f"a {name} cannot be exported to ONNX: it must be one of {known}.")
+    if model.config.get("network") == "mlp":
+        raise UserError("an mlp takes images of one size only, an ONNX file is for any: give a network of kind 'conv'.")
+
+
+def _inputs(model: ModelMixin, encoder: Encoder, size: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise as images, and its latents: those of a quantised model are codes, from which no other code is as near."""
+    batch, height, width = size
+    factor = compression(model)
+    shape = (batch, model.config.in_channels, height * factor, width * factor)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    z = encoder(images)[0]
+    return images, model.quantize(z)[0] if isinstance(model, AutoencoderVQVAE) else z
+
+
+def _metadata(model: ModelMixin, factor: int) -> dict[str, str]:
+    config = model.config
+    known = {name: config.get(name) for name in ("scaling_factor", "shift_factor", "latents_mean", "latents_std")}
+    return {
+        "class": type(model).__name__,
+        "downsampling_factor": str(factor),
+        **{name: json.dumps(value) for name, value in known.items() if value is not None},
+    }
+
+
+def _write(
+    module: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    outputs: tuple[str, ...],
+    factor: int,
+    file: Path,
+    metadata: dict[str, str],
+) -> None:
+    """Trace and write; height and width are `factor` times an unknown number."""
+    ((name, example),) = inputs.items()
+    dims = [factor * torch.export.Dim(side) if factor > 1 else torch.export.Dim(side) for side in ("height", "width")]
+    dynamic = {name: {0: torch.export.Dim("batch"), 2: dims[0], 3: dims[1]}}
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module.eval(),
+                (example,),
+                dynamo=True,
+                input_names=[name],
+                output_names=list(outputs),
+                dynamic_shapes=dynamic,
+                # onnxscript's optimizer takes the 1e-15 that AutoencoderDC adds to a divisor for 0, and gives 0 / 0;
+                # runtimes optimise by themselves.
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:  # each stage of the exporter has a class of its own
+        reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"torch cannot export the {file.stem} of this {metadata['class']}: {reason[0]}") from error
+    for node in program.model.graph:
+        node.metadata_props.clear()  # stack traces with the paths of this machine, most of a small file
+    program.model.metadata_props.update(metadata)
+    size = sum(tensor.nbytes for tensor in module.state_dict().values())
+    program.save(file, external_data=size > ONE_FILE_BYTES)
+
+
+def _compare(file: Path, value: torch.Tensor, expected: dict[str, torch.Tensor]) -> dict[str, float]:
+    """What onnxruntime makes of the input beside what torch made of it; see `save_onnx`.
+
+    Raises:
+        UserError: if an output differs by more than `TOLERANCE`.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    results = session.run(list(expected), {session.get_inputs()[0].name: value.numpy()})
+    differences = {}
+    for (name, reference), result in zip(expected.items(), map(torch.from_numpy, results), strict=True):
+        if result.shape != reference.shape:
+            raise UserError(f"{file.name} gives {name} of shape {tuple(result.shape)}, torch {tuple(reference.shape)}.")
+        if reference.is_floating_point():
+            difference = (result - reference).abs().max().item()
+            accepted = TOLERANCE * max(1.0, reference.abs().max().item())
+        else:
+            difference, accepted = (result != reference).float().mean().item(), 0.02
+        if not difference <= accepted:  # nor if it is not a number
+            raise UserError(
+                f"{name} of {file.name} differ by {difference:.2g} from those of torch, more than {accepted:.2g}: "
+                "nothing was written; try another version of onnxscript or onnxruntime."
+            )
+        differences[f"{file.stem}.{name}"] = difference
+    return differences
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's notes about itself: that torchvision is not there, and what torch will deprecate."""
+    logger: Any = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,153 @@
+"""One file with the names of CompVis' latent diffusion code: what ComfyUI and A1111 load."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.modeling_utils import ModelMixin
+from safetensors.torch import save_file
+
+from ..autoencoders import AutoencoderVAE
+from ..autoencoders.kl_model import DESCRIPTION
+from ..errors import UserError
+from .diffusers_folder import plain
+from .place import fill_file
+
+SUFFIX = ".safetensors"
+PREFIX = "first_stage_model"
+
+# The names inside a residual block, a norm and a convolution are the same.
+_RENAMED = (
+    (r"\.conv_shortcut\.", ".nin_shortcut."),
+    (r"\.conv_norm_out\.", ".norm_out."),
+    (r"^encoder\.down_blocks\.(\d+)\.resnets\.", r"encoder.down.\1.block."),
+    (r"^encoder\.down_blocks\.(\d+)\.downsamplers\.0\.", r"encoder.down.\1.downsample."),
+    (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
+    (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
+    (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),
+    (r"\.attn_1\.group_norm\.", ".attn_1.norm."),
+    (r"\.attn_1\.to_(q|k|v)\.", r".attn_1.\1."),
+    (r"\.attn_1\.to_out\.0\.", ".attn_1.proj_out."),
+)
+
+
+def ldm_state_dict(model: AutoencoderKL) -> dict[str, torch.Tensor]:
+    """The weights of an `AutoencoderKL` under the names of latent diffusion: `encoder.down.0.block.0.conv1.weight`.
+
+    The linear layers of the attention are 1x1 convolutions there, and levels of the decoder count from the image.
+    """
+    levels = len(model.config.block_out_channels)
+    renamed = {}
+    for name, value in model.state_dict().items():
+        for pattern, replacement in _RENAMED:
+            name = re.sub(pattern, replacement, name)
+        up = re.match(r"decoder\.up_blocks\.(\d+)\.(resnets|upsamplers\.0)\.(.*)", name)
+        if up:
+            part = "block" if up[2] == "resnets" else "upsample"
+            name = f"decoder.up.{levels - 1 - int(up[1])}.{part}.{up[3]}"
+        if ".attn_1." in name and value.ndim == 2:
+            value = value[:, :, None, None]
+        renamed[name] = value.contiguous()
+    return renamed
+
+
+def save_single_file(
+    model: ModelMixin,
+    file: Path,
+    prefix: bool = False,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
+) -> AutoencoderKL:
+    """Write the weights as one .safetensors file; returns the `AutoencoderKL` that is in it.
+
+    Without `prefix` the names are `encoder.…`, `decoder.…`, `quant_conv.…`: a file for the VAE folder of ComfyUI
+    (`models/vae`, node "Load VAE") and A1111 (`models/VAE`, setting "SD VAE"). With it each begins with
+    `first_stage_model.`, as the VAE's part of a whole Stable Diffusion checkpoint does: for merging into one.
+
+    In diffusers, `config` being a folder with the config.json of the `AutoencoderKL` (`vae-plugin export --format
+    diffusers` writes one; the metadata of the file has its content under "config"):
+
+        AutoencoderKL.from_single_file("vae.safetensors", config="folder")
+
+    Without `config`, diffusers 0.42 guesses by the names of the keys. Those of a VAE alone tell nothing, so that it is
+    Stable Diffusion 1.5 always: its config is fetched from the Hub (offline that fails), the weights do not fit any
+    other architecture, and one of the same architecture gets its `scaling_factor` 0.18215 whatever its own is.
+
+    The layout has no place for `scaling_factor` and `shift_factor`: ComfyUI and A1111 use those of the denoiser. And
+    they build one architecture: see `foreign_to_other_tools`.
+
+    Args:
+        model: an `AutoencoderKL`, or an `AutoencoderVAE` that can become one.
+        file: its path, which ends in .safetensors.
+        prefix: put `first_stage_model.` before every name.
+        dtype: of the weights.
+        overwrite: replace the file if it is there.
+
+    Raises:
+        UserError: if the model has no such layout, or the file is there already.
+    """
+    kl = single_file_form(model)
+    start = f"{PREFIX}." if prefix else ""
+    state = {start + name: value.detach().to("cpu", dtype) for name, value in ldm_state_dict(kl).items()}
+    config = {name: value for name, value in kl.config.items() if not name.startswith("_")}
+    metadata = {
+        "format": "pt",
+        "_class_name": "AutoencoderKL",
+        "layout": f"latent diffusion, {f'{start}* keys' if prefix else 'keys of the VAE alone'}",
+        "config": json.dumps({"_class_name": "AutoencoderKL", **config}),
+        **{name: str(config[name]) for name in (*DESCRIPTION, "shift_factor") if config[name] is not None},
+    }
+    with fill_file(file, SUFFIX, overwrite) as partial:
+        save_file(state, partial, metadata)
+    return kl
+
+
+def single_file_form(model: ModelMixin) -> AutoencoderKL:
+    """The `AutoencoderKL` whose weights a single file would hold.
+
+    Raises:
+        UserError: if there is none, because the model is of another kind or has parts without a name in that layout.
+    """
+    kl = plain(model) if isinstance(model, AutoencoderVAE) else model
+    if not isinstance(kl, AutoencoderKL):
+        raise UserError(
+            f"a single file of latent diffusion holds an AutoencoderKL, this is an {type(model).__name__}: "
+            "export it with --format diffusers."
+        )
+    blocks = {*kl.config.down_block_types, *kl.config.up_block_types}
+    if blocks != {"DownEncoderBlock2D", "UpDecoderBlock2D"}:
+        raise UserError(
+            f"this AutoencoderKL has blocks {', '.join(sorted(blocks))}, and the single files that diffusers reads "
+            "DownEncoderBlock2D and UpDecoderBlock2D only: export it with --format diffusers."
+        )
+    return kl
+
+
+def foreign_to_other_tools(model: AutoencoderKL) -> list[str]:
+    """What ComfyUI and A1111 cannot load about it: they build Stable Diffusion's architecture and fill in the weights.
+
+    ComfyUI (comfy/sd.py) takes the number of latent channels from the weights, leaves the 1x1 convolutions out where
+    they are not there, and accepts the three levels of the x4 upscaler; A1111 takes what its checkpoint's config says.
+
+    Returns:
+        Each difference as "field = value (theirs)"; empty if they load it.
+    """
+    config = model.config
+    channels = tuple(config.block_out_channels)
+    theirs = {
+        "in_channels": (config.in_channels, (3,)),
+        "out_channels": (config.out_channels, (3,)),
+        "block_out_channels": (channels, ((128, 256, 512, 512), (128, 256, 512))),
+        "layers_per_block": (config.layers_per_block, (2,)),
+        "norm_num_groups": (config.norm_num_groups, (32,)),
+        "act_fn": (config.act_fn, ("silu", "swish")),
+        "mid_block_add_attention": (config.mid_block_add_attention, (True,)),
+        "use_post_quant_conv": (config.use_post_quant_conv, (config.use_quant_conv,)),
+    }
+    return [
+        f"{name} = {ours} (theirs {accepted[0]})" for name, (ours, accepted) in theirs.items() if ours not in accepted
+    ]
