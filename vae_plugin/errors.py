@@ -15,10 +15,15 @@ class TrainingStopped(RuntimeError):
     """Training cannot go on; the message says why and where the last good checkpoint is."""
 
 
-def exit_status(work: Callable[[], object]) -> int:
-    """Do the work of a command: 0 when done, 1 when training had to stop, 2 for what the user can correct.
+class PushError(RuntimeError):
+    """The Hub did not take what was sent; the message says why. It can be sent again."""
 
-    Of several processes only the first speaks.
+
+def exit_status(work: Callable[[], object]) -> int:
+    """Do the work of a command.
+
+    The status is 0 when it is done, 1 when training had to stop or the Hub did not take a push, and 2 for what the user
+    can correct. Of several processes only the first speaks.
     """
     speaks = os.environ.get("RANK", "0") == "0"
     try:
@@ -33,8 +38,9 @@ def exit_status(work: Callable[[], object]) -> int:
         if speaks:
             print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
         return 2
-    except TrainingStopped as error:
+    except (TrainingStopped, PushError) as error:
         if speaks:
-            print(f"stopped: {error}", file=sys.stderr)
+            kind = "stopped" if isinstance(error, TrainingStopped) else "error"
+            print(f"{kind}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -19,7 +19,7 @@ if __package__ in (None, ""):
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from functools import partial
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -27,11 +27,11 @@ from accelerate.utils import GradientAccumulationPlugin, gather_object, set_seed
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
-from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from vae_plugin.autoencoders.interface import OURS
-from vae_plugin.errors import TrainingStopped, UserError, exit_status
+from vae_plugin.errors import UserError, exit_status
+from vae_plugin.hub import RunRecord
 from vae_plugin.metrics import evaluate
 from vae_plugin.training.checkpoints import (
     TrainingState,
@@ -40,6 +40,7 @@ from vae_plugin.training.checkpoints import (
     read_checkpoint,
     save_checkpoint,
 )
+from vae_plugin.training.comparison import compare_with_base, measure_base
 from vae_plugin.training.curves import CurveLog
 from vae_plugin.training.data import epoch_batches, image_batches, load_data
 from vae_plugin.training.files import make_folder
@@ -51,13 +52,14 @@ from vae_plugin.training.optimizers import averaged_weights, make_optimizer, use
 from vae_plugin.training.option_groups import FREE_ON_RESUME
 from vae_plugin.training.options import parse, to_dict
 from vae_plugin.training.output import report_unreadable, save_best, save_pictures, save_result
+from vae_plugin.training.publishing import Publisher
+from vae_plugin.training.run_record import run_record
 from vae_plugin.training.sampler import image_noise
 from vae_plugin.training.sharding import prepare_sharding
 from vae_plugin.training.statistics import fit_noise_scale, measured_latents, normalize_latents
+from vae_plugin.training.steps import agreed, change_weights, stop
 from vae_plugin.training.trackers import log_pictures
 from vae_plugin.training.trained_part import merge_lora, trained_parameters
-
-LOWER_RATE = "A lower --learning_rate, a longer --lr_warmup_steps, or --mixed_precision no may help"
 
 
 def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -> dict[str, float] | None:
@@ -77,6 +79,7 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
     output_dir = Path(options.output_dir)
     make_folder(output_dir)
     accelerator = make_accelerator(options)
+    publisher = Publisher(options) if options.push_to_hub and accelerator.is_main_process else None
     set_seed(options.seed)
 
     # The model, its data, and what it is trained on.
@@ -135,8 +138,21 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
     unreadable: set[str] = set()
     step_terms: list[dict[str, float]] = []  # of the batches of one optimiser step
 
-    def measure(images: Iterator[torch.Tensor]) -> dict[str, float]:
-        return evaluate(model, images, seed=options.seed, reconstruct=reconstruct, compare=loss_module.compare)
+    def measure(images: Iterator[torch.Tensor], per_image: dict[str, list[float]] | None = None) -> dict[str, float]:
+        return evaluate(
+            model, images, seed=options.seed, reconstruct=reconstruct, compare=loss_module.compare, per_image=per_image
+        )
+
+    def record(pictures: dict[str, str] | None = None, seconds: float | None = None) -> RunRecord:
+        return run_record(options, accelerator, train_images=train_size, pictures=pictures, seconds=seconds)
+
+    base_file = output_dir / "logs" / "base.json"
+    if accelerator.is_main_process and state.step == 0:
+        base_file.unlink(missing_ok=True)
+        if options.pretrained_model_name_or_path is not None and options.in_channels is None:
+            measure_base(
+                lambda per_image: measure(image_batches(validation_set, options.train_batch_size), per_image), base_file
+            )
 
     started, first_image, evaluation_seconds = time.perf_counter(), state.images, 0.0
     progress = tqdm(total=total_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
@@ -211,6 +227,9 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
                 if state.step % options.checkpointing_steps == 0:
                     save(accelerator, options, output_dir, state)
                     saved_step = state.step
+                    if publisher is not None and state.step < total_steps:
+                        with averaged_weights(model, ema):
+                            publisher.checkpoint(model, state.step, record)
                 if agreed(accelerator, interrupt.requested):
                     if saved_step != state.step:
                         save(accelerator, options, output_dir, state)
@@ -220,6 +239,8 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
                         "continue with --resume_from_checkpoint latest."
                     )
                     accelerator.end_training()
+                    if publisher is not None:
+                        publisher.interrupted()
                     return None
                 if state.step == total_steps:
                     break
@@ -249,19 +270,25 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
             normalize_latents(model, statistics_images(), seed=options.seed)
         if isinstance(model, OURS):
             fit_noise_scale(model, statistics_images(), seed=options.seed)
-        metrics = measure(image_batches(validation_set, options.train_batch_size, unreadable))
+        per_image: dict[str, list[float]] = {}
+        metrics = measure(image_batches(validation_set, options.train_batch_size, unreadable), per_image)
+        metrics |= compare_with_base(per_image["psnr"], base_file)
         if not isinstance(model, OURS):
             metrics |= measured_latents(model, statistics_images(), seed=options.seed)
         metrics["steps"] = state.step
         if state.images > first_image:
             metrics["images_per_second"] = (state.images - first_image) / seconds
         accelerator.log({f"final/{k}": v for k, v in metrics.items()}, step=state.step)
-        save_result(model, metrics, validation_set, options, output_dir, reconstruct)
+        save_result(
+            model, metrics, per_image["psnr"], validation_set, options, partial(record, seconds=seconds), reconstruct
+        )
         report_unreadable(unreadable, train_set)
         elbo = f", ELBO {metrics['elbo_nats']:.1f} nats" if "elbo_nats" in metrics else ""
         print(f"PSNR {metrics['psnr']:.2f} dB{elbo}. The result is in {output_dir}/")
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    if publisher is not None:
+        publisher.result()
     return metrics
 
 
@@ -284,37 +311,6 @@ def make_accelerator(options: FinetuneOptions) -> Accelerator:
         values = {k: v for k, v in to_dict(options).items() if isinstance(v, (int, float, str, bool))}
         accelerator.init_trackers("logs", config=values)
     return accelerator
-
-
-def change_weights(
-    accelerator: Accelerator,
-    options: FinetuneOptions,
-    output_dir: Path,
-    state: TrainingState,
-    terms: dict[str, torch.Tensor],
-    module: torch.nn.Module,
-    optimizer: Optimizer,
-) -> dict[str, float]:
-    """Backward from `terms["loss"]` and, after the last batch of a step, the step of the module's optimiser.
-
-    Returns:
-        The terms as numbers, means over all processes.
-
-    Raises:
-        TrainingStopped: if the loss or the gradient is not finite; no step was taken with it.
-    """
-    means = mean_terms(accelerator, terms)
-    if not math.isfinite(means["loss"]):
-        stop(output_dir, state, f"the loss is {means['loss']}")
-    accelerator.backward(terms["loss"])
-    if accelerator.sync_gradients:
-        norm = accelerator.clip_grad_norm_(module.parameters(), options.max_grad_norm or math.inf)
-        # In float16 the loss scale is sought by overflowing now and then; such steps are skipped.
-        if norm is not None and accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
-            stop(output_dir, state, f"the norm of the gradient is {norm}")
-    optimizer.step()
-    optimizer.zero_grad()
-    return means
 
 
 def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path) -> TrainingState:
@@ -344,19 +340,6 @@ def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path)
     return state
 
 
-def mean_terms(accelerator: Accelerator, terms: dict[str, torch.Tensor]) -> dict[str, float]:
-    """The terms of the loss as numbers, means over all processes."""
-    means = accelerator.reduce(torch.stack([t.detach().float() for t in terms.values()]), reduction="mean")
-    return dict(zip(terms, means.tolist(), strict=True))
-
-
-def agreed(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether any process has raised the flag; all processes get the same answer."""
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)).item())
-
-
 def save(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path, state: TrainingState) -> Path:
     """A checkpoint of this step."""
     if state.stream:  # each process knows the lanes that it reads
@@ -371,13 +354,6 @@ def save(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path, s
             f"the checkpoint cannot be written ({str(error).splitlines()[0]})",
             "Make room on the disk",
         )
-
-
-def stop(output_dir: Path, state: TrainingState, reason: str, remedy: str = LOWER_RATE) -> NoReturn:
-    """End a run that cannot go on. No step was taken with a bad value: what is on disk is good."""
-    checkpoints = list_checkpoints(output_dir)
-    where = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint was written yet"
-    raise TrainingStopped(f"{reason} at step {state.step:,}: training stopped, {where}. {remedy}.")
 
 
 def run(argv: Sequence[str] | None, prog: str) -> None:

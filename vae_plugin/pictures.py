@@ -69,6 +69,20 @@ def reconstructions(
 
 
 @torch.no_grad()
+def extremes(
+    model: ModelMixin,
+    images: torch.Tensor,
+    reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
+    amplify: float = 4.0,
+) -> Image.Image:
+    """Images (N, C, H, W), below them their reconstructions, and below these the error, black for none."""
+    x = images.to(model.device, model.dtype)
+    decoded = reconstruct(model, x)
+    error = (amplify * (decoded - x).abs()).clamp(max=2) - 1
+    return grid(torch.cat([x, decoded, error]), len(images))
+
+
+@torch.no_grad()
 def prior_samples(model: Autoencoder, n: int = 32, seed: int = 0, columns: int = 8) -> Image.Image:
     """What n latents from the prior decode to."""
     return grid(model.sample(n, torch.Generator().manual_seed(seed)), columns)

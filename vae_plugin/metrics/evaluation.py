@@ -26,6 +26,7 @@ def evaluate(
     seed: int = 0,
     reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
     compare: Callable[[ModelMixin, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] | None = None,
+    per_image: dict[str, list[float]] | None = None,
 ) -> dict[str, float]:
     """Reconstruction, likelihood and latent metrics over a set of images, each the mean over images.
 
@@ -36,13 +37,15 @@ def evaluate(
         seed: of the samples of q(z|x).
         reconstruct: what is compared with the images; default: the decoded mode of q(z|x).
         compare: what else to measure: (model, images, reconstructions) -> values (B,) by their names.
+        per_image: gets the values of each image, in order, by the same names.
 
     Returns:
-        "psnr" (dB) and "ssim" of the reconstruction after rounding to 8 bits, and what `compare` gives;
-        "num_images". Of our models "elbo_nats" and "kl_nats" per image by one sample of z, and "bits_per_dim" of that
-        ELBO; of others with a Gaussian posterior "kl_nats". With a Gaussian posterior "active_units" (Burda et al.
-        2016, of at least two images) and, of ours and where asked for, "log_likelihood_nats" with
-        "num_importance_samples"; of a VQ-VAE what `CodebookUsage.result` says.
+        "psnr" (dB) and "ssim" of the reconstruction after rounding to 8 bits, and what `compare` gives; "psnr_std",
+        "psnr_worst", "psnr_median" and "psnr_best" over the images; "num_images". Of our models "elbo_nats" and
+        "kl_nats" per image by one sample of z, and "bits_per_dim" of that ELBO; of others with a Gaussian posterior
+        "kl_nats". With a Gaussian posterior "active_units" (Burda et al. 2016, of at least two images) and, of ours and
+        where asked for, "log_likelihood_nats" with "num_importance_samples"; of a VQ-VAE what `CodebookUsage.result`
+        says.
 
     Raises:
         ValueError: if there is no image, or the importance-weighted bound is asked for of a model that has none.
@@ -82,12 +85,21 @@ def evaluate(
                 columns.setdefault(name, []).append(value.double().cpu())
     if not columns:
         raise ValueError("there is no image to evaluate on.")
-    result = {name: torch.cat(values).mean().item() for name, values in columns.items()}
+    values_of = {name: torch.cat(values) for name, values in columns.items()}
+    if per_image is not None:
+        per_image.update({name: values.tolist() for name, values in values_of.items()})
+    result = {name: values.mean().item() for name, values in values_of.items()} | spread(values_of["psnr"])
     if discrete:
         result |= usage.result()
     elif sum(map(len, means)) > 1:  # a variance over images takes two of them
         result["active_units"] = active_units(torch.cat(means))
-    result["num_images"] = len(torch.cat(columns["psnr"]))
+    result["num_images"] = len(values_of["psnr"])
     if num_importance_samples:
         result["num_importance_samples"] = num_importance_samples
     return result
+
+
+def spread(psnr: torch.Tensor) -> dict[str, float]:
+    """How the PSNR (N,) of images varies, in dB: standard deviation (of two and more), worst, median and best."""
+    result = {"psnr_worst": psnr.min().item(), "psnr_median": psnr.median().item(), "psnr_best": psnr.max().item()}
+    return {"psnr_std": psnr.std().item(), **result} if len(psnr) > 1 else result

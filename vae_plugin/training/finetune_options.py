@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..models.likelihoods import ScaleSetting
 from .discriminator import LOSSES as DISCRIMINATOR_LOSSES
 from .discriminator import REGULARIZATIONS
+from .hub_options import HubOptions
 from .image_loss import PIXEL_LOSSES
 from .option_groups import (
     CODEBOOK_OPTIONS,
@@ -29,7 +30,7 @@ SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constan
 
 
 @dataclass
-class FinetuneOptions:
+class FinetuneOptions(HubOptions):
     """One training run. Every field is a flag of the command line and a key of the YAML file of `--config`."""
 
     # What is trained
@@ -243,6 +244,7 @@ class FinetuneOptions:
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        self._check_hub()
         if self.dataset_name is None and self.train_data_dir is None:
             self.dataset_name = "circles"
         if self.dataset_name is not None and self.train_data_dir is not None:

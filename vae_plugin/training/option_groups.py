@@ -16,6 +16,9 @@ DISCRIMINATOR_OPTIONS = (
     "disc_loss", "disc_scale", "disc_adaptive_weight", "disc_channels", "disc_layers", "disc_learning_rate",
     "disc_regularization", "disc_regularization_scale",
 )  # fmt: skip
+HUB_OPTIONS = (
+    "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "license", "export_remote_code",
+)  # fmt: skip
 RECIPE_OPTIONS = ("learned_variance", "kl_scale", "perceptual_loss", "latent_anchor", "disc_start")
 
 # What may be another when a run is continued: how long it goes on, how it is reported, how many images make a step (so
@@ -27,5 +30,5 @@ FREE_ON_RESUME = (
     "mixed_precision", "learning_rate", "lr_scheduler", "lr_warmup_steps", "adam_beta1", "adam_beta2", "adam_epsilon",
     "adam_weight_decay", "max_grad_norm", *KL_OPTIONS, "kl_weight", "kl_scale", "perceptual_scale", "latent_anchor",
     "latent_scale", "disc_scale", "disc_learning_rate", "disc_regularization_scale", "compile", "channels_last",
-    "latent_scaling", "train_batch_size", "gradient_accumulation_steps",
+    "latent_scaling", "train_batch_size", "gradient_accumulation_steps", *HUB_OPTIONS,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from .files import write_text
 
 T = TypeVar("T")
 
+TOKEN_FLAGS = ("--hub_token", "--token")
 _NULL = "tag:yaml.org,2002:null"
 _EXPECTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
@@ -26,7 +27,13 @@ class OptionError(UserError):
     """An option that was not understood; the message is one sentence for the user."""
 
 
-def option(default: Any, help: str, choices: Iterable[Any] | None = None, group: str | None = None) -> Any:
+def option(
+    default: Any,
+    help: str,
+    choices: Iterable[Any] | None = None,
+    group: str | None = None,
+    positional: bool = False,
+) -> Any:
     """A dataclass field for `parse`.
 
     Args:
@@ -34,8 +41,14 @@ def option(default: Any, help: str, choices: Iterable[Any] | None = None, group:
         help: a sentence for `--help`.
         choices: the accepted values, of each item for a tuple; None is accepted wherever the type allows it.
         group: the heading under which `--help` lists the option.
+        positional: it stands on the command line by its place, without its name.
     """
-    metadata = {"help": help, "choices": None if choices is None else tuple(choices), "group": group}
+    metadata = {
+        "help": help,
+        "choices": None if choices is None else tuple(choices),
+        "group": group,
+        "positional": positional,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -59,12 +72,18 @@ def parse(cls: type[T], argv: Sequence[str] | None = None, *, prog: str | None =
     argv = sys.argv[1:] if argv is None else argv
     argv = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), argument) for argument in argv]
     given, unknown = _parser(options, prog, description).parse_known_args(argv)
+    if any(word.partition("=")[0] in TOKEN_FLAGS for word in unknown):
+        raise OptionError(
+            "a token on the command line can be read by others, and stays in the shell's history: leave it out, set "
+            "HF_TOKEN or run `hf auth login`."
+        )
     if unknown:
         raise _unknown(unknown[0].partition("=")[0], ["--config", *(f"--{name}" for name in options)])
     values = {} if given.config is None else _read_file(given.config, options)
     for name in options:
         if (value := getattr(given, name)) is not None:
-            values[name] = value if isinstance(value, bool) else options[name].read(value, f"'--{name}'")
+            dashes = "" if options[name].field.metadata["positional"] else "--"
+            values[name] = value if isinstance(value, bool) else options[name].read(value, f"'{dashes}{name}'")
     try:
         return cls(**values)
     except ValueError as error:
@@ -189,7 +208,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(options: dict[str, _Option], prog: str | None, description: str) -> argparse.ArgumentParser:
     # argparse gives the text of a flag, None where there is none; `_Option.read` judges it as it judges the file's.
-    parser = _Parser(prog=prog, description=description, usage="%(prog)s [--option VALUE ...]", allow_abbrev=False)
+    placed = [name for name, opt in options.items() if opt.field.metadata["positional"]]
+    usage = " ".join(["%(prog)s", *map(str.upper, placed), "[--option VALUE ...]"])
+    parser = _Parser(prog=prog, description=description, usage=usage, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of options; a flag wins over it")
     groups: dict[str | None, Any] = {None: parser}
     for name, opt in options.items():
@@ -202,5 +223,8 @@ def _parser(options: dict[str, _Option], prog: str | None, description: str) -> 
         if opt.scalar is bool:
             value = {"action": argparse.BooleanOptionalAction}
             parser.add_argument(f"--no_{name}", dest=name, action="store_false", default=None, help=argparse.SUPPRESS)
+        if name in placed:
+            parser.add_argument(name, nargs="?", metavar=name.upper(), help=text.replace("%", "%%"))
+            continue
         section.add_argument(f"--{name}", default=None, help=text.replace("%", "%%"), **value)
     return parser

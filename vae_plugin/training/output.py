@@ -18,9 +18,10 @@ from ..autoencoders.interface import OURS, evaluation_mode
 from ..autoencoders.interface import reconstruct as reconstruct_by_mode
 from ..autoencoders.loading import as_saved
 from ..datasets import ImageStream
-from ..hub import model_card
+from ..hub import RunRecord, write_card
+from ..hub.remote_code import write_remote_code
 from .data import image_batches
-from .files import finish_partial, start_partial, write_json, write_text
+from .files import finish_partial, start_partial, write_json
 from .finetune_options import FinetuneOptions
 from .options import save as save_options
 from .trained_part import merge_lora
@@ -30,6 +31,8 @@ PICTURES = {
     "prior": "Decoded samples of the prior",
     "traversal": "One latent moved along one direction per row",
     "tokens": "Held-out images, their codes in false colours, their reconstructions",
+    "extremes": "The three worst, the three middle and the three best held-out images by PSNR, their reconstructions, "
+    "and four times the error",
     "code_changes": "Reconstructions (odd rows) with another code at one place, and what that changes (even rows)",
 }
 
@@ -63,12 +66,19 @@ def save_pictures(
     return paths
 
 
-def save_best(model: ModelMixin, metrics: dict[str, Any], output_dir: Path) -> None:
-    """OUT/best: the weights of the best evaluation so far and its numbers; the model is left as it is."""
+def save_model(model: ModelMixin, folder: Path, remote_code: bool = False) -> None:
+    """Weights and configuration of a model that is being trained, which is left as it is."""
     copied = copy.deepcopy(model)
     merge_lora(copied)
+    as_saved(copied).save_pretrained(folder)
+    if remote_code:
+        write_remote_code(folder)
+
+
+def save_best(model: ModelMixin, metrics: dict[str, Any], output_dir: Path) -> None:
+    """OUT/best: the weights of the best evaluation so far and its numbers."""
     staging = start_partial(output_dir / "best")
-    as_saved(copied).save_pretrained(staging)
+    save_model(model, staging)
     write_json(staging / "metrics.json", metrics)
     finish_partial(output_dir / "best")
 
@@ -76,31 +86,57 @@ def save_best(model: ModelMixin, metrics: dict[str, Any], output_dir: Path) -> N
 def save_result(
     model: ModelMixin,
     metrics: dict[str, Any],
+    psnr: list[float],
     images: Dataset,
     options: FinetuneOptions,
-    output_dir: Path,
+    record: Callable[[dict[str, str]], RunRecord],
     reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
 ) -> None:
-    """Weights, config, metrics.json, samples, options and the card; each is written beside its place and renamed."""
+    """Weights, config, metrics.json, samples, options and the card; each is written beside its place and renamed.
+
+    Args:
+        model: the result.
+        metrics: of it.
+        psnr: of the reconstruction of each image that can be read.
+        images: held out.
+        options: of the run, which say where.
+        record: makes the record of the run, of the pictures in it (caption -> path).
+        reconstruct: of the loss.
+    """
+    output_dir = Path(options.output_dir)
     staging = start_partial(output_dir / "weights")
     as_saved(model).save_pretrained(staging)
+    if options.export_remote_code:
+        write_remote_code(staging)
     for file in sorted(staging.iterdir()):
         os.replace(file, output_dir / file.name)
     staging.rmdir()
     paths = save_pictures(model, images, output_dir, reconstruct=reconstruct)
+    paths |= save_extremes(model, psnr, images, output_dir, reconstruct)
     write_json(output_dir / "metrics.json", metrics)
     save_options(options, output_dir / "training_options.yaml")
-    dataset = "generated circles" if options.dataset_name == "circles" else options.dataset_name or "a folder of images"
-    card = model_card(
-        model,
-        metrics,
-        dataset=dataset,
-        pictures=paths,
-        base_model=_public_name(options.pretrained_model_name_or_path),
-        part=options.train,
-        teacher=_public_name(options.teacher),
-    )
-    write_text(output_dir / "README.md", str(card))
+    record(paths).save(output_dir)
+    write_card(output_dir)
+
+
+def save_extremes(
+    model: ModelMixin,
+    psnr: list[float],
+    images: Dataset,
+    output_dir: Path,
+    reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor],
+    each: int = 3,
+) -> dict[str, str]:
+    """OUT/samples/extremes.png: the worst images by PSNR, those in the middle, and the best; none is picked by hand."""
+    order = sorted(range(len(psnr)), key=psnr.__getitem__)
+    middle = max(0, (len(order) - each) // 2)
+    chosen = list(dict.fromkeys([*order[:each], *order[middle : middle + each], *order[-each:]]))
+    one_by_one = (image for batch in image_batches(images) for image in batch)
+    found = {i: image for i, image in enumerate(one_by_one) if i in chosen}
+    with evaluation_mode(model):
+        picture = pictures.extremes(model, torch.stack([found[i] for i in chosen]), reconstruct)
+    path = pictures.save_png(picture, output_dir / "samples" / "extremes.png")
+    return {PICTURES["extremes"]: path.relative_to(output_dir).as_posix()}
 
 
 def report_unreadable(names: set[str], train_set: Dataset | ImageStream) -> None:
@@ -110,10 +146,3 @@ def report_unreadable(names: set[str], train_set: Dataset | ImageStream) -> None
     for kind, files in (("could not be read as images", sorted(names)), ("are not images", sorted(map(str, ignored)))):
         if files:
             print(f"{len(files)} file(s) {kind} and were skipped: {', '.join(files[:20])}{' ...' * (len(files) > 20)}")
-
-
-def _public_name(source: str | None) -> str | None:
-    """A Hub id as it is; a folder or file by its last name, which says nothing of the machine."""
-    if source is None:
-        return None
-    return Path(source).name if Path(source).exists() else source

@@ -1,0 +1,261 @@
+"""What `push` sends, driven through the real client to the loopback Hub."""
+
+import json
+import re
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+from vae_plugin import AutoencoderVAE
+from vae_plugin import hub as published
+from vae_plugin.errors import PushError, UserError
+from vae_plugin.hub import client
+
+REPO = "user/vae"
+
+
+def new_model(seed=0):
+    torch.manual_seed(seed)
+    return AutoencoderVAE(in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16)
+
+
+@pytest.fixture
+def connected(hub, monkeypatch, tmp_path):
+    """The client of this process knows the loopback Hub only, and waits for nothing."""
+    template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_loopback")
+    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(client, "DEADLINE", 3.0)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    return hub
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "run"
+    new_model().save_pretrained(path)
+    (path / "metrics.json").write_text(json.dumps({"psnr": 21.5, "num_images": 3, "steps": 9}))
+    (path / "samples").mkdir()
+    (path / "samples" / "prior.png").write_bytes(b"png")
+    published.RunRecord(dataset="circles", pictures={"Prior": "samples/prior.png"}).save(path)
+    (path / ".env").write_text("secret")
+    return path
+
+
+def commits(hub, branch="main"):
+    return [commit for commit in hub.repositories[REPO].history(branch) if commit.title != "initial commit"]
+
+
+def card(hub, branch="main"):
+    return hub.repositories[REPO].resolve(branch).files["README.md"].content.decode()
+
+
+def test_one_commit_holds_the_model_its_numbers_and_its_card(connected, folder):
+    info = published.push(folder, REPO, license="mit", private=True)
+    [commit] = commits(connected)
+    assert info.oid == commit.oid
+    assert connected.repositories[REPO].private
+    assert set(commit.files) - {".gitattributes"} == {
+        "README.md", "config.json", "diffusion_pytorch_model.safetensors", "metrics.json", "run.json",
+        "samples/prior.png",
+    }  # fmt: skip
+    text = card(connected)
+    assert "21.5 dB" in text
+    assert "license: mit" in text
+    assert f'from_pretrained("{REPO}"' in text
+    assert commit.files["diffusion_pytorch_model.safetensors"].sha256 in text
+    assert not (folder / "README.md").exists()  # the folder is only read
+
+
+def test_what_has_not_changed_makes_no_commit_and_is_not_sent_again(connected, folder):
+    first = published.push(folder, REPO)
+    sent = len(connected.requests)
+    assert published.push(folder, REPO).oid == first.oid
+    assert len(commits(connected)) == 1
+    assert not [line for line in connected.requests[sent:] if line[0] == "PUT" or "/commit/" in line[1]]
+    (folder / "metrics.json").write_text(json.dumps({"psnr": 22.5, "num_images": 3, "steps": 9}))
+    published.push(folder, REPO)
+    before, after = commits(connected)[1].files, commits(connected)[0].files
+    assert {name for name in after if after[name] != before.get(name)} == {"metrics.json", "README.md"}
+
+
+def test_a_model_in_memory_is_pushed_with_a_card_and_its_method_does_the_same(connected):
+    url = new_model().push_to_hub(REPO, commit_message="Mine")
+    [commit] = commits(connected)
+    assert url.endswith(commit.oid)
+    assert commit.title == "Mine"
+    assert "1/2 of the side" in card(connected)
+    assert "trained" not in card(connected).split("## Use")[0]  # nobody has said that it was
+
+
+def test_branches_and_tags(connected, folder):
+    info = published.push(folder, REPO, revision="experiment", tag="v1")
+    repository = connected.repositories[REPO]
+    assert repository.branches["experiment"] == repository.tags["v1"] == info.oid
+    assert not commits(connected)  # main is as it was
+    published.push(folder, REPO, revision="experiment", tag="v1")
+
+
+def test_words_that_people_have_written_on_the_hub_stay(connected, folder):
+    published.push(folder, REPO, license="mit")
+    old = card(connected).replace("license: mit", "license: apache-2.0\nlanguage: en")
+    connected.commit(REPO, {"README.md": f"{old}\nWritten on the Hub.\n".encode()}, "Edit")
+    (folder / "metrics.json").write_text(json.dumps({"psnr": 30.25, "num_images": 3}))
+    published.push(folder, REPO)
+    text = card(connected)
+    assert all(words in text for words in ("Written on the Hub.", "30.25 dB", "license: apache-2.0", "language: en"))
+    assert "21.5" not in text
+    published.push(folder, REPO, overwrite_card=True)
+    assert "Written on the Hub." not in card(connected)
+
+
+def test_a_card_that_is_out_of_reach_is_not_replaced(connected, folder):
+    """diffusers' own push takes any failure for a card that is not there, and writes its template over it."""
+    connected.commit(REPO, {"README.md": b"Mine."}, "Mine")
+    connected.fail(r"README.md", 503, times=1000)
+    with pytest.raises(PushError, match="card"):
+        published.push(folder, REPO)
+    assert card(connected) == "Mine."
+
+
+def test_an_index_of_earlier_weights_does_not_stay_in_the_way(connected, folder, tmp_path):
+    whole, sharded = folder, tmp_path / "sharded"
+    new_model().save_pretrained(sharded, max_shard_size="20KB")
+    published.push(sharded, REPO)
+    names = set(connected.repositories[REPO].resolve().files)
+    assert "diffusion_pytorch_model.safetensors.index.json" in names
+    connected.commit(REPO, {"diffusion_pytorch_model.fp16.safetensors": b"a variant of somebody's"})
+    published.push(whole, REPO)
+    names = {name for name in connected.repositories[REPO].resolve().files if name.startswith("diffusion")}
+    assert names == {"diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"}
+
+
+def test_commits_of_others_in_between_are_kept(connected, folder, monkeypatch):
+    published.push(folder, REPO)
+    send = client.HfApi.create_commit
+    once = iter([True])
+
+    def others_first(*args, **kwargs):
+        if next(once, False):
+            connected.commit(REPO, {"theirs.txt": b"theirs"}, "Theirs")
+        return send(*args, **kwargs)
+
+    monkeypatch.setattr(client.HfApi, "create_commit", others_first)
+    (folder / "metrics.json").write_text("{}")
+    published.push(folder, REPO)
+    files = connected.repositories[REPO].resolve().files
+    assert files["theirs.txt"].content == b"theirs"
+    assert files["metrics.json"].content == b"{}"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "repos/create",
+        "preupload",
+        "validate-yaml",
+        "/commit/",
+        "objects/batch",
+        "PUT /storage",
+        "verify",
+        "GET .*/tree/",
+    ],
+)
+def test_what_fails_now_and_then_is_tried_again(connected, folder, pattern):
+    connected.fail(pattern, 503, times=2)
+    published.push(folder, REPO)
+    [commit] = commits(connected)
+    assert (
+        commit.files["diffusion_pytorch_model.safetensors"].content
+        == (folder / "diffusion_pytorch_model.safetensors").read_bytes()
+    )
+
+
+def test_a_hub_that_is_down_ends_in_a_sentence(connected, folder, monkeypatch):
+    connected.fail("/commit/", 500, times=1000)
+    with pytest.raises(PushError, match=r"could not commit to user/vae: .*500"):
+        published.push(folder, REPO)
+    assert not commits(connected)
+
+
+def test_metadata_that_the_hub_refuses_are_told_at_once(connected, folder):
+    connected.fail("validate-yaml", 400)
+    with pytest.raises(PushError, match=r"400|failure on demand"):
+        published.push(folder, REPO)
+
+
+def test_without_a_token_nothing_is_asked(connected, folder, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nonexistent")
+    with pytest.raises(UserError, match=r"no token.*HF_TOKEN"):
+        published.push(folder, REPO)
+    assert not connected.requests
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_may_not_write_is_found_out_before_anything_is_sent(connected, folder, status):
+    connected.commit(REPO, {})
+    connected.fail("preupload", status)
+    with pytest.raises(UserError, match="may not write to user/vae"):
+        published.push(folder, REPO)
+    assert not [line for line in connected.requests if line[0] == "PUT"]
+
+
+@pytest.mark.parametrize("repo_id", ["user/a/b", "user/", "user/ü", "-x", ""])
+def test_an_id_that_cannot_be_is_refused(connected, folder, repo_id):
+    with pytest.raises(UserError, match="cannot be a repository"):
+        published.push(folder, repo_id)
+
+
+def test_offline_is_said(connected, folder, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE"):
+        published.push(folder, REPO)
+
+
+def test_no_message_holds_a_token(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "my-own-token-format")
+    error = RuntimeError("refused my-own-token-format and hf_abcdefghij, Authorization: Bearer xyz123")
+    assert client.describe(error) == "refused hf_*** and hf_***, Authorization: Bearer hf_***"
+
+
+def test_the_hub_says_how_long_to_wait():
+    class Refusal(OSError):
+        response = type("Response", (), {"status_code": 429, "headers": {"Retry-After": "7"}})()
+
+    assert client.retry_after(Refusal()) == 7
+    assert client.will_pass(Refusal())
+
+
+def run_code(text: str) -> None:
+    names: dict = {}
+    exec(text, names)
+    assert names["reconstruction"].shape == (1, 1, 16, 16)
+
+
+def test_the_code_of_a_pushed_card_runs(connected, folder, fresh):
+    published.push(folder, REPO)
+    [code] = re.findall(r"```python\n(.*?)```", card(connected), re.S)
+    fresh(run_code, connected, code)
+
+
+def load_online_and_from_the_cache(repo_id: str, revision: str, total: float) -> None:
+    from vae_plugin import AutoencoderVAE
+
+    for where in ({"revision": revision}, {"revision": revision, "local_files_only": True}):
+        model = AutoencoderVAE.from_pretrained(repo_id, **where)
+        assert sum(value.double().sum().item() for value in model.state_dict().values()) == total
+
+
+def test_what_is_loaded_is_what_was_pushed(connected, folder, fresh):
+    info = published.push(folder, REPO)
+    weights = load_file(folder / "diffusion_pytorch_model.safetensors").values()
+    total = sum(value.double().sum().item() for value in weights)
+    fresh(load_online_and_from_the_cache, connected, REPO, info.oid, total)

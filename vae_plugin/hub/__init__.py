@@ -1,0 +1,8 @@
+"""Publish autoencoders on the Hub, with cards that say what was measured."""
+
+from ..errors import PushError
+from .card import METRICS, model_card
+from .push import push, write_card
+from .record import RunRecord
+
+__all__ = ["METRICS", "PushError", "RunRecord", "model_card", "push", "write_card"]

@@ -1,0 +1,289 @@
+"""The model card that stands beside the weights: filled from what was measured, silent about what was not."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from diffusers.models.modeling_utils import ModelMixin
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from ..autoencoders import Autoencoder, AutoencoderVQVAE
+from ..autoencoders.base import height_and_width
+from ..autoencoders.interface import OURS, compression, natural_resolution
+from .record import RunRecord
+from .text import escaped, fenced, in_code
+
+METRICS = {
+    "psnr": ("PSNR of the reconstruction", "dB"),
+    "ssim": ("SSIM of the reconstruction", ""),
+    "elbo_nats": ("ELBO per image", "nats"),
+    "log_likelihood_nats": ("importance-weighted bound on log p(x) per image", "nats"),
+    "perceptual": ("perceptual distance of the reconstruction", ""),
+    "psnr_to_teacher": ("PSNR of the decoded latents to what the teacher decodes", "dB"),
+    "latent_mse": ("mean squared error of the encoded latents, of variance about 1", ""),
+    "latents_mean": ("mean of the latents as pipelines have them", ""),
+    "latents_std": ("standard deviation of these", ""),
+    "bits_per_dim": ("ELBO per pixel and channel", "bits"),
+    "kl_nats": ("KL of posterior and prior per image", "nats"),
+    "active_units": ("active latent units", ""),
+    "codebook_usage": ("share of codes that occur", ""),
+    "codebook_perplexity": ("perplexity of the codes", ""),
+    "dead_codes": ("codes that do not occur", ""),
+    "codebook_tokens": ("tokens that these three are counted over", ""),
+}
+TASK = "image-to-image"  # the Hub has none for autoencoders; this is where the known ones stand
+LATENTS_OF = {"AutoencoderTiny": ".latents", "VQModel": ".latents", "AutoencoderDC": ".latent"}
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def model_card(
+    model: ModelMixin,
+    metrics: Mapping[str, Any],
+    record: RunRecord | None = None,
+    *,
+    repo_id: str | None = None,
+    files: Mapping[str, str] | None = None,
+    remote_code: str | None = None,
+) -> ModelCard:
+    """The card of an autoencoder.
+
+    Args:
+        model: for its configuration and number of weights.
+        metrics: the content of metrics.json, where every number of the card comes from.
+        record: of the run; without it the card tells of the model only.
+        repo_id: where it is published.
+        files: name -> SHA-256 of the weights.
+        remote_code: module beside the weights for those who load without the plugin.
+    """
+    record = record or RunRecord()
+    config = model.config
+    ours = isinstance(model, OURS) and getattr(model, "saved_as", None) is None
+    name = getattr(model, "saved_as", type(model)).__name__
+    height, width = height_and_width(config.sample_size) if ours else (natural_resolution(model),) * 2
+    results = _results(metrics)
+    sections = {
+        "repo_id": repo_id,
+        "source": repo_id or "PATH-OR-HUB-ID",
+        "pictures": {caption: quote(path) for caption, path in record.pictures.items()},
+        "results": results,
+        "has_base": any(result["base"] for result in results),
+        "gain": _gain(metrics),
+        "num_images": metrics.get("num_images"),
+        "split": record.split,
+        "resolution": record.resolution,
+        "base_model": record.base_model,
+        "origin": _origin(record, metrics),
+        "what_was_trained": _what_was_trained(record),
+        "limits": _limits(metrics, record),
+        "training": _training(metrics, record),
+        "command": None if record.command is None else fenced(record.command, "bash"),
+        "files": dict(files or {}),
+        "in_channels": config.in_channels,
+        "height": height,
+        "width": width,
+        "latent_channels": config.latent_channels,
+        "factor": compression(model),
+        "num_parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        "remote_code": remote_code,
+    }
+    if not ours:
+        sections |= {
+            "class_name": name,
+            "article": "An" if name[0] in "AEIOU" else "A",
+            "latents_of": LATENTS_OF.get(name, ".latent_dist.mode()"),
+            "rule": _pipeline_rule(config),
+            "same_latents": record.part == "decoder",
+        }
+        return _card("autoencoder", sections, _metadata(model, metrics, record, "diffusers", []))
+    standard = config.scaling_factor == 1 and config.shift_factor == 0
+    sections |= {
+        "network": config.get("network", "conv"),
+        "likelihood": config.likelihood,
+        "scaling_factor": config.scaling_factor,
+        "shift_factor": config.shift_factor,
+        # Of weights of which nobody has said that they were trained, nothing is claimed.
+        "standardized": None if record.dataset is None else standard and _each_channel_alone(model),
+    }
+    kind = "vqvae" if isinstance(model, AutoencoderVQVAE) else "vae"
+    if kind == "vqvae":
+        sections |= {
+            "codebook_size": model.codebook_size,
+            "code_dim": model.quantizer.code_dim,
+            "codes_per_place": model.quantizer.codes_per_place,
+            "quantizer": type(model.quantizer).__name__,
+        }
+    tags = ["vq-vae" if kind == "vqvae" else "vae", "diffusers"]
+    return _card(kind, sections, _metadata(model, metrics, record, "vae-plugin", tags))
+
+
+def _card(kind: str, sections: Mapping[str, Any], data: ModelCardData) -> ModelCard:
+    folder = resources.files("vae_plugin.hub_cards")
+    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
+    # Markdown, not HTML: what comes from users is escaped by the filter.
+    environment = jinja2.Environment(loader=loader, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    environment.filters["text"] = escaped
+    return ModelCard(environment.get_template(f"{kind}.md").render(card_data=data.to_yaml(), **sections))
+
+
+def _metadata(
+    model: ModelMixin, metrics: Mapping[str, Any], record: RunRecord, library: str, tags: list[str]
+) -> ModelCardData:
+    factor, channels = compression(model), model.config.latent_channels
+    tags = [*tags, "autoencoder", f"f{factor}", f"c{channels}", *(["fine-tuned"] if record.base_model else [])]
+    values = {
+        "license": record.license,
+        "license_name": record.license_name,
+        "license_link": record.license_link,
+        "base_model": record.base_model_id,
+        "base_model_relation": "finetune" if record.base_model_id else None,
+        "datasets": [record.dataset_id] if record.dataset_id else None,
+        "thumbnail": next(iter(record.pictures.values()), None),
+    }
+    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, "vae-plugin"], inference=False)
+    for name, value in values.items():
+        if value is not None:
+            data[name] = value
+    measured = {key: metrics[key] for key in METRICS if _is_number(metrics.get(key))}
+    if measured and record.dataset is not None:
+        data["model_name"] = f"{getattr(model, 'saved_as', type(model)).__name__} f{factor} c{channels}"
+        data["metrics"] = [key for key in ("psnr", "ssim") if key in measured] or None
+        size = {"resolution": record.resolution, "num_images": metrics.get("num_images")}
+        data["eval_results"] = [
+            EvalResult(
+                task_type=TASK,
+                task_name="Reconstruction",
+                dataset_type=record.dataset_id or "images",
+                dataset_name=record.dataset,
+                dataset_split=record.split,
+                dataset_args={k: v for k, v in size.items() if v is not None} or None,
+                metric_type=key,
+                metric_name=METRICS[key][0] + (f" ({METRICS[key][1]})" if METRICS[key][1] else ""),
+                metric_value=value,
+            )
+            for key, value in measured.items()
+        ]
+    return data
+
+
+def _results(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for key, (name, unit) in METRICS.items():
+        if not _is_number(metrics.get(key)):
+            continue
+        spread = f" ± {_written(metrics['psnr_std'])}" if key == "psnr" and "psnr_std" in metrics else ""
+        unit = f" {unit}" if unit else ""
+        base = metrics.get(f"base_{key}")
+        rows.append(
+            {
+                "name": name + (", ± standard deviation over images" if spread else ""),
+                "value": _written(metrics[key]) + spread + unit,
+                "base": _written(base) + unit if _is_number(base) else "",
+            }
+        )
+    return rows
+
+
+def _gain(metrics: Mapping[str, Any]) -> str | None:
+    gain, half = metrics.get("psnr_gain"), metrics.get("psnr_gain_ci95")
+    if not _is_number(gain):
+        return None
+    interval = f" (95 % confidence interval {gain - half:+.3g} to {gain + half:+.3g})" if _is_number(half) else ""
+    return f"{gain:+.3g} dB of PSNR{interval}"
+
+
+def _origin(record: RunRecord, metrics: Mapping[str, Any]) -> str:
+    words = f" fine-tuned from {_linked(record)}" if record.base_model else ""
+    if record.dataset:
+        words += f" on {escaped(record.dataset)}" if words else f" trained on {escaped(record.dataset)}"
+    steps = metrics.get("steps")
+    return words + (f" for {steps:,} steps" if words and _is_number(steps) else "")
+
+
+def _linked(record: RunRecord) -> str:
+    if record.base_model_id is None:
+        return escaped(record.base_model)
+    pinned = f" (commit {in_code(record.base_revision)})" if record.base_revision else ""
+    return f"[{escaped(record.base_model_id)}](https://huggingface.co/{quote(record.base_model_id)}){pinned}"
+
+
+def _what_was_trained(record: RunRecord) -> str:
+    words = ""
+    if record.part == "decoder" and record.base_model:
+        words = (
+            " Only the decoder was trained: the latents are those of the model it came from, and a denoiser made for"
+            " these works with it."
+        )
+    elif record.part == "encoder":
+        words = " Only the encoder was trained."
+    if record.teacher:
+        words += (
+            f" It was trained to decode and encode the latents of {escaped(record.teacher)} as a pipeline has them"
+            " (shifted and scaled)."
+        )
+    return words
+
+
+def _limits(metrics: Mapping[str, Any], record: RunRecord) -> list[str]:
+    """What was measured that speaks against the model."""
+    limits = []
+    if all(_is_number(metrics.get(key)) for key in ("psnr_worst", "psnr_median", "psnr_best")):
+        worst, median, best = (_written(metrics[f"psnr_{key}"]) for key in ("worst", "median", "best"))
+        limits.append(
+            f"The worst of the {metrics.get('num_images')} reconstructions has {worst} dB of PSNR (median {median}, "
+            f"best {best})" + (": they are in the picture of extremes." if _shows_extremes(record) else ".")
+        )
+    dead = metrics.get("dead_codes")
+    if dead:
+        limits.append(f"{dead:,} codes did not occur in the {metrics['codebook_tokens']:,} tokens that were counted.")
+    if record.resolution:
+        limits.append(f"It was trained and measured at {record.resolution} x {record.resolution} pixels only.")
+    return limits
+
+
+def _shows_extremes(record: RunRecord) -> bool:
+    return any(path.endswith("extremes.png") for path in record.pictures.values())
+
+
+def _training(metrics: Mapping[str, Any], record: RunRecord) -> dict[str, str]:
+    rows = {"images": f"{record.train_images:,}"} if record.train_images else {}
+    rows |= {f"--{name}": in_code(value) for name, value in record.options.items()}
+    if record.num_processes and record.device:
+        rows["processes"] = f"{record.num_processes} ({escaped(record.device)})"
+    if record.mixed_precision:
+        rows["precision"] = escaped(record.mixed_precision)
+    if record.seconds:
+        rows["time"] = f"{record.seconds:,.0f} s"
+    if _is_number(metrics.get("images_per_second")):
+        rows["images per second"] = _written(metrics["images_per_second"])
+    if record.versions:
+        rows["versions"] = ", ".join(f"{escaped(name)} {escaped(v)}" for name, v in record.versions.items())
+    if record.commit:
+        rows["commit of vae-plugin"] = in_code(record.commit)
+    return rows
+
+
+def _pipeline_rule(config: Mapping[str, Any]) -> str | None:
+    """How a pipeline scales latents, from the config's own fields."""
+    scale, shift = config.get("scaling_factor"), config.get("shift_factor")
+    if config.get("latents_mean") is not None or scale is None:
+        return None
+    return f"(z - {shift}) * {scale}" if shift else f"z * {scale}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _written(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _each_channel_alone(model: Autoencoder) -> bool:
+    """Whether standardised latents are so in every channel: codes in their own space allow one scale for all."""
+    return not isinstance(model, AutoencoderVQVAE) or model.quantizer.projects

@@ -1,0 +1,126 @@
+"""What of a folder is published, and a copy of just that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+
+from ..autoencoders.interface import CLASSES
+from ..errors import UserError
+
+WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.safetensors.index.json")
+PUBLISHED = (
+    "README.md", "LICENSE", "config.json", "metrics.json", "run.json", "training_options.yaml", "samples/*.png",
+    *WEIGHTS,
+)  # fmt: skip
+PROGRESS = "samples/step-*"  # pictures of the course of training
+
+
+def class_name(folder: Path) -> str:
+    """The class of the model in a folder.
+
+    Raises:
+        UserError: if there is none that can be published.
+    """
+    config = folder / "config.json"
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give one that holds config.json and weights.")
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        name = content["_class_name"]
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} has no config.json: give the folder of a model.") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{config} does not say the class of a model (_class_name).") from error
+    if name not in CLASSES:
+        raise UserError(f"{folder} holds a {name}: it must be one of {', '.join(CLASSES)}.")
+    return name
+
+
+def published_files(folder: Path) -> dict[str, Path]:
+    """Path in the repository -> file. Nothing else leaves the folder, whatever lies in it.
+
+    Raises:
+        UserError: if there is no model, its weights cannot be read or are no safetensors, or one of the files is a
+            link, behind which anything could lie.
+    """
+    class_name(folder)
+    files = {}
+    for path in sorted(_candidates(folder)):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or path.parent.is_symlink():
+            raise UserError(f"{path} is a link: put a copy in its place, what is behind links is not published.")
+        files[name] = path
+    weights = [path for name, path in files.items() if fnmatch(name, WEIGHTS[0])]
+    if not weights:
+        pickles = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt")]
+        hint = f" {pickles[0]} is a pickle, which can run code on those who open it:" if pickles else ""
+        raise UserError(f"{folder} has no diffusion_pytorch_model.safetensors.{hint} save the model as safetensors.")
+    for path in weights:
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} cannot be read as safetensors ({error}): write it again.") from error
+    return files
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    code = f"{remote_code_module(folder)}.py"
+    for path in (*folder.iterdir(), *(folder / "samples").glob("*")):
+        name = path.relative_to(folder).as_posix()
+        wanted = any(fnmatch(name, pattern) for pattern in PUBLISHED) and not fnmatch(name, PROGRESS)
+        if (wanted or name == code) and path.is_file() and "/" not in name.removeprefix("samples/"):
+            yield path
+
+
+def remote_code_module(folder: Path) -> str | None:
+    """The module (without .py) that config.json names for those who load without the plugin, if there is one."""
+    auto_map = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map") or {}
+    module = str(auto_map.get("AutoModel", "")).partition(".")[0]
+    return module if module and (folder / f"{module}.py").is_file() else None
+
+
+def snapshot(folder: Path, target: Path) -> Path:
+    """Copy what is published to `target`, a new folder that nobody else writes to; paths of this machine stay here."""
+    for name, path in published_files(folder).items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / name)
+    options = target / "training_options.yaml"
+    if options.exists():
+        options.write_text("".join(map(_without_path, options.read_text(encoding="utf-8").splitlines(keepends=True))))
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    if is_local(config.get("_name_or_path")):
+        del config["_name_or_path"]
+        (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return target
+
+
+def is_local(value: Any) -> bool:
+    """Whether it is a path of this machine rather than an id on the Hub."""
+    return isinstance(value, str) and (
+        value[:1] in ("/", "~", ".") or Path(value).is_absolute() or Path(value).exists()
+    )
+
+
+def public_name(value: str | None) -> str | None:
+    """A Hub id as it is; a folder or file by its last name, which says nothing of the machine."""
+    return Path(value).name if is_local(value) else value
+
+
+def _without_path(line: str) -> str:
+    """A line of the options, in which a file or folder has its last name."""
+    try:
+        content = yaml.safe_load(line)
+    except yaml.YAMLError:
+        return line
+    if not isinstance(content, dict) or not any(is_local(value) for value in content.values()):
+        return line
+    return yaml.safe_dump({name: public_name(value) for name, value in content.items()})

@@ -1,0 +1,237 @@
+"""Publish a model on the Hub: weights, configuration, card, pictures and numbers, in one commit."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+
+from diffusers.models.modeling_utils import ModelMixin
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
+from huggingface_hub.hf_api import RepoFile
+
+from ..autoencoders.loading import as_saved, load_autoencoder
+from ..errors import PushError
+from ..training.files import write_text
+from .card import model_card
+from .client import hub_api, prepare_repository, retried, status_of
+from .folder import WEIGHTS, class_name, published_files, remote_code_module, snapshot
+from .merging import merged
+from .record import RunRecord, read_json
+
+CARD = "README.md"
+ATTEMPTS_AGAINST_OTHERS = 5  # commits of others that may come between ours
+
+
+def push(
+    model_or_folder: ModelMixin | str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    license: str | None = None,
+    tag: str | None = None,
+    overwrite_card: bool = False,
+    token: str | None = None,
+) -> CommitInfo:
+    """Publish an autoencoder, in one commit; one that changes nothing is not made.
+
+    Of a folder only what belongs to a model is sent (see `hub.folder.PUBLISHED`): weights as safetensors, config.json,
+    metrics.json, pictures, the options of the run and the card. Interrupted, it can be repeated: what has arrived is
+    not sent again, and no part of a commit is ever visible.
+
+    Args:
+        model_or_folder: any 2-D image autoencoder, or the folder of one, as training leaves it.
+        repo_id: user/name; it is made if it is not there.
+        private: of a repository that is made now.
+        revision: branch, made if it is not there; default: main.
+        create_pr: propose it as a pull request, also to a repository of others.
+        commit_message: default: "Upload CLASS".
+        license: id of the licence as the Hub has it, for the card; default: what the card or the run says.
+        tag: name of this state, such as "v1".
+        overwrite_card: replace what people have written in the card that is there; else it stays.
+        token: default: that of HF_TOKEN or `hf auth login`.
+
+    Returns:
+        huggingface_hub's `CommitInfo`: `oid`, `commit_url`, and `pr_url` of a pull request.
+
+    Raises:
+        UserError: if there is nothing to publish, no token, or no right to write.
+        PushError: if the Hub does not take it after many tries; nothing is half there.
+    """
+    api = hub_api(token)
+    with staged(model_or_folder) as folder:
+        repo_id = prepare_repository(api, repo_id, private=private, revision=revision, create_pr=create_pr)
+        write_card(folder, repo_id=repo_id, license=license)
+        return send(
+            api,
+            folder,
+            repo_id,
+            revision=revision,
+            create_pr=create_pr,
+            message=commit_message,
+            tag=tag,
+            overwrite_card=overwrite_card,
+            license_given=license is not None,
+        )
+
+
+@contextmanager
+def staged(model_or_folder: ModelMixin | str | Path) -> Iterator[Path]:
+    """A folder of just what will be published, which nobody changes in the meantime."""
+    with tempfile.TemporaryDirectory(prefix="vae-plugin-push-") as root:
+        target = Path(root, "model")
+        if isinstance(model_or_folder, ModelMixin):
+            as_saved(model_or_folder).save_pretrained(target)
+            published_files(target)
+        else:
+            snapshot(Path(model_or_folder), target)
+        yield target
+
+
+def write_card(
+    folder: Path, *, repo_id: str | None = None, license: str | None = None, overwrite_card: bool = False
+) -> Path:
+    """Write FOLDER/README.md from config.json, metrics.json, run.json and the weights; people's words in it stay.
+
+    Args:
+        folder: of a model.
+        repo_id: where it is published.
+        license: id of the licence; default: that of the card or the run.
+        overwrite_card: drop what people have written.
+    """
+    files = published_files(folder)
+    record = RunRecord.load(folder)
+    record.pictures = {caption: path for caption, path in record.pictures.items() if path in files}
+    if license is not None:
+        record.license, record.license_name, record.license_link = license, None, None
+    card = model_card(
+        load_autoencoder(str(folder)),
+        read_json(folder / "metrics.json"),
+        record,
+        repo_id=repo_id,
+        files={name: sha256(path) for name, path in files.items() if fnmatch(name, WEIGHTS[0])},
+        remote_code=remote_code_module(folder),
+    )
+    path = folder / CARD
+    old = path.read_text(encoding="utf-8") if path.exists() and not overwrite_card else ""
+    write_text(path, merged(str(card), old, license_given=license is not None))
+    return path
+
+
+def send(
+    api: HfApi,
+    folder: Path,
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+    tag: str | None = None,
+    overwrite_card: bool = False,
+    license_given: bool = False,
+) -> CommitInfo:
+    """Commit a staged folder, card and all, to a repository that is there; the arguments are those of `push`.
+
+    Raises:
+        UserError: if the metadata of the card that is there cannot be read.
+        PushError: if the Hub does not take it.
+    """
+    message = message or f"Upload {class_name(folder)}"
+    own = (folder / CARD).read_text(encoding="utf-8")
+    additions = {
+        name: CommitOperationAdd(name, str(path)) for name, path in published_files(folder).items() if name != CARD
+    }
+    for _ in range(ATTEMPTS_AGAINST_OTHERS):
+        head, present = retried(partial(_state, api, repo_id, revision), f"list {repo_id}")
+        old = retried(partial(_card_there, api, repo_id, head, present), f"read the card of {repo_id}")
+        card = own if overwrite_card else merged(own, old, license_given=license_given)
+        operations = [
+            *(add for name, add in additions.items() if not _is_there(folder / name, present.get(name))),
+            *([] if card == old else [CommitOperationAdd(CARD, card.encode())]),
+            *(CommitOperationDelete(name) for name in _left_over(present, additions)),
+        ]
+        if not operations:
+            url = f"{api.endpoint}/{repo_id}/commit/{head}"
+            info = CommitInfo(commit_url=url, commit_message=message, commit_description="", oid=head)
+            break
+        try:
+            info = _commit(api, repo_id, operations, message, revision, create_pr, head)
+            break
+        except PushError as error:
+            if status_of(error) != 412:  # somebody else's commit came in between, or ours, whose answer was lost
+                raise
+    else:
+        raise PushError(f"others write to {repo_id} all the time: wait until they are done, and push again.")
+    if tag is not None:
+        retried(lambda: api.create_tag(repo_id, tag=tag, revision=info.oid, exist_ok=True), f"set the tag {tag}")
+    return info
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _commit(
+    api: HfApi, repo_id: str, operations: list, message: str, revision: str | None, create_pr: bool, head: str | None
+) -> CommitInfo:
+    large = [operation for operation in operations if isinstance(operation, CommitOperationAdd)]
+    where = {"revision": revision, "create_pr": create_pr}
+    retried(lambda: api.preupload_lfs_files(repo_id, large, **where, free_memory=False), f"take the files of {repo_id}")
+    return retried(
+        lambda: api.create_commit(repo_id, operations, commit_message=message, parent_commit=head, **where),
+        f"commit to {repo_id}",
+        repeatable=not create_pr,  # a second pull request would be one too many
+    )
+
+
+def _state(api: HfApi, repo_id: str, revision: str | None) -> tuple[str | None, dict[str, RepoFile]]:
+    """The newest commit of a branch, and its files by path."""
+    head = api.model_info(repo_id, revision=revision).sha
+    if head is None:  # no commit yet
+        return None, {}
+    files = api.list_repo_tree(repo_id, recursive=True, revision=head)
+    return head, {file.path: file for file in files if isinstance(file, RepoFile)}
+
+
+def _card_there(api: HfApi, repo_id: str, head: str | None, present: Mapping[str, RepoFile]) -> str:
+    """The card in a commit, "" if it has none: what its listing says, since a file that is just now out of reach looks
+    to the client like one that is not there.
+    """
+    if CARD not in present:
+        return ""
+    with tempfile.TemporaryDirectory() as folder:  # not into the cache, where it would become what is known of `main`
+        path = hf_hub_download(
+            repo_id, CARD, revision=head, endpoint=api.endpoint, token=api.token, local_dir=folder,
+            library_name=api.library_name, library_version=api.library_version,
+        )  # fmt: skip
+        return Path(path).read_text(encoding="utf-8")
+
+
+def _is_there(path: Path, present: RepoFile | None) -> bool:
+    """Whether the file in the repository has the same content, by the names that git and its large files give it."""
+    if present is None or present.size != path.stat().st_size:
+        return False
+    if present.lfs is not None:
+        return present.lfs.sha256 == sha256(path)
+    content = path.read_bytes()
+    return present.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _left_over(present: Mapping[str, RepoFile], additions: Mapping[str, CommitOperationAdd]) -> list[str]:
+    """Weights of an earlier push that were in other pieces: an index that is left over would be read first."""
+    ours = re.compile(r"diffusion_pytorch_model(\.safetensors|-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)")
+    pushed = any(ours.fullmatch(name) for name in additions)
+    return [name for name in present if pushed and ours.fullmatch(name) and name not in additions]
