@@ -43,6 +43,7 @@ class Answer:
     content: Any = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False  # the connection ends instead
 
 
 def _page(hub: HubServer, request: Request, entries: list[Any]) -> Answer:
@@ -75,8 +76,14 @@ def _refs(hub: HubServer, request: Request, id: str) -> Answer:
     def listed(folder: str, refs: Mapping[str, str]) -> list[dict[str, str]]:
         return [{"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": oid} for name, oid in refs.items()]
 
-    branches, tags = listed("heads", repository.branches), listed("tags", repository.tags)
-    return Answer({"branches": branches, "tags": tags, "converts": []})
+    heads = {name: oid for name, oid in repository.branches.items() if not name.startswith("refs/")}
+    pulls = [
+        {"name": name.removeprefix("refs/"), "ref": name, "targetCommit": oid}
+        for name, oid in repository.branches.items()
+        if name not in heads
+    ]
+    refs = {"branches": listed("heads", heads), "tags": listed("tags", repository.tags), "converts": []}
+    return Answer(refs | ({"pullRequests": pulls} if request.option("include_prs") else {}))
 
 
 def _commits(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
@@ -103,6 +110,15 @@ def _resolve(hub: HubServer, request: Request, id: str, revision: str, path: str
     return Answer(status=302, headers={**headers, "Location": f"{hub.storage_url}/storage/{file.etag}"})
 
 
+def _whoami(hub: HubServer, request: Request) -> Answer:
+    token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if token not in hub.tokens:
+        raise HubError(401, "Invalid credentials in Authorization header")
+    user, role = hub.tokens[token]
+    access = {"type": "access_token", "accessToken": {"displayName": "test", "role": role}}
+    return Answer({"type": "user", "name": user, "auth": access, "orgs": []})
+
+
 def _validate_yaml(hub: HubServer, request: Request) -> Answer:
     front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", request.json()["content"], re.DOTALL)
     if front is None:
@@ -123,6 +139,9 @@ def _create_repo(hub: HubServer, request: Request) -> Answer:
         raise HubError(501, "The loopback Hub has only models.")
     repo_id = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
     url = {"url": f"{hub.url}/{repo_id}"}
+    token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if repo_id.split("/")[0] != hub.tokens[token][0]:
+        raise HubError(403, "You have no right to make repositories under that name.")
     if repo_id in hub.repositories:
         return Answer({"error": "You already created this model repo", **url}, status=409)
     hub.repositories[repo_id] = Repository(repo_id, private=wanted.get("visibility") == "private")
@@ -179,8 +198,6 @@ def _lfs_verify(hub: HubServer, request: Request, id: str) -> Answer:
 
 
 def _commit(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
-    if request.option("create_pr"):
-        raise HubError(501, "The loopback Hub has no pull requests.")
     repository = hub.repository(id)
     header: dict[str, str] = {}
     changes: dict[str, bytes | None] = {}
@@ -201,10 +218,13 @@ def _commit(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
             changes |= {entry["path"]: None for entry in entries if entry["type"] == "file"}
         else:
             raise HubError(400, f"The loopback Hub cannot commit a {key}.")
+    number = repository.open_pull_request(revision) if request.option("create_pr") else None
+    branch = revision if number is None else f"refs/pr/{number}"
     commit = repository.commit(
-        changes, header["summary"], header["description"], branch=revision, parent=header.get("parentCommit")
+        changes, header["summary"], header["description"], branch=branch, parent=header.get("parentCommit")
     )
-    return Answer({"commitOid": commit.oid, "commitUrl": f"{hub.url}/{id}/commit/{commit.oid}"})
+    answer = {"commitOid": commit.oid, "commitUrl": f"{hub.url}/{id}/commit/{commit.oid}"}
+    return Answer(answer | ({} if number is None else {"pullRequestUrl": f"{hub.url}/{id}/discussions/{number}"}))
 
 
 # --- the storage of large files, which takes and gives content by its SHA-256 --------------------------------------
@@ -239,6 +259,7 @@ API = rf"/api/models/{REPO}"
 REVISION = r"(?P<revision>[^/]+)"  # a slash in it comes as %2F
 
 READS: Routes = {
+    ("GET", "/api/whoami-v2"): _whoami,
     ("GET", API): _info,
     ("GET", rf"{API}/revision/{REVISION}"): _info,
     ("GET", rf"{API}/tree/{REVISION}(/(?P<path>.+))?"): _tree,

@@ -146,6 +146,12 @@ class Repository:
                 files[path] = File(path, content)
         return self._add(branch, head.oid, files, title, message)
 
+    def open_pull_request(self, branch: str = "main") -> int:
+        """A new branch refs/pr/N from that one; N."""
+        number = 1 + sum(name.startswith("refs/pr/") for name in self.branches)
+        self.branches[f"refs/pr/{number}"] = self.resolve(branch).oid
+        return number
+
     def _add(self, branch: str, parent: str | None, files: dict[str, File], title: str, message: str) -> Commit:
         state = [self.id, parent, title, message, *(f"{path} {files[path].etag}" for path in sorted(files))]
         oid = hashlib.sha1(repr(state).encode()).hexdigest()

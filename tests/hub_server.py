@@ -6,7 +6,8 @@
         assert ("GET", "/api/models/user/vae") in hub.requests
 
 The client reads `HF_ENDPOINT` when it is imported, so it wants a fresh interpreter (or `HfApi(endpoint=hub.url)`), and
-large files go the LFS way (`HF_HUB_DISABLE_XET=1`). There are no pull requests, datasets, Spaces or private files.
+large files go the LFS way (`HF_HUB_DISABLE_XET=1`). There are no datasets and no Spaces; a pull request has a branch
+`refs/pr/N` and no discussion.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import re
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hub_endpoints import READS, STORAGE, WRITES, Answer, Request, Routes
+from hub_faults import Fault, Faults
 from hub_repository import HubError, Repository, is_lfs
 
 FOREIGN_SETTINGS = re.compile(r"(hf|hugging\w*|diffusers|transformers)_\w+|\w+_proxy", re.IGNORECASE)
@@ -37,6 +40,8 @@ class HubServer:
         objects: large files by their SHA-256.
         requests: (method, path with query) of every request to either origin, in order.
         page_size: entries in one page of a listing.
+        tokens: token -> its user and "write" or "read".
+        faults: what is to go wrong.
     """
 
     def __init__(self, page_size: int = 1000) -> None:
@@ -44,7 +49,9 @@ class HubServer:
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         self.page_size = page_size
-        self._faults: list[tuple[re.Pattern[str], int]] = []
+        self.tokens = {"hf_loopback": ("user", "write"), "hf_reader": ("user", "read")}
+        self.faults = Faults()
+        self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._servers = ExitStack()
 
@@ -54,6 +61,7 @@ class HubServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.stopping.set()
         self._servers.close()
 
     def _serve(self, routes: Routes) -> str:
@@ -78,8 +86,7 @@ class HubServer:
 
     def fail(self, pattern: str, status: int, times: int = 1) -> None:
         """Answer the next `times` requests whose "METHOD /path?query" holds the pattern with that status."""
-        with self._lock:
-            self._faults += [(re.compile(pattern), status)] * times
+        self.faults.fail(pattern, status, times)
 
     def commit(
         self, repo_id: str, files: str | Path | Mapping[str, bytes | None], title: str = "Upload", branch: str = "main"
@@ -108,18 +115,15 @@ class HubServer:
         """Record a request, and answer it unless it is to fail."""
         with self._lock:
             self.requests.append((method, target))
+            fault = self.faults.next(f"{method} {target}") or Fault(re.compile(""))
             try:
-                self._fail_on_demand(f"{method} {target}")
-                return self._dispatch(routes, method, target, headers, body)
+                if fault.status is not None:
+                    raise HubError(fault.status, "failure on demand", headers=fault.headers)
+                answer = self._dispatch(routes, method, target, headers, body)
             except HubError as error:
-                return Answer({"error": str(error)}, error.status, error.headers)
-
-    def _fail_on_demand(self, line: str) -> None:
-        for fault in self._faults:
-            pattern, status = fault
-            if pattern.search(line):
-                self._faults.remove(fault)
-                raise HubError(status, "failure on demand")
+                answer = Answer({"error": str(error)}, error.status, error.headers)
+        self.stopping.wait(fault.seconds)
+        return replace(answer, cut=fault.cut)
 
     def _dispatch(self, routes: Routes, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         url = urlsplit(target)
@@ -127,11 +131,27 @@ class HubServer:
             match = re.fullmatch(pattern, url.path)
             if match is None or method not in methods.split():
                 continue
-            if endpoint in WRITES.values() and "Authorization" not in headers:
-                raise HubError(401, "Invalid username or password.")
+            request = Request(url.path, url.query, headers, body)
             parts = {name: unquote(part) for name, part in match.groupdict().items() if part is not None}
-            return endpoint(self, Request(url.path, url.query, headers, body), **parts)
+            user, role = self.tokens.get(headers.get("Authorization", "").removeprefix("Bearer "), (None, None))
+            owner = parts.get("id", "").split("/")[0]
+            if endpoint in WRITES.values():
+                # Files are stored before it is known what they are for.
+                proposes = bool(request.option("create_pr")) or "/info/lfs/" in url.path
+                self._check_writer(user, role, owner, proposes)
+            elif owner and routes is not STORAGE and user != owner and self._is_private(parts["id"]):
+                raise HubError(404, "Repository not found", "RepoNotFound")
+            return endpoint(self, request, **parts)
         raise HubError(404, f"The loopback Hub has no {method} {url.path}.")
+
+    def _check_writer(self, user: str | None, role: str | None, owner: str, proposes: bool) -> None:
+        if user is None:
+            raise HubError(401, "Invalid username or password.")
+        if role != "write" or (owner not in ("", user) and not proposes):
+            raise HubError(403, "You have no right to write here.")
+
+    def _is_private(self, repo_id: str) -> bool:
+        return repo_id in self.repositories and self.repositories[repo_id].private
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -141,6 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _respond(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         answer = self.hub.answer(self.routes, self.command, self.path, self.headers, body)
+        if answer.cut:
+            self.close_connection = True
+            return
         content = answer.content if isinstance(answer.content, bytes) else json.dumps(answer.content).encode()
         self.send_response(answer.status)
         for name, value in {**answer.headers, "Content-Length": str(len(content))}.items():

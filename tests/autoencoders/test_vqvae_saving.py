@@ -36,7 +36,7 @@ def test_a_trained_model_comes_back_with_the_statistics_of_its_codebook(options,
         torch.testing.assert_close(loaded.quantizer.state_dict()[name], value, msg=name)
 
 
-@pytest.mark.parametrize("save", [{"variant": "fp16"}, {"max_shard_size": "20KB"}, {"safe_serialization": False}])
+@pytest.mark.parametrize("save", [{"variant": "fp16"}, {"max_shard_size": "20KB"}])
 def test_ways_of_saving(save, tmp_path):
     model = tiny()
     model.save_pretrained(tmp_path, **save)

@@ -30,7 +30,12 @@ save_file(
 
 @pytest.mark.parametrize(
     ("make", "changes"),
-    [(vae, {}), (vae, {"network": "mlp", "likelihood": "bernoulli", "sample_size": (16, 24)}), (vqvae, {}), (vqvae, {"quantizer_type": "rvq"})],
+    [
+        (vae, {}),
+        (vae, {"network": "mlp", "likelihood": "bernoulli", "sample_size": (16, 24)}),
+        (vqvae, {}),
+        (vqvae, {"quantizer_type": "rvq"}),
+    ],
 )
 def test_it_does_what_the_package_does(make, changes, tmp_path):
     model = make(**changes)

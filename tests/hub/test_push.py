@@ -3,9 +3,11 @@
 import json
 import re
 
+import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.utils._http import default_client_factory
 from safetensors.torch import load_file
 
 from vae_plugin import AutoencoderVAE
@@ -119,7 +121,7 @@ def test_words_that_people_have_written_on_the_hub_stay(connected, folder):
 def test_a_card_that_is_out_of_reach_is_not_replaced(connected, folder):
     """diffusers' own push takes any failure for a card that is not there, and writes its template over it."""
     connected.commit(REPO, {"README.md": b"Mine."}, "Mine")
-    connected.fail(r"README.md", 503, times=1000)
+    connected.fail(r"README.md", 503, times=10**6)
     with pytest.raises(PushError, match="card"):
         published.push(folder, REPO)
     assert card(connected) == "Mine."
@@ -179,7 +181,7 @@ def test_what_fails_now_and_then_is_tried_again(connected, folder, pattern):
 
 
 def test_a_hub_that_is_down_ends_in_a_sentence(connected, folder, monkeypatch):
-    connected.fail("/commit/", 500, times=1000)
+    connected.fail("/commit/", 500, times=10**6)
     with pytest.raises(PushError, match=r"could not commit to user/vae: .*500"):
         published.push(folder, REPO)
     assert not commits(connected)
@@ -259,3 +261,75 @@ def test_what_is_loaded_is_what_was_pushed(connected, folder, fresh):
     weights = load_file(folder / "diffusion_pytorch_model.safetensors").values()
     total = sum(value.double().sum().item() for value in weights)
     fresh(load_online_and_from_the_cache, connected, REPO, info.oid, total)
+
+
+def test_a_pull_request_to_a_repository_of_others(connected, folder):
+    connected.commit("other/vae", {"README.md": b"Theirs."}, "Theirs")
+    with pytest.raises(UserError, match="may not write to other/vae"):
+        published.push(folder, "other/vae")
+    info = published.push(folder, "other/vae", create_pr=True)
+    repository = connected.repositories["other/vae"]
+    assert info.pr_url.endswith("/other/vae/discussions/1")
+    assert repository.resolve("refs/pr/1").oid == info.oid
+    assert repository.resolve().title == "Theirs"  # main is theirs
+    proposed = repository.resolve("refs/pr/1").files["README.md"].content.decode()
+    assert proposed.index("Theirs.") < proposed.index("# Variational autoencoder")
+    published.push(folder, "other/vae", revision="refs/pr/1", create_pr=True)  # nothing new: no second one
+    assert len(list(repository.history("refs/pr/1"))) == 3
+
+
+def test_a_pull_request_whose_answer_is_lost_is_not_opened_twice(connected, folder):
+    connected.commit(REPO, {})
+    connected.faults.lose_reply("/commit/")
+    with pytest.raises(PushError, match="could not commit"):
+        published.push(folder, REPO, create_pr=True)
+    assert [name for name in connected.repositories[REPO].branches if name.startswith("refs/")] == ["refs/pr/1"]
+
+
+def test_a_commit_whose_answer_is_lost_is_found_and_not_made_twice(connected, folder):
+    connected.faults.lose_reply("/commit/")
+    info = published.push(folder, REPO)
+    [commit] = commits(connected)
+    assert info.oid == commit.oid
+
+
+@pytest.mark.parametrize("pattern", ["repos/create", "preupload", "objects/batch", "PUT /storage", "/commit/", "/tag/"])
+def test_connections_that_are_cut_are_made_again(connected, folder, pattern):
+    connected.faults.cut(pattern, times=2)
+    published.push(folder, REPO, tag="v1")
+    assert len(commits(connected)) == 1
+
+
+def test_half_of_all_requests_may_fail(connected, folder, monkeypatch):
+    monkeypatch.setattr(client, "DEADLINE", 60.0)
+    connected.faults.fail("", 503, times=10**6, share=0.5)
+    info = published.push(folder, REPO, tag="v1")
+    connected.faults.heal()
+    [commit] = commits(connected)
+    assert connected.repositories[REPO].tags == {"v1": info.oid}
+    for name in ("diffusion_pytorch_model.safetensors", "config.json", "metrics.json"):
+        assert commit.files[name].content == (folder / name).read_bytes()
+
+
+def test_a_server_that_never_answers_is_not_waited_for(connected, folder, monkeypatch):
+    monkeypatch.setattr(client, "REQUEST_TIMEOUT", 0.5)
+    client.bound_waiting()
+    try:
+        connected.faults.hang("repos/create", seconds=20)
+        connected.faults.hang("/commit/", seconds=20)
+        published.push(folder, REPO)
+    finally:
+        huggingface_hub.set_client_factory(default_client_factory)
+    assert len(commits(connected)) == 1
+
+
+def test_a_private_repository_is_not_seen_by_others(connected, folder):
+    published.push(folder, REPO, private=True)
+    with pytest.raises(huggingface_hub.errors.RepositoryNotFoundError):
+        huggingface_hub.HfApi(endpoint=connected.url, token=False).model_info(REPO)
+    assert huggingface_hub.HfApi(endpoint=connected.url).model_info(REPO).private
+
+
+def test_a_name_alone_is_of_the_tokens_user(connected, folder):
+    published.push(folder, "vae")
+    assert len(commits(connected)) == 1

@@ -55,6 +55,8 @@ def test_the_folder_is_the_product(finished):
         "samples/reconstructions.png",
         "samples/prior.png",
         "samples/traversal.png",
+        "samples/extremes.png",
+        "run.json",
         "samples/step-000006-reconstructions.png",
         "logs/train.jsonl",
     } <= names
@@ -69,7 +71,8 @@ def test_the_folder_is_the_product(finished):
     for picture in (finished / "samples").glob("*.png"):
         assert min(Image.open(picture).size) > 100
     card = (finished / "README.md").read_text()
-    assert f"{metrics['psnr']:.4g} dB" in card
+    assert f"{metrics['psnr']:.4g} ± {metrics['psnr_std']:.4g} dB" in card
+    assert metrics["psnr_worst"] <= metrics["psnr_median"] <= metrics["psnr_best"]
     assert "](samples/reconstructions.png)" in card
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import wraps
 from importlib import import_module
 from typing import Any
+
+from diffusers.models.modeling_utils import ModelMixin
 
 NO_PICKLE = "Weights in a pickle (.bin) are not opened, since they can run code: convert them to safetensors."
 
@@ -52,6 +55,7 @@ class SafeStorage:
             config = {name: value for name, value in config.items() if name != "auto_map"}
         return super().from_config(config, *args, **kwargs)
 
+    @wraps(ModelMixin.save_pretrained, assigned=())  # pipelines look at its signature for what they may give it
     def save_pretrained(
         self, save_directory: str | os.PathLike, *args: Any, push_to_hub: bool = False, **kwargs: Any
     ) -> None:

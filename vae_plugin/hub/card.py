@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import quote
 
 import jinja2
 from diffusers.models.modeling_utils import ModelMixin
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 
 from ..autoencoders import Autoencoder, AutoencoderVQVAE
 from ..autoencoders.base import height_and_width
@@ -39,7 +38,6 @@ METRICS = {
 }
 TASK = "image-to-image"  # the Hub has none for autoencoders; this is where the known ones stand
 LATENTS_OF = {"AutoencoderTiny": ".latents", "VQModel": ".latents", "AutoencoderDC": ".latent"}
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def model_card(
@@ -100,7 +98,7 @@ def model_card(
             "rule": _pipeline_rule(config),
             "same_latents": record.part == "decoder",
         }
-        return _card("autoencoder", sections, _metadata(model, metrics, record, "diffusers", []))
+        return _card("autoencoder", sections, _metadata(model, metrics, record, repo_id, "diffusers", []))
     standard = config.scaling_factor == 1 and config.shift_factor == 0
     sections |= {
         "network": config.get("network", "conv"),
@@ -119,7 +117,7 @@ def model_card(
             "quantizer": type(model.quantizer).__name__,
         }
     tags = ["vq-vae" if kind == "vqvae" else "vae", "diffusers"]
-    return _card(kind, sections, _metadata(model, metrics, record, "vae-plugin", tags))
+    return _card(kind, sections, _metadata(model, metrics, record, repo_id, "vae-plugin", tags))
 
 
 def _card(kind: str, sections: Mapping[str, Any], data: ModelCardData) -> ModelCard:
@@ -132,7 +130,12 @@ def _card(kind: str, sections: Mapping[str, Any], data: ModelCardData) -> ModelC
 
 
 def _metadata(
-    model: ModelMixin, metrics: Mapping[str, Any], record: RunRecord, library: str, tags: list[str]
+    model: ModelMixin,
+    metrics: Mapping[str, Any],
+    record: RunRecord,
+    repo_id: str | None,
+    library: str,
+    tags: list[str],
 ) -> ModelCardData:
     factor, channels = compression(model), model.config.latent_channels
     tags = [*tags, "autoencoder", f"f{factor}", f"c{channels}", *(["fine-tuned"] if record.base_model else [])]
@@ -143,7 +146,7 @@ def _metadata(
         "base_model": record.base_model_id,
         "base_model_relation": "finetune" if record.base_model_id else None,
         "datasets": [record.dataset_id] if record.dataset_id else None,
-        "thumbnail": next(iter(record.pictures.values()), None),
+        "thumbnail": _thumbnail(record, repo_id),
     }
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, "vae-plugin"], inference=False)
     for name, value in values.items():
@@ -169,6 +172,14 @@ def _metadata(
             for key, value in measured.items()
         ]
     return data
+
+
+def _thumbnail(record: RunRecord, repo_id: str | None) -> str | None:
+    """The address of the first picture, which is what the Hub takes."""
+    picture = next(iter(record.pictures.values()), None)
+    if picture is None or repo_id is None:
+        return None
+    return f"{constants.ENDPOINT}/{repo_id}/resolve/main/{quote(picture)}"
 
 
 def _results(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ from ..errors import PushError, UserError
 T = TypeVar("T")
 
 DEADLINE = 120.0  # seconds that one request may be tried again for
+FIRST_DEADLINE = 30.0  # of the first request of all: whoever cannot be reached now is likely to stay so
 FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0  # seconds between tries, where the Hub names none
 REQUEST_TIMEOUT = 60.0  # seconds without a byte
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
@@ -197,7 +198,7 @@ def retry_after(error: BaseException) -> float | None:
 
 def _whoami(api: HfApi) -> dict:
     try:
-        return retried(api.whoami, "say whose token this is")
+        return retried(api.whoami, "say whose token this is", min(DEADLINE, FIRST_DEADLINE))
     except PushError as error:
         if status_of(error.__cause__) in (401, 403):
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from ..training.files import write_text
 from .card import model_card
 from .client import hub_api, prepare_repository, retried, status_of
 from .folder import WEIGHTS, class_name, published_files, remote_code_module, snapshot
-from .merging import merged
+from .merging import merged, split
 from .record import RunRecord, read_json
 
 CARD = "README.md"
@@ -70,7 +71,7 @@ def push(
     with staged(model_or_folder) as folder:
         repo_id = prepare_repository(api, repo_id, private=private, revision=revision, create_pr=create_pr)
         write_card(folder, repo_id=repo_id, license=license)
-        return send(
+        info = send(
             api,
             folder,
             repo_id,
@@ -81,6 +82,12 @@ def push(
             overwrite_card=overwrite_card,
             license_given=license is not None,
         )
+        if "license" not in split((folder / CARD).read_text(encoding="utf-8"))[0]:
+            print(
+                "The card names no licence, without which others may not use the weights: push again with one.",
+                file=sys.stderr,
+            )
+        return info
 
 
 @contextmanager
@@ -138,7 +145,9 @@ def send(
     overwrite_card: bool = False,
     license_given: bool = False,
 ) -> CommitInfo:
-    """Commit a staged folder, card and all, to a repository that is there; the arguments are those of `push`.
+    """Commit a staged folder to a repository that is there; the arguments are those of `push`.
+
+    The folder's card becomes the one that is committed: with the words of the card that was there.
 
     Raises:
         UserError: if the metadata of the card that is there cannot be read.
@@ -153,6 +162,7 @@ def send(
         head, present = retried(partial(_state, api, repo_id, revision), f"list {repo_id}")
         old = retried(partial(_card_there, api, repo_id, head, present), f"read the card of {repo_id}")
         card = own if overwrite_card else merged(own, old, license_given=license_given)
+        write_text(folder / CARD, card)
         operations = [
             *(add for name, add in additions.items() if not _is_there(folder / name, present.get(name))),
             *([] if card == old else [CommitOperationAdd(CARD, card.encode())]),
