@@ -88,9 +88,10 @@ def test_what_has_not_changed_makes_no_commit_and_is_not_sent_again(connected, f
     assert {name for name in after if after[name] != before.get(name)} == {"metrics.json", "README.md"}
 
 
-def test_a_model_in_memory_is_pushed_with_a_card_and_its_method_does_the_same(connected):
-    url = new_model().push_to_hub(REPO, commit_message="Mine")
+def test_a_model_in_memory_is_pushed_with_a_card_and_its_method_does_the_same(connected, folder):
+    url = AutoencoderVAE.from_pretrained(folder).push_to_hub(REPO, commit_message="Mine")
     [commit] = commits(connected)
+    assert str(folder).encode() not in commit.files["config.json"].content
     assert url.endswith(commit.oid)
     assert commit.title == "Mine"
     assert "1/2 of the side" in card(connected)

@@ -1,6 +1,7 @@
 """Fine-tuning the autoencoders of diffusers: each stays of its class, and only what is to change does."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -74,6 +75,12 @@ def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_pa
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["steps"] == 4
     assert metrics["psnr"] > 0
+    assert metrics["base_psnr"] + metrics["psnr_gain"] == pytest.approx(metrics["psnr"])
+    [code] = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.S)
+    names: dict = {}
+    exec(code.replace("PATH-OR-HUB-ID", str(out)), names)  # of the card
+    assert names["reconstruction"].shape == (1, 3, 16, 16)
+    assert "vae_plugin" not in code
 
 
 def test_the_result_needs_no_plugin(photographs, tmp_path):

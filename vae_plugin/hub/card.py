@@ -63,7 +63,7 @@ def model_card(
     config = model.config
     ours = isinstance(model, OURS) and getattr(model, "saved_as", None) is None
     name = getattr(model, "saved_as", type(model)).__name__
-    height, width = height_and_width(config.sample_size) if ours else (natural_resolution(model),) * 2
+    height, width = height_and_width(config.sample_size if ours else record.resolution or natural_resolution(model))
     results = _results(metrics)
     sections = {
         "repo_id": repo_id,

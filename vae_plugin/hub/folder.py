@@ -93,14 +93,19 @@ def snapshot(folder: Path, target: Path) -> Path:
     for name, path in published_files(folder).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / name)
-    options = target / "training_options.yaml"
+    forget_paths(target)
+    return target
+
+
+def forget_paths(folder: Path) -> None:
+    """Take this machine's paths out of the options and the configuration in a staged folder."""
+    options = folder / "training_options.yaml"
     if options.exists():
         options.write_text("".join(map(_without_path, options.read_text(encoding="utf-8").splitlines(keepends=True))))
-    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if is_local(config.get("_name_or_path")):
         del config["_name_or_path"]
-        (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return target
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def is_local(value: Any) -> bool:

@@ -21,7 +21,7 @@ from ..errors import PushError
 from ..training.files import write_text
 from .card import model_card
 from .client import hub_api, prepare_repository, retried, status_of
-from .folder import WEIGHTS, class_name, published_files, remote_code_module, snapshot
+from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot
 from .merging import merged, split
 from .record import RunRecord, read_json
 
@@ -153,6 +153,7 @@ def send(
         UserError: if the metadata of the card that is there cannot be read.
         PushError: if the Hub does not take it.
     """
+    forget_paths(folder)
     message = message or f"Upload {class_name(folder)}"
     own = (folder / CARD).read_text(encoding="utf-8")
     additions = {

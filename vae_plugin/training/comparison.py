@@ -12,7 +12,9 @@ import torch
 
 from .files import write_json
 
-COMPARED = ("psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "codebook_usage", "codebook_perplexity")
+COMPARED = (
+    "psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "kl_nats", "codebook_usage", "codebook_perplexity"
+)  # fmt: skip
 NORMAL_95 = 1.96  # half width of the interval that holds 95 % of a normal distribution, in standard deviations
 
 

@@ -1,0 +1,99 @@
+"""What a run tells of itself: a command that repeats it, the base beside the result, no path of the machine."""
+
+import dataclasses
+import json
+import math
+import shlex
+
+import pytest
+import torch
+from PIL import Image
+from runs import options
+
+from vae_plugin import AutoencoderVAE, finetune
+from vae_plugin.training.comparison import compare_with_base, measure_base
+from vae_plugin.training.finetune_options import FinetuneOptions
+from vae_plugin.training.options import parse
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of photographs, and a model with a card to start from."""
+    root = tmp_path_factory.mktemp("somewhere")
+    generator = torch.Generator().manual_seed(0)
+    (root / "photos").mkdir()
+    for i in range(30):
+        pixels = torch.randint(0, 256, (4, 4), generator=generator, dtype=torch.uint8).numpy()
+        Image.fromarray(pixels).resize((20, 18)).save(root / "photos" / f"{i:02d}.png")
+    torch.manual_seed(0)
+    model = AutoencoderVAE(
+        in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, mid_block_add_attention=False
+    )
+    model.save_pretrained(root / "base")
+    (root / "base" / "README.md").write_text("---\nlicense: other\nlicense_name: mine\n---\nBase.\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def tuned(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "out"
+    changes = {
+        "pretrained_model_name_or_path": str(folder / "base"),
+        "train_data_dir": str(folder / "photos"),
+        "num_validation_images": 4,
+        "block_out_channels": (8, 8),
+        "beta": 0.5,
+        "random_flip": True,
+        "center_crop": True,
+    }
+    finetune.train(options(out, **changes))
+    return out, options(out, **changes)
+
+
+def test_the_command_repeats_the_run(tuned):
+    out, given = tuned
+    words = shlex.split(json.loads((out / "run.json").read_text())["command"].replace("\\\n", " "))
+    assert words[:2] == ["vae-plugin", "finetune"]
+    told = dataclasses.asdict(parse(FinetuneOptions, words[2:]))
+    expected = dataclasses.asdict(given) | {
+        "pretrained_model_name_or_path": "base", "train_data_dir": "photos", "output_dir": "out",
+    }  # fmt: skip
+    assert told == expected
+
+
+def test_no_path_of_the_machine_is_told(tuned, folder):
+    out, _ = tuned
+    for name in ("README.md", "run.json", "metrics.json"):
+        text = (out / name).read_text()
+        assert str(folder) not in text
+        assert str(out.parent) not in text
+
+
+def test_the_licence_of_the_base_is_inherited_and_of_none_none_is_made_up(tuned, tmp_path):
+    out, _ = tuned
+    card = (out / "README.md").read_text()
+    assert "license: other\nlicense_name: mine\n" in card
+    finetune.train(options(tmp_path / "new", max_train_steps=1))
+    assert "license" not in (tmp_path / "new" / "README.md").read_text()
+
+
+def test_the_base_is_measured_on_the_same_images(folder, tmp_path):
+    """A run that changes nothing has the numbers of its base, and a gain of nothing."""
+    changes = {"pretrained_model_name_or_path": str(folder / "base"), "train_data_dir": str(folder / "photos")}
+    still = {"learning_rate": 0.0, "latent_scaling": "keep", "num_validation_images": 4, "max_train_steps": 2}
+    metrics = finetune.train(options(tmp_path / "out", **changes, **still))
+    assert metrics["base_psnr"] == pytest.approx(metrics["psnr"])
+    assert metrics["base_ssim"] == pytest.approx(metrics["ssim"])
+    assert metrics["psnr_gain"] == pytest.approx(0)
+
+
+def test_the_gain_and_its_interval(tmp_path):
+    def measure(per_image):
+        per_image["psnr"] = [20.0, 22.0, 24.0]
+        return {"psnr": 22.0, "num_images": 3}
+
+    measure_base(measure, tmp_path / "base.json")
+    result = compare_with_base([21.0, 24.0, 27.0], tmp_path / "base.json")
+    assert result == {"base_psnr": 22.0, "psnr_gain": 2.0, "psnr_gain_ci95": pytest.approx(1.96 / math.sqrt(3))}
+    assert compare_with_base([21.0], tmp_path / "base.json") == {}  # other images
+    assert compare_with_base([21.0], tmp_path / "none.json") == {}
