@@ -17,6 +17,8 @@ from hub_repository import HubError, Repository, is_lfs
 if TYPE_CHECKING:
     from hub_server import HubServer
 
+LICENSES = ("mit", "apache-2.0", "openrail", "creativeml-openrail-m", "cc-by-4.0", "cc0-1.0", "other")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -124,10 +126,33 @@ def _validate_yaml(hub: HubServer, request: Request) -> Answer:
     if front is None:
         return Answer({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
     try:
-        yaml.safe_load(front[1])
+        data = yaml.safe_load(front[1])
+        errors = _refused(data if isinstance(data, dict) else {})
     except yaml.YAMLError as error:
-        return Answer({"errors": [{"message": str(error)}], "warnings": []}, status=400)
+        errors = [str(error)]
+    if errors:
+        return Answer({"errors": [{"message": error} for error in errors], "warnings": []}, status=400)
     return Answer({"errors": [], "warnings": []})
+
+
+def _refused(card: dict[str, Any]) -> list[str]:
+    """Some of what the Hub does not take in the metadata of a card."""
+    errors = []
+    if card.get("license") not in (None, *LICENSES):
+        errors.append('"license" must be one of the known ones')
+    if card.get("pipeline_tag") not in (None, "image-to-image", "unconditional-image-generation", "feature-extraction"):
+        errors.append('"pipeline_tag" must be one of the known ones')
+    for name in ("base_model", "datasets"):
+        for value in [card[name]] if isinstance(card.get(name), str) else card.get(name) or []:
+            if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", value):
+                errors.append(f'"{name}" with value "{value}" is not valid. Use an id from the Hub.')
+    for model in card.get("model-index") or []:
+        for result in model["results"]:
+            if not all(result[part].get("type") for part in ("task", "dataset")) or not result["dataset"].get("name"):
+                errors.append('"model-index" has a result without the type of its task or data set')
+            if not all(isinstance(metric.get("value"), (int, float, str)) for metric in result["metrics"]):
+                errors.append('"model-index" has a metric without a value')
+    return errors
 
 
 # --- endpoints that write -------------------------------------------------------------------------------------------

@@ -194,6 +194,12 @@ def test_metadata_that_the_hub_refuses_are_told_at_once(connected, folder):
         published.push(folder, REPO)
 
 
+def test_a_licence_that_the_hub_does_not_know_is_found_out_before_anything_is_sent(connected, folder):
+    with pytest.raises(UserError, match="does not take the licence 'MIT'"):
+        published.push(folder, REPO, license="MIT")
+    assert REPO not in connected.repositories
+
+
 def test_without_a_token_nothing_is_asked(connected, folder, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nonexistent")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import huggingface_hub
-from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub import HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id, yaml_dump
 
 from .. import __version__
 from ..errors import PushError, UserError
@@ -72,7 +72,13 @@ def check_repo_id(repo_id: str) -> str:
 
 
 def prepare_repository(
-    api: HfApi, repo_id: str, *, private: bool = False, revision: str | None = None, create_pr: bool = False
+    api: HfApi,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    license: str | None = None,
 ) -> str:
     """Make sure, before anything long begins, that the repository is there and can be written to.
 
@@ -82,12 +88,13 @@ def prepare_repository(
         private: of a repository that is made now; one that there is stays as it is.
         revision: branch that is made where it is not there.
         create_pr: what is pushed becomes a pull request, for which another's repository will do.
+        license: that the card will name.
 
     Returns:
         The full id.
 
     Raises:
-        UserError: if the token is not accepted or may not write there.
+        UserError: if the token is not accepted or may not write there, or the Hub does not know the licence.
         PushError: if the Hub cannot be reached.
     """
     check_repo_id(repo_id)
@@ -95,6 +102,8 @@ def prepare_repository(
     role = ((user.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":
         raise UserError("the token can only read: make one that may write, and set HF_TOKEN or run `hf auth login`.")
+    if license is not None:
+        _check_license(license)
     if "/" not in repo_id and user.get("name"):
         repo_id = f"{user['name']}/{repo_id}"
     try:
@@ -206,6 +215,19 @@ def _whoami(api: HfApi) -> dict:
             ) from error
         if status_of(error.__cause__) == 404:  # a mirror without accounts
             return {}
+        raise
+
+
+def _check_license(license: str) -> None:
+    card = ModelCard(f"---\n{yaml_dump({'license': license})}---\n")
+    try:
+        retried(card.validate, "check the licence")
+    except PushError as error:
+        if isinstance(error.__cause__, ValueError):
+            raise UserError(
+                f"the Hub does not take the licence {license!r}: give the id that it has there, such as mit or "
+                f"apache-2.0, or other. ({error})"
+            ) from error
         raise
 
 

@@ -69,7 +69,9 @@ def push(
     """
     api = hub_api(token)
     with staged(model_or_folder) as folder:
-        repo_id = prepare_repository(api, repo_id, private=private, revision=revision, create_pr=create_pr)
+        repo_id = prepare_repository(
+            api, repo_id, private=private, revision=revision, create_pr=create_pr, license=license
+        )
         write_card(folder, repo_id=repo_id, license=license)
         info = send(
             api,

@@ -47,6 +47,7 @@ class Publisher:
                 options.hub_model_id or self.output_dir.resolve().name,
                 private=options.hub_private_repo,
                 revision=options.hub_revision,
+                license=options.license,
             )
         except PushError as error:
             raise TrainingStopped(f"{error}. Nothing was trained: leave --push_to_hub out, or try later.") from error
