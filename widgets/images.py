@@ -1,0 +1,285 @@
+"""Images in every form that people have them in, as the tensors that an autoencoder takes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from ..datasets import Circles, DataError, load_images
+from ..datasets.transforms import MODES, open_image, to_tensor
+
+MAX_CATEGORIES = 20  # whole numbers with more different values than these are taken for a quantity
+IMAGE_KEYS = ("pixel_values", "image", "img", "images")
+FACTORS = "factors"
+
+
+@dataclass
+class Labels:
+    """What is known of each image under one name.
+
+    Attributes:
+        values: (N,) float64; of categories the index in `names`.
+        names: of the categories, in order; None for a quantity.
+    """
+
+    values: np.ndarray
+    names: list[str] | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Labels:
+        """Labels of any kind: numbers are a quantity, unless they are few whole ones; all else are categories."""
+        items = [v.item() if isinstance(v, (torch.Tensor, np.generic)) else v for v in values]
+        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in items)
+        distinct = sorted(set(items)) if numbers else sorted({str(v) for v in items})
+        if numbers and not (all(float(v).is_integer() for v in distinct) and len(distinct) <= MAX_CATEGORIES):
+            return cls(np.array(items, dtype=np.float64))
+        index = {v: i for i, v in enumerate(distinct)}
+        return cls(
+            np.array([index[v if numbers else str(v)] for v in items], dtype=np.float64), [str(v) for v in distinct]
+        )
+
+    def describe(self, i: int) -> str:
+        """The label of image i in words."""
+        return self.names[int(self.values[i])] if self.names is not None else f"{self.values[i]:.3g}"
+
+
+class ImageSet:
+    """A fixed choice of images of one size: item i is (C, H, W), float32 in [-1, 1].
+
+    Args:
+        source: anything that has a length and items: see `as_image` for what an item may be; of a mapping the image is
+            under "pixel_values" or "image", of a tuple it comes first.
+        channels: of the images.
+        size: height and width.
+        limit: how many to choose, evenly spread over the source.
+        labels: `{name: one value for each image of the source}`, or such a sequence alone.
+
+    Raises:
+        DataError: if there is no image, or the labels are not one for each.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        channels: int,
+        size: tuple[int, int],
+        limit: int,
+        labels: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
+    ) -> None:
+        self.channels = channels
+        self.size = size
+        self._items = _open_source(source, channels, size)
+        total = len(self._items)
+        if total == 0:
+            raise DataError("there is no image among the images that LatentLab was given: give at least one.")
+        self._chosen = np.linspace(0, total - 1, min(total, limit)).round().astype(int)
+        self.labels = self._labels(labels, total)
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        # An image that other code gives us may be a view of what it changes later.
+        row = int(self._chosen[range(len(self))[operator.index(i)]])
+        return as_image(_image_of(self._items[row]), self.channels, self.size).clone()
+
+    def name(self, i: int) -> str:
+        """What to call image i: a file's name, or its number in the source."""
+        row = int(self._chosen[i])
+        item = self._items[row] if isinstance(self._items, (list, tuple)) else None
+        return Path(item).name if isinstance(item, (str, Path)) else f"image {row}"
+
+    def describe(self, i: int) -> str:
+        """The name of image i and its labels, in a line."""
+        return ", ".join([self.name(i), *(f"{name} {labels.describe(i)}" for name, labels in self.labels.items())])
+
+    def _labels(self, given: Any, total: int) -> dict[str, Labels]:
+        columns: dict[str, Sequence[Any]] = {}
+        if given is None:
+            columns = _labels_of_source(self._items, self._chosen)
+        else:
+            for name, values in (given if isinstance(given, Mapping) else {"label": given}).items():
+                if len(values) != total:
+                    raise DataError(
+                        f"there are {len(values)} labels ({name}) for {total} images: give one for each image."
+                    )
+                columns[str(name)] = [values[int(i)] for i in self._chosen]
+        return {name: Labels.of(values) for name, values in columns.items()}
+
+
+def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
+    """One image in any form as (C, H, W), float32 in [-1, 1].
+
+    The shorter side is resized and the longer one cropped in the middle, as fine-tuning does it.
+
+    Args:
+        source: a PIL image; a file's path; a file's bytes; an array (H, W) or (H, W, C), 8-bit or floats in [0, 1]; a
+            tensor (C, H, W), or a batch of one, floats in [-1, 1] or 8-bit.
+        channels: C. Gray, RGB and RGBA are made of each other.
+        size: height and width.
+
+    Raises:
+        DataError: if it is none of these.
+    """
+    if isinstance(source, (str, Path, bytes, bytearray, memoryview)):
+        source = open_image(bytes(source) if isinstance(source, (bytearray, memoryview)) else source)
+    if isinstance(source, Image.Image):
+        if channels not in MODES:
+            raise DataError(f"the model wants {channels} channels, which no image file has: give a tensor (C, H, W).")
+        return _fit(to_tensor(source, min(size), channels), size)
+    if isinstance(source, np.ndarray):
+        source = _tensor_of_array(source)
+    if not isinstance(source, torch.Tensor):
+        raise DataError(
+            f"an image was given as {type(source).__name__}: give a PIL image, a file's path, an array (H, W, C) or a "
+            "tensor (C, H, W)."
+        )
+    return _fit(_with_channels(_signed(source), channels), size)
+
+
+def _tensor_of_array(array: np.ndarray) -> torch.Tensor:
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3:
+        raise DataError(f"an image was given as an array of shape {array.shape}: give (H, W) or (H, W, C).")
+    tensor = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
+    if tensor.dtype == torch.uint8:
+        return tensor
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataError(f"an image was given as an array of {array.dtype}: give 8-bit values or floats in [0, 1].")
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        raise DataError(
+            f"the values of the array reach from {array.min():.3g} to {array.max():.3g}: give floats in [0, 1], or a "
+            "tensor (C, H, W) with floats in [-1, 1]."
+        )
+    return tensor.float() * 2 - 1
+
+
+def _signed(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach().cpu()
+    if tensor.ndim == 4 and len(tensor) == 1:
+        tensor = tensor[0]
+    if tensor.ndim != 3 or not tensor.numel():
+        raise DataError(f"an image was given as a tensor of shape {tuple(tensor.shape)}: give (C, H, W).")
+    if tensor.dtype == torch.uint8:
+        return tensor.float() / 127.5 - 1
+    if not tensor.is_floating_point():
+        raise DataError(f"an image was given as a tensor of {tensor.dtype}: give floats in [-1, 1], or 8-bit values.")
+    tensor = tensor.float()
+    if not torch.isfinite(tensor).all() or tensor.abs().max() > 1.001:
+        low, high = tensor.min().item(), tensor.max().item()
+        raise DataError(f"the values of the image reach from {low:.3g} to {high:.3g}: give floats in [-1, 1].")
+    return tensor
+
+
+def _with_channels(tensor: torch.Tensor, channels: int) -> torch.Tensor:
+    given = len(tensor)
+    if given == channels:
+        return tensor
+    if given not in MODES or channels not in MODES:
+        raise DataError(f"the image has {given} channels and the model wants {channels}: give such images.")
+    if given == 1:
+        tensor = tensor.expand(3, -1, -1)
+    elif channels == 1:
+        weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R 601, as for image files
+        return (tensor[:3] * weights).sum(0, keepdim=True)
+    if channels == 4:
+        return torch.cat([tensor[:3], torch.ones_like(tensor[:1])])
+    return tensor[:3]
+
+
+def _fit(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    height, width = tensor.shape[-2:]
+    if (height, width) == tuple(size):
+        return tensor
+    scale = max(size[0] / height, size[1] / width)
+    inner = [max(1, min(side, round(to / scale))) for side, to in zip((height, width), size, strict=True)]
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    cut = tensor[None, :, top : top + inner[0], left : left + inner[1]]
+    resized = F.interpolate(cut, size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
+    return resized[0].clamp(-1, 1)
+
+
+def _open_source(source: Any, channels: int, size: tuple[int, int]) -> Any:
+    """Something with a length and items."""
+    if source is None:
+        return _circles(channels, size)
+    if isinstance(source, (str, Path)):
+        path = Path(source).expanduser()
+        if path.is_file() and path.suffix not in (".parquet", ".tar"):
+            return [path]
+        return load_images(train_data_dir=path, resolution=min(size), channels=channels, center_crop=True)
+    if isinstance(source, Image.Image):
+        return [source]
+    if isinstance(source, (np.ndarray, torch.Tensor)) and source.ndim <= 3 and not _is_stack(source):
+        return [source]
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, Mapping):
+        raise DataError(
+            f"images were given as {type(source).__name__}: give a list, a batch (N, C, H, W), a folder, a parquet "
+            "file, or a data set with a length."
+        )
+    return source
+
+
+def _is_stack(source: np.ndarray | torch.Tensor) -> bool:
+    """Whether three axes are gray images (N, H, W) rather than one image."""
+    channel_axis = 0 if isinstance(source, torch.Tensor) else -1
+    return source.ndim == 3 and source.shape[channel_axis] > 16
+
+
+def _circles(channels: int, size: tuple[int, int], length: int = 1024) -> Any:
+    """Generated circles with as many channels as the model wants; they need no file and every model can show them."""
+    circles = Circles(length, max(8, *size), 1 if channels == 1 else 3, seed=1, hue=channels != 1)
+    if channels in (1, 3):
+        return circles
+    images = [circles[i]["pixel_values"] for i in range(min(length, 256))]
+    if channels == 4:
+        return [_with_channels(image, 4) for image in images]
+    return [image.mean(0, keepdim=True).expand(channels, -1, -1) for image in images]
+
+
+def _image_of(item: Any) -> Any:
+    if isinstance(item, Mapping):
+        for key in IMAGE_KEYS:
+            if key in item:
+                return item[key]
+        found = [value for value in item.values() if isinstance(value, (Image.Image, torch.Tensor, np.ndarray))]
+        if len(found) == 1:
+            return found[0]
+        raise DataError(
+            f"a row of the data set has {', '.join(map(str, item))}: the image must be under 'image' or 'pixel_values'."
+        )
+    return item[0] if isinstance(item, (tuple, list)) and len(item) else item
+
+
+def _labels_of_source(items: Any, chosen: np.ndarray) -> dict[str, Sequence[Any]]:
+    if isinstance(items, Circles):
+        return {name: items.factors[chosen, i].tolist() for i, name in enumerate(items.factor_names)}
+    if isinstance(items, datasets.Dataset):
+        return _labels_of_table(items, chosen)
+    first = items[int(chosen[0])]
+    if isinstance(first, tuple) and len(first) == 2 and isinstance(first[1], (int, float, str, np.generic)):
+        return {"label": [items[int(i)][1] for i in chosen]}
+    return {}
+
+
+def _labels_of_table(table: datasets.Dataset, chosen: np.ndarray) -> dict[str, Sequence[Any]]:
+    labels = {}
+    for name, feature in table.features.items():
+        if isinstance(feature, datasets.ClassLabel):
+            numbers = table.select_columns([name])[chosen.tolist()][name]
+            labels[name] = [feature.int2str(v) if v is not None and v >= 0 else "none" for v in numbers]
+        elif isinstance(feature, datasets.Value) and feature.dtype.startswith(("int", "uint", "float", "bool")):
+            values = table.select_columns([name])[chosen.tolist()][name]
+            if all(v is not None for v in values):
+                labels[name] = values
+    return labels

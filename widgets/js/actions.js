@@ -1,0 +1,64 @@
+import { button, h } from "./dom.js";
+import { bytesOf } from "./pixels.js";
+
+const FILES = { png: ["latent-lab.png", "image/png"], latent: ["latent.safetensors", "application/octet-stream"], shelf: ["shelf.safetensors", "application/octet-stream"] };
+
+// What is done with the current latent: undo, reset, mean or sample, keep, save, copy the code.
+export class Actions {
+  constructor(lab) {
+    this.lab = lab;
+    this.seed = 0;
+    const act = (message) => () => lab.act(message);
+    this.code = h("textarea", { class: "ll-code-text", readOnly: true, rows: 8, "aria-label": "Python that repeats this", spellcheck: false });
+    this.codeBox = h("details", { class: "ll-code-box" }, h("summary", { "data-lm-suppress-shortcuts": "true" }, "Python that repeats this"), this.code);
+    this.codeBox.hidden = true;
+    const posterior = lab.info.samples
+      ? [
+          button("Mean", act({ do: "posterior", seed: null }), { title: "The posterior's mean" }),
+          button("Sample", () => lab.act({ do: "posterior", seed: this.seed++ }), { title: "A sample of the posterior; each press another one" }),
+        ]
+      : [];
+    this.element = h(
+      "div",
+      {},
+      h(
+        "div",
+        { class: "ll-row", role: "toolbar", "aria-label": "Latent" },
+        button("Undo", act({ do: "undo" }), { title: "Undo the last change (Ctrl+Z)" }),
+        button("Reset", act({ do: "reset" }), { title: "Back to what the encoder said" }),
+        ...posterior,
+        button("Keep", act({ do: "keep" }), { class: "ll-button ll-primary", title: "Put the current latent on the shelf" }),
+        button("Save PNG", () => this.save("png")),
+        button("Save latent", () => this.save("latent"), { title: "As safetensors" }),
+        button("Save shelf", () => this.save("shelf"), { title: "All saved latents, as safetensors" }),
+        button("Copy code", () => this.copyCode(), { title: "The Python that repeats this" }),
+      ),
+      this.codeBox,
+    );
+  }
+
+  async save(what) {
+    const answer = await this.lab.act({ do: "save", what });
+    if (!answer) return;
+    const [name, type] = FILES[what];
+    const url = URL.createObjectURL(new Blob([bytesOf(answer.buffers[0])], { type }));
+    h("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    this.lab.say(`Saved ${name}.`);
+  }
+
+  async copyCode() {
+    const answer = await this.lab.act({ do: "code" });
+    if (!answer) return;
+    this.code.value = answer.message.text;
+    this.codeBox.hidden = false;
+    try {
+      await navigator.clipboard.writeText(answer.message.text);
+      this.lab.say("The code is on the clipboard.");
+    } catch {
+      this.codeBox.open = true;
+      this.code.select();
+      this.lab.say("The browser keeps its clipboard to itself: the code is below, selected.");
+    }
+  }
+}

@@ -1,0 +1,186 @@
+import { button, h, labelled, setOptions, uniqueId } from "./dom.js";
+
+const MODES = [
+  { value: "between", text: "Between A and B" },
+  { value: "analogy", text: "A − B + C" },
+  { value: "sum", text: "Weighted sum" },
+  { value: "attribute", text: "Attribute" },
+];
+
+// Arithmetic between saved latents; the result is the current latent, live.
+export class Arithmetic {
+  constructor(lab) {
+    this.lab = lab;
+    this.mode = "between";
+    const name = uniqueId("mode");
+    this.modes = h(
+      "div",
+      { class: "ll-row", role: "radiogroup", "aria-label": "Operation" },
+      ...MODES.map(({ value, text }) => {
+        const radio = h("input", { type: "radio", name, value, checked: value === this.mode, onchange: () => this.choose(value) });
+        return h("label", { class: "ll-check" }, radio, text);
+      }),
+    );
+    this.slots = Object.fromEntries(["a", "b", "c"].map((slot) => [slot, this.slot(slot)]));
+    this.method = h("select", { onchange: () => this.between() });
+    setOptions(this.method, [{ value: "slerp", text: "slerp" }, { value: "lerp", text: "lerp" }]);
+    this.t = this.scrubber("Position from A to B", 0, 1, 0.005, 0, () => this.between());
+    this.strength = this.scrubber("Strength", -2, 2, 0.02, 0, () => this.attribute());
+    this.label = h("select", { onchange: () => this.fillSources() });
+    this.groups = h("div", { class: "ll-weights" });
+    this.weights = h("div", { class: "ll-weights" });
+    this.values = new Map(); // of the weighted sum and the groups, by key
+    this.panels = {
+      between: h("div", {}, this.pair(["a", "b"]), labelled("Path", this.method), this.t.element),
+      analogy: h("div", {}, h("p", { class: "ll-hint" }, "What is to C as A is to B."), this.pair(["a", "b", "c"]), button("Calculate A − B + C", () => this.analogy(), { class: "ll-button ll-primary" })),
+      sum: h("div", {}, this.weights),
+      attribute: h("div", {}, labelled("Groups from", this.label), this.groups, this.strength.element),
+    };
+    this.empty = h(
+      "p",
+      { class: "ll-hint" },
+      "The shelf needs at least two latents: keep the current one with “Keep”, or ",
+      button("put three images there", () => this.fillShelf()),
+    );
+    this.body = h("div", {});
+    this.element = h("div", {}, this.modes, this.empty, this.body);
+    this.choose(this.mode);
+    this.refill();
+    lab.on("shelf", () => this.refill());
+    lab.on("gesture", (gesture) => {
+      // Another change has come in between: the direction is added to what is there now, from 0 on.
+      if (gesture !== this.strength.gesture && lab.channel.idle) this.strength.reset();
+    });
+  }
+
+  slot(letter) {
+    const select = h("select", { "data-slot": letter, onchange: () => this.changed() });
+    select.addEventListener("dragover", (event) => event.preventDefault());
+    select.addEventListener("drop", (event) => {
+      const key = event.dataTransfer.getData("text/latent-lab");
+      if (!this.lab.shelf.some((item) => item.key === key)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      select.value = key;
+      this.changed();
+    });
+    return select;
+  }
+
+  // The selects are shared: each panel takes those it needs when it is shown.
+  pair(letters) {
+    const row = h("div", { class: "ll-row" });
+    row.dataset.slots = letters.join("");
+    return row;
+  }
+
+  scrubber(text, low, high, step, start, oninput) {
+    const input = h("input", { type: "range", min: low, max: high, step, value: start });
+    const output = h("output", {}, String(start));
+    const self = { input, gesture: null, element: h("div", { class: "ll-scrubber" }, labelled(text, input), output) };
+    self.reset = () => {
+      Object.assign(self, { gesture: null });
+      input.value = start;
+      output.textContent = String(start);
+    };
+    input.addEventListener("input", () => {
+      self.gesture ??= this.lab.channel.newGesture();
+      output.textContent = input.value;
+      oninput();
+    });
+    return self;
+  }
+
+  choose(mode) {
+    this.mode = mode;
+    const panel = this.panels[mode];
+    for (const row of panel.querySelectorAll("[data-slots]")) {
+      row.replaceChildren(...[...row.dataset.slots].map((letter) => labelled(letter.toUpperCase(), this.slots[letter])));
+    }
+    this.body.replaceChildren(panel);
+  }
+
+  refill() {
+    const options = this.lab.shelf.map(({ key, name }) => ({ value: key, text: name }));
+    Object.values(this.slots).forEach((select, i) => {
+      const had = select.value;
+      setOptions(select, options);
+      if (!had && options.length) select.value = options[Math.min(i, options.length - 1)].value;
+    });
+    this.empty.hidden = options.length >= 2;
+    this.body.hidden = options.length < 2;
+    this.weights.replaceChildren(...this.lab.shelf.map((item) => this.weight(item)));
+    this.fillLabels();
+  }
+
+  changed() {
+    if (this.mode === "analogy") this.analogy();
+    else this.between();
+  }
+
+  between() {
+    this.t.gesture ??= this.lab.channel.newGesture();
+    const [a, b] = [this.slots.a.value, this.slots.b.value];
+    this.lab.channel.combine({ op: "between", a, b, t: Number(this.t.input.value), method: this.method.value }, this.t.gesture);
+  }
+
+  analogy() {
+    const [a, b, c] = ["a", "b", "c"].map((letter) => this.slots[letter].value);
+    this.lab.channel.combine({ op: "analogy", a, b, c }, this.lab.channel.newGesture());
+  }
+
+  // --- weighted sum ---
+
+  weight({ key, name }) {
+    const value = this.values.get(`w${key}`) ?? 0;
+    const scrubber = this.scrubber(name, -2, 2, 0.05, value, () => {
+      this.values.set(`w${key}`, Number(scrubber.input.value));
+      const weights = Object.fromEntries(this.lab.shelf.map((item) => [item.key, this.values.get(`w${item.key}`) ?? 0]));
+      if (Object.values(weights).some(Boolean)) this.lab.channel.combine({ op: "sum", weights }, scrubber.gesture);
+    });
+    scrubber.input.addEventListener("change", () => { scrubber.gesture = null; });
+    return scrubber.element;
+  }
+
+  // --- attribute ---
+
+  fillLabels() {
+    const options = [{ value: "", text: "the shelf" }];
+    for (const { name, names } of this.lab.info.labels) {
+      if (names) options.push(...names.map((value) => ({ value: JSON.stringify([name, value]), text: `images: ${name} is ${value}` })));
+      else options.push({ value: JSON.stringify([name, null]), text: `images: large ${name}` });
+    }
+    setOptions(this.label, options);
+    this.fillSources();
+  }
+
+  fillSources() {
+    this.strength.reset();
+    this.groups.replaceChildren(...(this.label.value ? [] : this.lab.shelf.map((item) => this.member(item))));
+  }
+
+  member({ key, name }) {
+    const select = h("select", { onchange: () => { this.values.set(`g${key}`, select.value); this.strength.reset(); } });
+    setOptions(select, [{ value: "", text: "in no group" }, { value: "with", text: "has it" }, { value: "without", text: "does not have it" }]);
+    select.value = this.values.get(`g${key}`) ?? "";
+    return labelled(name, select);
+  }
+
+  attribute() {
+    const operation = { op: "attribute", strength: Number(this.strength.input.value) };
+    if (this.label.value) [operation.label, operation.value] = JSON.parse(this.label.value);
+    else {
+      const members = (group) => this.lab.shelf.map(({ key }) => key).filter((key) => this.values.get(`g${key}`) === group);
+      Object.assign(operation, { with: members("with"), without: members("without") });
+    }
+    this.lab.channel.combine(operation, this.strength.gesture);
+  }
+
+  async fillShelf() {
+    const count = Math.min(3, this.lab.info.images);
+    for (let i = 0; i < count; i += 1) {
+      if (!(await this.lab.act({ do: "pick", index: i }))) return;
+      await this.lab.act({ do: "keep" });
+    }
+  }
+}

@@ -1,0 +1,120 @@
+// The conversation with the kernel. Of live requests (a drag) one is under way and one waits, which is the latest: what
+// is dragged meanwhile is merged into it, so that nothing queues and the last position always arrives.
+
+const PATIENCE = 6000; // ms without an answer before the panel says so
+
+export class Channel {
+  constructor(model, view, listeners) {
+    this.model = model;
+    this.view = view;
+    this.listeners = listeners; // { frame, sheet, error, silent }
+    this.asked = new Map(); // id -> { resolve, reject }
+    this.lastId = 0;
+    this.flying = null; // id of the live request under way
+    this.waiting = null; // the merged one that goes next
+    this.gestures = 0;
+    this.timer = null;
+    this.receive = this.receive.bind(this);
+    model.on("msg:custom", this.receive);
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.model.off("msg:custom", this.receive);
+  }
+
+  // Changes with the same gesture are undone as one.
+  newGesture() {
+    this.gestures += 1;
+    return `${this.view}:${this.gestures}`;
+  }
+
+  get idle() {
+    return this.flying === null && this.waiting === null;
+  }
+
+  // Edits of the latent, see `Session.edit`.
+  edit(edits, gesture) {
+    const before = this.waiting;
+    if (before?.do === "edit" && before.gesture === gesture) edits = mergeEdits(before.edits, edits);
+    else if (before) this.flush();
+    this.live({ do: "edit", edits, gesture });
+  }
+
+  // An operation on saved latents, see `Session.combine`.
+  combine(operation, gesture) {
+    if (this.waiting && this.waiting.do !== "combine") this.flush();
+    this.live({ do: "combine", operation, gesture });
+  }
+
+  live(message) {
+    if (this.flying !== null) this.waiting = message;
+    else this.flying = this.send(message);
+  }
+
+  // What waits must not be lost to something of another kind that comes after it.
+  flush() {
+    if (this.waiting) this.send(this.waiting);
+    this.waiting = null;
+  }
+
+  // A request with an answer: the message of kind "reply", "frame" or (the first) "sheet".
+  ask(message, buffers = []) {
+    this.flush();
+    return new Promise((resolve, reject) => {
+      this.asked.set(this.send(message, buffers), { resolve, reject });
+    });
+  }
+
+  send(message, buffers = []) {
+    this.lastId += 1;
+    const id = this.lastId;
+    this.model.send({ ...message, view: this.view, id }, undefined, buffers);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.giveUp(), PATIENCE);
+    return id;
+  }
+
+  receive(message, buffers) {
+    clearTimeout(this.timer);
+    this.listeners.silent(false);
+    if (message.kind === "error") {
+      this.listeners.error(message.text);
+      return;
+    }
+    const mine = message.view === this.view && message.id !== undefined;
+    if (mine && message.id === this.flying) this.answered();
+    if (message.kind === "frame") this.listeners.frame(message, buffers);
+    if (message.kind === "sheet") this.listeners.sheet(message, buffers);
+    if (mine && this.asked.has(message.id)) {
+      const { resolve, reject } = this.asked.get(message.id);
+      this.asked.delete(message.id);
+      if (message.kind === "dropped") reject(new Error("dropped"));
+      else resolve({ message, buffers });
+    }
+  }
+
+  // The next one leaves before this one is drawn.
+  answered() {
+    this.flying = null;
+    if (this.waiting) {
+      this.flying = this.send(this.waiting);
+      this.waiting = null;
+    }
+  }
+
+  // After silence: if the kernel is busy it will find the latest position, and if it was restarted nothing waits for it.
+  giveUp() {
+    this.listeners.silent(true);
+    this.flush();
+    clearTimeout(this.timer);
+    this.flying = null;
+  }
+}
+
+// Of moves along one axis the last counts; the order of all else is kept.
+export function mergeEdits(before, after) {
+  const axes = new Set(after.filter((edit) => "axis" in edit).map((edit) => edit.axis));
+  const onlyMoves = [...before, ...after].every((edit) => "axis" in edit);
+  return [...(onlyMoves ? before.filter((edit) => !axes.has(edit.axis)) : before), ...after];
+}

@@ -1,0 +1,87 @@
+import { button, h } from "./dom.js";
+import { bytesOf } from "./pixels.js";
+
+// Saved latents as thumbnails. Enter takes one, F2 renames it, Delete removes it.
+export class ShelfView {
+  constructor(lab) {
+    this.lab = lab;
+    this.urls = [];
+    this.list = h("ul", { class: "ll-shelf", "aria-label": "Saved latents" });
+    this.empty = h("p", { class: "ll-hint" }, "Nothing is kept yet: “Keep” puts the current latent here.");
+    this.element = h("section", { "aria-label": "Shelf" }, h("h3", {}, "Shelf"), this.empty, this.list);
+    lab.on("shelf", () => this.fill());
+    this.fill();
+  }
+
+  fill() {
+    const focused = this.list.contains(this.list.getRootNode().activeElement) ? this.list.getRootNode().activeElement.dataset.key : null;
+    this.release();
+    this.list.replaceChildren(...this.lab.shelf.map((item) => this.entry(item)));
+    this.empty.hidden = this.lab.shelf.length > 0;
+    if (focused) [...this.list.querySelectorAll(".ll-thumb")].find((element) => element.dataset.key === focused)?.focus();
+  }
+
+  release() {
+    for (const url of this.urls) URL.revokeObjectURL(url);
+    this.urls = [];
+  }
+
+  entry({ key, name, norm, png }) {
+    const take = h(
+      "button",
+      {
+        type: "button",
+        class: "ll-thumb",
+        title: `${name} (norm ${norm}): take it. F2 renames, Delete removes`,
+        "aria-label": `Take ${name}`,
+        "data-key": key,
+        draggable: true,
+        onclick: () => this.lab.act({ do: "take", key }),
+        onkeydown: (event) => {
+          if (event.key === "Delete") this.remove(key);
+          if (event.key === "F2") this.rename(key, name, item);
+        },
+        ondragstart: (event) => event.dataTransfer.setData("text/latent-lab", key),
+      },
+      this.picture(png),
+    );
+    const item = h(
+      "li",
+      { "data-key": key },
+      take,
+      h("span", { class: "ll-name" }, name),
+      h("span", { class: "ll-row" }, button("Rename", () => this.rename(key, name, item), { "aria-label": `Rename ${name}` }), button("Remove", () => this.remove(key), { "aria-label": `Remove ${name}` })),
+    );
+    return item;
+  }
+
+  picture(png) {
+    if (!png?.byteLength) return h("span", { class: "ll-waiting" }, "…");
+    const url = URL.createObjectURL(new Blob([bytesOf(png)], { type: "image/png" }));
+    this.urls.push(url);
+    return h("img", { src: url, alt: "", draggable: false });
+  }
+
+  remove(key) {
+    this.lab.act({ do: "remove", key });
+  }
+
+  rename(key, name, item) {
+    const done = (save) => {
+      if (save && input.value !== name) this.lab.act({ do: "rename", key, name: input.value });
+      else this.fill();
+    };
+    const input = h("input", {
+      type: "text",
+      value: name,
+      "aria-label": `New name of ${name}`,
+      onkeydown: (event) => {
+        if (event.key === "Enter") done(true);
+        if (event.key === "Escape") done(false);
+      },
+    });
+    item.querySelector(".ll-name").replaceChildren(input);
+    input.focus();
+    input.select();
+  }
+}

@@ -1,0 +1,96 @@
+import { button, h, labelled, number, setOptions, uniqueId } from "./dom.js";
+
+const STEPS = 240;
+const NAMES = { dimensions: "Dimensions", channels: "Channels", directions: "Principal directions", labels: "Labels" };
+
+// One slider for each axis of the latent space, the most informative first.
+export class Sliders {
+  constructor(lab) {
+    this.lab = lab;
+    this.rows = new Map(); // axis key -> { input, output, axis }
+    this.group = h("select", { onchange: () => this.fill() });
+    this.list = h("div", { class: "ll-sliders" });
+    this.element = h("div", {}, labelled("Axes", this.group), this.list);
+    lab.on("space", () => this.refill());
+    lab.on("coordinates", () => this.update());
+  }
+
+  refill() {
+    const groups = [...new Set(this.lab.space.axes.map((axis) => axis.group))];
+    setOptions(this.group, groups.map((value) => ({ value, text: NAMES[value] })));
+    this.fill();
+  }
+
+  fill() {
+    this.rows.clear();
+    const axes = this.lab.space.axes.filter((axis) => axis.group === this.group.value);
+    this.list.replaceChildren(...axes.map((axis) => this.row(axis)));
+    this.update();
+  }
+
+  row(axis) {
+    const id = uniqueId("slider");
+    const output = h("output", { htmlFor: id });
+    const input = h("input", {
+      type: "range",
+      id,
+      min: axis.low,
+      max: axis.high,
+      step: (axis.high - axis.low) / STEPS,
+      "data-axis": axis.key,
+      title: "Double click: back to the middle",
+      oninput: () => this.moved(axis, Number(input.value)),
+      onchange: () => this.released(axis),
+      ondblclick: () => {
+        this.moved(axis, (axis.low + axis.high) / 2);
+        this.released(axis);
+      },
+    });
+    const row = { input, output, axis, gesture: null };
+    this.rows.set(axis.key, row);
+    const label = h("label", { htmlFor: id }, axis.key, h("small", {}, axis.detail));
+    return h("div", { class: "ll-slider" }, label, input, output);
+  }
+
+  moved(axis, value) {
+    const row = this.rows.get(axis.key);
+    row.gesture ??= this.lab.channel.newGesture();
+    row.input.value = value;
+    this.tell(row, value);
+    this.lab.channel.edit([{ axis: axis.key, value }], row.gesture);
+  }
+
+  released(axis) {
+    this.rows.get(axis.key).gesture = null;
+  }
+
+  update() {
+    for (const [key, row] of this.rows) {
+      const value = this.lab.coordinate(key);
+      if (value === undefined) continue;
+      row.input.value = value;
+      this.tell(row, value);
+    }
+  }
+
+  tell(row, value) {
+    const outside = value < row.axis.low || value > row.axis.high ? " (outside)" : "";
+    row.output.textContent = number(value);
+    row.input.setAttribute("aria-valuetext", `${number(value)}${outside}, ${row.axis.detail}`);
+  }
+}
+
+// The axes as options of a select.
+export function axisOptions(lab, preferred = null) {
+  const axes = [...lab.space.axes];
+  if (preferred) axes.sort((a, b) => Number(b.group === preferred) - Number(a.group === preferred));
+  return axes.map((axis) => ({ value: axis.key, text: `${axis.key} (${axis.detail})` }));
+}
+
+export function axisOf(lab, key) {
+  return lab.space.axes.find((axis) => axis.key === key);
+}
+
+export function drawButton(onclick) {
+  return button("Draw", onclick, { class: "ll-button ll-primary" });
+}

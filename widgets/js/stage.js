@@ -1,0 +1,70 @@
+import { h, number } from "./dom.js";
+import { decodePicture, differencePicture, paint } from "./pixels.js";
+
+const GAIN = 4;
+
+// Original, decoded picture and error, side by side, with what was measured.
+export class Stage {
+  constructor(lab) {
+    this.lab = lab;
+    this.drawn = 0; // number of the latest picture that was drawn: a PNG may be ready after its successor
+    this.original = this.figure("Original", "The image that was encoded");
+    this.decoded = this.figure("Decoded", "What the latent decodes to");
+    this.error = this.figure(`Error ×${GAIN}`, "Difference of original and decoded picture, black for none");
+    this.measured = h("p", { class: "ll-measured" });
+    this.element = h(
+      "section",
+      { class: "ll-stage", "aria-label": "Pictures" },
+      h("div", { class: "ll-figures" }, this.original.figure, this.decoded.figure, this.error.figure),
+      this.measured,
+    );
+    this.hasOriginal = false;
+    this.original.figure.hidden = this.error.figure.hidden = true;
+  }
+
+  figure(title, words) {
+    const canvas = h("canvas", { width: 64, height: 64, role: "img", "aria-label": words, class: "ll-picture" });
+    canvas.removeAttribute("data-lm-suppress-shortcuts");
+    return { canvas, figure: h("figure", { title: words }, h("figcaption", {}, title), canvas), words };
+  }
+
+  // A picture, and with it the original if that has changed ("none": there is none).
+  async show({ decoded, original, preview, facts }) {
+    this.drawn += 1;
+    const turn = this.drawn;
+    if (original === "none") this.hasOriginal = false;
+    else if (original) {
+      paint(this.original.canvas, await original);
+      this.hasOriginal = true;
+    }
+    const picture = decoded instanceof Promise ? await decoded : decoded;
+    if (turn < this.drawn) return;
+    paint(this.decoded.canvas, picture);
+    this.decoded.canvas.classList.toggle("ll-preview", Boolean(preview));
+    this.original.figure.hidden = !this.hasOriginal;
+    const difference = this.hasOriginal ? differencePicture(this.original.canvas, this.decoded.canvas, GAIN) : null;
+    if (difference) paint(this.error.canvas, difference);
+    this.error.figure.hidden = !this.hasOriginal;
+    this.describe(facts, preview);
+    this.lab.emit("picture");
+  }
+
+  async showSaved({ decoded, original, facts }) {
+    await this.show({
+      decoded: decodePicture("png", decoded, []),
+      original: original?.byteLength ? decodePicture("png", original, []) : "none",
+      facts,
+    });
+  }
+
+  describe(facts, preview) {
+    const info = this.lab.info;
+    const words = [facts.name + (facts.edited ? " (edited)" : "") + (facts.sampled ? " (sample)" : "")];
+    if (facts.psnr !== undefined) words.push(`PSNR ${facts.psnr.toFixed(1)} dB`);
+    if (facts.kl !== undefined) words.push(`KL of the posterior ${number(facts.kl, 4)} nats`);
+    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} codes of ${info.codes}`);
+    if (preview) words.push("preview");
+    this.measured.textContent = words.join(" · ");
+    this.decoded.canvas.setAttribute("aria-label", `${this.decoded.words}: ${words.join(", ")}`);
+  }
+}

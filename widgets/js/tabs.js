@@ -1,0 +1,45 @@
+import { h, uniqueId } from "./dom.js";
+
+// Tabs as the ARIA practices have them: arrow keys go from one to the next, and what is chosen is shown.
+export function tabs(lab, label, pages) {
+  const buttons = pages.map(({ key, title }) =>
+    h("button", { type: "button", role: "tab", class: "ll-tab", id: uniqueId("tab"), "data-tab": key, onclick: () => choose(key) }, title),
+  );
+  const panels = pages.map(({ element }, i) => {
+    const panel = h("div", { role: "tabpanel", class: "ll-page", id: uniqueId("page"), "aria-labelledby": buttons[i].id }, element);
+    buttons[i].setAttribute("aria-controls", panel.id);
+    return panel;
+  });
+
+  function choose(key, focus = false) {
+    pages.forEach((page, i) => {
+      const chosen = page.key === key;
+      buttons[i].setAttribute("aria-selected", String(chosen));
+      buttons[i].tabIndex = chosen ? 0 : -1;
+      panels[i].hidden = !chosen;
+      if (chosen && focus) buttons[i].focus();
+    });
+    lab.emit(`tab:${key}`);
+    lab.emit("picture");
+  }
+
+  const bar = h(
+    "div",
+    {
+      role: "tablist",
+      class: "ll-tabs",
+      "aria-label": label,
+      onkeydown: (event) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity }[event.key];
+        const at = buttons.findIndex((element) => element.getAttribute("aria-selected") === "true");
+        if (step === undefined || at < 0) return;
+        event.preventDefault();
+        const next = Number.isFinite(step) ? (at + step + pages.length) % pages.length : step < 0 ? 0 : pages.length - 1;
+        choose(pages[next].key, true);
+      },
+    },
+    ...buttons,
+  );
+  choose(pages[0].key);
+  return h("div", { class: "ll-work" }, bar, ...panels);
+}

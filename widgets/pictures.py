@@ -1,0 +1,86 @@
+"""Pictures of the lab outside of its canvases: thumbnails, and the one that stays in a saved notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+GAP = 8
+MIN_SIDE = 160  # small pictures are enlarged for people
+ERROR_GAIN = 4
+
+
+def pil(rgba: np.ndarray) -> Image.Image:
+    """A picture (H, W, 4) as PIL image, without the alpha channel where it is opaque."""
+    image = Image.fromarray(rgba)
+    return image if (rgba[..., 3] < 255).any() else image.convert("RGB")
+
+
+def png(rgba: np.ndarray, level: int = 6) -> bytes:
+    """A picture (H, W, 4) as PNG file."""
+    buffer = io.BytesIO()
+    pil(rgba).save(buffer, format="PNG", compress_level=level)
+    return buffer.getvalue()
+
+
+def jpeg(rgba: np.ndarray) -> bytes:
+    """An opaque picture (H, W, 4) as JPEG file, for frames that the next replaces."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgba[..., :3]).save(buffer, format="JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def thumbnail(rgba: np.ndarray, side: int = 96) -> np.ndarray:
+    """A picture (h, w, 4) of at most `side` pixels."""
+    image = Image.fromarray(rgba)
+    if max(image.size) <= side:
+        return rgba
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
+def still(original: np.ndarray | None, decoded: np.ndarray) -> bytes:
+    """Original, decoded picture and error side by side, as PNG file."""
+    pictures = [decoded]
+    if original is not None and original.shape == decoded.shape:
+        error = np.abs(original[..., :3].astype(np.int16) - decoded[..., :3]) * ERROR_GAIN
+        gray = error.clip(0, 255).max(-1, keepdims=True).astype(np.uint8).repeat(3, -1)
+        pictures = [original, decoded, np.concatenate([gray, np.full_like(gray[..., :1], 255)], -1)]
+    enlarge = max(1, -(-MIN_SIDE // max(decoded.shape[:2])))
+    tiles = [np.repeat(np.repeat(p, enlarge, 0), enlarge, 1) for p in pictures]
+    height, width = tiles[0].shape[:2]
+    words = ["original", "decoded", f"error x{ERROR_GAIN}"] if len(tiles) == 3 else ["decoded"]
+    caption = 16
+    sheet = Image.new("RGBA", (len(tiles) * (width + GAP) - GAP, height + caption), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for i, (tile, word) in enumerate(zip(tiles, words, strict=True)):
+        sheet.paste(Image.fromarray(tile), (i * (width + GAP), caption))
+        draw.text((i * (width + GAP), 2), word, fill=(128, 128, 128, 255))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def still_bundle(key: str, picture: bytes, words: str) -> dict[str, str]:
+    """What a notebook file keeps of a lab for the time without a kernel, in the forms that front ends know."""
+    encoded = base64.b64encode(picture).decode()
+    alt = html.escape(words, quote=True)
+    return {
+        "text/html": (
+            f'<figure data-latent-lab-still="{html.escape(key, quote=True)}" style="margin:0">'
+            f'<img alt="{alt}" src="data:image/png;base64,{encoded}" style="max-width:100%">'
+            f"<figcaption>{alt}</figcaption></figure>"
+        ),
+        "image/png": encoded,
+        "text/plain": words,
+    }
+
+
+def join(strips: Sequence[np.ndarray]) -> bytes:
+    """Pictures of one size as bytes, one after the other."""
+    return b"".join(np.ascontiguousarray(strip).tobytes() for strip in strips)

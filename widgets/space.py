@@ -1,0 +1,229 @@
+"""The directions of a latent space that matter, as the data show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import UserError
+from .codec import Codec
+from .images import ImageSet, Labels
+
+MAX_DIMENSIONS = 64  # of a flat latent
+MAX_CHANNELS = 64
+MAX_DIRECTIONS = 12
+MAX_LABELS = 24
+MAX_NUMBERS = 30_000_000  # in the matrix of all means; beyond that fewer images are looked at
+EXTENT = 3.0  # standard deviations that a slider reaches to each side
+SHOWN_RANGE = 1.15  # a slider or map covers what the data have, and so much more
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction in which a latent can be moved.
+
+    The coordinate of a latent z is <z - origin, direction> / <direction, direction>, and z + (new - old) * direction
+    has another one.
+
+    Attributes:
+        key: "dim 3", "channel 2", "direction 1", "label radius" or "label digit: 7".
+        group: "dimensions", "channels", "directions" or "labels".
+        detail: what the data say of it, in words.
+        low: of the range that a slider shows.
+        high: likewise.
+        middle: of a label, its mean over the data.
+    """
+
+    key: str
+    group: str
+    index: int
+    detail: str
+    low: float
+    high: float
+    middle: float = 0.0
+
+
+class LatentSpace:
+    """Statistics of the latents of a set of images, and coordinates along the axes that they give.
+
+    A flat latent has an axis for each dimension, in the order of their KL (of a certain posterior: of their variance).
+    A spatial one has an axis for each channel: the mean over the places. Both have the principal directions of the
+    latents' means, of which the unit is the standard deviation along them, and an axis for each label: the slope of the
+    latents on it by least squares, in the label's own unit (of a category: from 0, without it, to 1, with it).
+
+    Args:
+        means: of N posteriors, (N, C, h, w).
+        kl: of every dimension in nats, the mean over the images, (C, h, w); None if posteriors are certain.
+        labels: of the N images (or more), by name.
+
+    Attributes:
+        mean: of the data's latents, (C, h, w).
+        directions: principal ones, of length one, (K, C, h, w).
+        scales: standard deviation of the data along them, (K,).
+        slopes: change of the latents with each label, (L, C, h, w).
+        axes: all axes, by key.
+    """
+
+    def __init__(
+        self, means: torch.Tensor, kl: torch.Tensor | None = None, labels: Mapping[str, Labels] | None = None
+    ) -> None:
+        self.means = means
+        self.kl = kl
+        self.mean = means.mean(0)
+        self.std = means.std(0, correction=0)
+        self.flat = means.shape[-2:] == (1, 1)
+        self.directions, self.scales, shares = _principal(means - self.mean)
+        self.slopes, self._label_means = torch.zeros(0, *self.mean.shape), torch.zeros(0)
+        axes = [*(self._dimensions() if self.flat else self._channels()), *self._directions(shares)]
+        axes += list(self._labels(labels or {}))
+        self.axes = {axis.key: axis for axis in axes}
+        self.points = torch.stack([self.coordinates(z) for z in means])
+
+    def coordinates(self, z: torch.Tensor) -> torch.Tensor:
+        """The coordinates of a latent (C, h, w) along all axes: (number of axes,) in the order of `axes`."""
+        own = z[:MAX_DIMENSIONS].flatten()[self._order] if self.flat else z[:MAX_CHANNELS].mean((1, 2))
+        away = (z - self.mean).flatten()
+        projected = self.directions.flatten(1) @ away / self.scales
+        slopes = self.slopes.flatten(1)
+        return torch.cat([own, projected, slopes @ away / slopes.square().sum(1) + self._label_means])
+
+    def coordinate(self, z: torch.Tensor, axis: str) -> float:
+        """The coordinate of a latent (C, h, w) along one axis."""
+        found = self._axis(axis)
+        if found.group == "dimensions":
+            return z[found.index, 0, 0].item()
+        if found.group == "channels":
+            return z[found.index].mean().item()
+        if found.group == "labels":
+            slope = self.slopes[found.index]
+            return ((z - self.mean) * slope).sum().item() / slope.square().sum().item() + found.middle
+        direction, scale = self.directions[found.index], self.scales[found.index]
+        return ((z - self.mean) * direction).sum().item() / scale.item()
+
+    def move(self, z: torch.Tensor, axis: str, value: float) -> torch.Tensor:
+        """The latent moved along one axis until its coordinate is `value`.
+
+        Args:
+            z: (C, h, w).
+            axis: a key of `axes`.
+            value: a dimension's own value; a channel's mean; standard deviations from the data's mean along a direction;
+                a label in its own unit.
+
+        Returns:
+            (C, h, w), a new tensor.
+
+        Raises:
+            UserError: if there is no such axis.
+        """
+        found = self._axis(axis)
+        moved = z.clone()
+        if found.group == "dimensions":
+            moved[found.index] = value
+        elif found.group == "channels":
+            moved[found.index] += value - z[found.index].mean()
+        else:
+            change = value - self.coordinate(z, axis)
+            if found.group == "labels":
+                moved += change * self.slopes[found.index]
+            else:
+                moved += change * self.scales[found.index] * self.directions[found.index]
+        return moved
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Latents (n, C, h, w) of a Gaussian with the data's mean and its variance along the principal directions."""
+        weights = torch.randn(n, len(self.scales), generator=generator) * self.scales
+        return self.mean + torch.einsum("nk,kchw->nchw", weights, self.directions)
+
+    def _axis(self, key: str) -> Axis:
+        if key not in self.axes:
+            raise UserError(f"there is no axis {key!r}: the axes are {', '.join(self.axes)}.")
+        return self.axes[key]
+
+    def _dimensions(self) -> Iterator[Axis]:
+        values = self.means[:, :MAX_DIMENSIONS, 0, 0]
+        importance = self.std if self.kl is None else self.kl
+        self._order = importance[:MAX_DIMENSIONS].flatten().argsort(descending=True)
+        for i in self._order.tolist():
+            reach = max(EXTENT, SHOWN_RANGE * values[:, i].abs().max().item())
+            if self.kl is None:
+                reach, detail = EXTENT * max(self.std[i].item(), 1e-6), f"σ {self.std[i].item():.2g}"
+            else:
+                detail = f"KL {self.kl[i].item():.2f} nats"
+            centre = 0.0 if self.kl is not None else self.mean[i].item()
+            yield Axis(f"dim {i}", "dimensions", i, detail, centre - reach, centre + reach)
+
+    def _channels(self) -> Iterator[Axis]:
+        channel_means = self.means[:, :MAX_CHANNELS].mean((2, 3))
+        spread = self.means[:, :MAX_CHANNELS].std((0, 2, 3), correction=0).clamp_min(1e-6)
+        for c, (centre, std) in enumerate(zip(channel_means.mean(0).tolist(), spread.tolist(), strict=True)):
+            detail = f"σ {std:.2g}" if self.kl is None else f"KL {self.kl[c].sum().item():.1f} nats"
+            yield Axis(f"channel {c}", "channels", c, detail, centre - EXTENT * std, centre + EXTENT * std)
+
+    def _directions(self, shares: torch.Tensor) -> Iterator[Axis]:
+        for k, share in enumerate(shares.tolist()):
+            yield Axis(f"direction {k + 1}", "directions", k, f"{100 * share:.0f} % of variance", -EXTENT, EXTENT)
+
+    def _labels(self, labels: Mapping[str, Labels]) -> Iterator[Axis]:
+        columns: dict[str, torch.Tensor] = {}
+        for name, label in labels.items():
+            values = torch.from_numpy(label.values[: len(self.means)]).float()
+            if label.names is None:
+                columns[f"label {name}"] = values
+            else:
+                for k, category in enumerate(label.names):
+                    columns[f"label {name}: {category}"] = (values == k).float()
+        away = (self.means - self.mean).flatten(1)
+        slopes, middles = [], []
+        for key, values in columns.items():
+            deviation = values - values.mean()
+            spread = deviation.square().sum()
+            slope = (deviation[:, None] * away).sum(0) / spread.clamp_min(1e-12)
+            if len(slopes) >= MAX_LABELS or not spread > 0 or not slope.square().sum() > 0:
+                continue
+            correlation = torch.corrcoef(torch.stack([away @ slope, values]))[0, 1].item()
+            low, high = values.min().item(), values.max().item()
+            pad = 0.5 * (high - low)
+            detail = f"correlation {correlation:.2f}"
+            yield Axis(key, "labels", len(slopes), detail, low - pad, high + pad, values.mean().item())
+            slopes.append(slope)
+            middles.append(values.mean())
+        if slopes:
+            self.slopes = torch.stack(slopes).unflatten(1, self.mean.shape)
+            self._label_means = torch.stack(middles)
+
+
+def _principal(centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Principal directions (K, C, h, w) of length one, the data's standard deviation along them, their share of it."""
+    shape = centred.shape[1:]
+    flat = centred.flatten(1)
+    _, singular, directions = torch.linalg.svd(flat, full_matrices=False)
+    variance = singular.square() / len(flat)
+    total = variance.sum().clamp_min(1e-12)
+    # What rounding leaves of a set that spans fewer dimensions is no direction.
+    count = min(MAX_DIRECTIONS, int((variance > 1e-6 * total).sum()))
+    directions = directions[:count]
+    # A direction and its opposite are the same: the largest component is positive, so that a second look agrees.
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    directions = directions * torch.where(largest < 0, -1.0, 1.0)
+    return directions.unflatten(1, shape), variance[:count].sqrt(), variance[:count] / total
+
+
+def survey(codec: Codec, images: ImageSet, batch: int = 8) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """The posteriors' means (b, C, h, w) of the images and their KL per dimension, batch by batch."""
+    limit = max(2, MAX_NUMBERS // torch.Size(codec.latent_shape).numel())
+    count = min(len(images), limit)
+    for begin in range(0, count, batch):
+        chunk = torch.stack([images[i] for i in range(begin, min(count, begin + batch))])
+        encoded = codec.encode(chunk)
+        yield encoded.mean, encoded.kl
+
+
+def merge(
+    parts: Sequence[tuple[torch.Tensor, torch.Tensor | None]], labels: Mapping[str, Labels] | None = None
+) -> LatentSpace:
+    """The space of all batches that `survey` gave."""
+    means = torch.cat([mean for mean, _ in parts])
+    kls = [kl for _, kl in parts if kl is not None]
+    return LatentSpace(means, torch.cat(kls).mean(0) if kls else None, labels)

@@ -1,0 +1,172 @@
+"""The one thread that does the slow work of a lab, so that the kernel stays free for its user."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+IDLE_SECONDS = 5.0  # the thread ends after so long without work, and begins again with the next
+
+
+class Worker:
+    """Work in the order of its urgency: the latest live request, requests in turn, what waits for quiet, what can wait.
+
+    A live request that has not begun when a newer one comes is never done: a drag asks faster than a decoder answers,
+    and only its latest position is worth a picture.
+
+    Args:
+        failed: called with the exception of work that nobody waits for.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        self._failed = failed
+        self._changed = threading.Condition()
+        self._live: tuple[Callable[[], Any], Callable[[], None]] | None = None
+        self._requests: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._settle: tuple[float, Callable[[], Any]] | None = None
+        self._background: deque[Iterator[Any]] = deque()
+        self._thread: threading.Thread | None = None
+        self._working = False
+        self._stopped = False
+        atexit.register(self.stop)
+
+    def live(self, work: Callable[[], Any], dropped: Callable[[], None]) -> None:
+        """Do this before anything else; `dropped` is called instead if a newer live request comes first."""
+        with self._changed:
+            before, self._live = self._live, (work, dropped)
+            self._settle = None
+            self._start()
+        if before is not None:
+            before[1]()
+
+    def request(self, work: Callable[[], Any]) -> Future:
+        """Do this after the requests before it; the future has what it gives or raises."""
+        future: Future = Future()
+        with self._changed:
+            if self._stopped:
+                future.set_exception(RuntimeError("this lab was closed: make a new one."))
+                return future
+            self._requests.append((work, future))
+            self._start()
+        return future
+
+    def settle(self, work: Callable[[], Any], seconds: float) -> None:
+        """Do this after `seconds` without a live request, in place of what was to be done then."""
+        with self._changed:
+            self._settle = (time.monotonic() + seconds, work)
+            self._start()
+
+    def background(self, steps: Iterator[Any]) -> None:
+        """Do these steps when there is nothing else, one at a time."""
+        with self._changed:
+            self._background.append(steps)
+            self._start()
+
+    def live_waits(self) -> bool:
+        """Whether a live request has come that is not being worked on."""
+        return self._live is not None or self._stopped
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to do.
+
+        Returns:
+            Whether that was so within `timeout` seconds.
+        """
+        with self._changed:
+            return self._changed.wait_for(self._idle, timeout)
+
+    def stop(self) -> None:
+        """End the thread after what it is doing; nothing is accepted any more."""
+        with self._changed:
+            self._stopped = True
+            self._live = self._settle = None
+            self._background.clear()
+            waiting, self._requests = list(self._requests), deque()
+            thread = self._thread
+            self._changed.notify_all()
+        for _, future in waiting:
+            future.cancel()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5)
+        atexit.unregister(self.stop)
+
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether it is this thread that asks."""
+        return self._thread is threading.current_thread()
+
+    def _idle(self) -> bool:
+        nothing = self._live is None and not self._requests and self._settle is None and not self._background
+        return self._stopped or (nothing and not self._working)
+
+    def _start(self) -> None:
+        if self._stopped:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="latent-lab", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            try:
+                work()
+            except Exception as error:
+                self._failed(error)
+            with self._changed:
+                self._working = False
+                self._changed.notify_all()
+
+    def _next(self) -> Callable[[], Any] | None:
+        idle_since = time.monotonic()
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                work = self._choose(now)
+                if work is not None:
+                    self._working = True
+                    return work
+                if self._stopped or now - idle_since >= IDLE_SECONDS:
+                    self._thread = None
+                    return None
+                until = self._settle[0] if self._settle is not None else idle_since + IDLE_SECONDS
+                self._changed.wait(max(0.0, until - now))
+
+    def _choose(self, now: float) -> Callable[[], Any] | None:
+        if self._live is not None:
+            (work, _), self._live = self._live, None
+            return work
+        if self._requests:
+            work, future = self._requests.popleft()
+            return lambda: _fulfil(work, future)
+        if self._settle is not None and now >= self._settle[0]:
+            (_, work), self._settle = self._settle, None
+            return work
+        if self._background and self._settle is None:
+            return self._one_step
+        return None
+
+    def _one_step(self) -> None:
+        steps = self._background[0]
+        try:
+            next(steps)
+        except BaseException as error:
+            with self._changed:
+                if self._background and self._background[0] is steps:
+                    self._background.popleft()
+            if not isinstance(error, StopIteration):
+                raise
+
+
+def _fulfil(work: Callable[[], Any], future: Future) -> None:
+    try:
+        result = work()
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
