@@ -22,6 +22,7 @@ from ..errors import UserError
 
 # Above this a decode is too slow to follow a drag, and the lab answers with a smaller picture first.
 SLOW = 0.08  # seconds
+TRIALS = 3  # decodes with all threads, then with one, of which the faster way is kept
 SMALLEST_PREVIEW = 4  # places of the latent, along one side
 
 
@@ -88,6 +89,7 @@ class Codec:
         self.channels = model.config.in_channels
         self.latent_shape = latent_shape(model, 1, *self.image_size)[1:]
         self.decode_seconds: float | None = None
+        self._trials: dict[int, list[float]] = {}
 
     def _image_size(self, resolution: int | None) -> tuple[int, int]:
         if isinstance(self.model, AutoencoderVAE) and self.model.config.network == "mlp":
@@ -165,16 +167,27 @@ class Codec:
         Raises:
             Superseded: then.
         """
-        begin = time.perf_counter()
-        with self._stopping(superseded):
+        threads = self._threads()
+        with _cpu_threads(threads), self._stopping(superseded):
+            begin = time.perf_counter()
             image = self.decode(z[None], None if indices is None else indices[None])[0]
-        seconds = time.perf_counter() - begin
+            seconds = time.perf_counter() - begin
+        self._trials.setdefault(threads, []).append(seconds)
         if self.decode_seconds is None:
             self.decode_seconds = seconds
         # The first call of a model is slower than all others: a lower time is believed sooner than a higher one.
         weight = 0.5 if seconds < self.decode_seconds else 0.2
         self.decode_seconds += weight * (seconds - self.decode_seconds)
         return image
+
+    def _threads(self) -> int:
+        """How many CPU threads to decode with: all, or one if a small model has been faster with it."""
+        every = torch.get_num_threads()
+        tried = self._trials.get(every, [])
+        if len(tried) < TRIALS or min(tried[:TRIALS]) > SLOW or self.model.device.type != "cpu":
+            return every
+        single = self._trials.get(1, [])
+        return 1 if len(single) < TRIALS or min(single[:TRIALS]) < min(tried[:TRIALS]) else every
 
     def decode_preview(self, z: torch.Tensor, indices: torch.Tensor | None, shrink: int) -> torch.Tensor:
         """Decode one latent (C, h, w) at about 1 / `shrink` of its size: places are averaged, codes left out."""
@@ -226,6 +239,20 @@ class Codec:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+@contextmanager
+def _cpu_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads, in this thread only."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _on_cpu(x: torch.Tensor) -> torch.Tensor:

@@ -57,7 +57,9 @@ class LatentLab(anywidget.AnyWidget):
     _esm = frontend.script()
     _css = frontend.style()
 
-    latent = traitlets.Any(help="The current latent, (C, h, w), float32 on the CPU. Setting it shows what it decodes to.")
+    latent = traitlets.Any(
+        help="The current latent, (C, h, w), float32 on the CPU. Setting it shows what it decodes to."
+    )
     image = traitlets.Any(help="The picture that is shown, a PIL image. Setting it (any form of image) encodes.")
     shelf = traitlets.Any(help="Saved latents, by number or name. Setting it takes `Saved`s, or latents by name.")
 
@@ -243,7 +245,9 @@ class LatentLab(anywidget.AnyWidget):
             value = [self._saved(latent, str(name)) for name, latent in value.items()]
         if not isinstance(value, (list, tuple)):
             raise UserError(f"a shelf was given as {type(value).__name__}: give a list of latents, or latents by name.")
-        shelf = Shelf(item if isinstance(item, Saved) else self._saved(item, f"latent {i}") for i, item in enumerate(value))
+        shelf = Shelf(
+            item if isinstance(item, Saved) else self._saved(item, f"latent {i}") for i, item in enumerate(value)
+        )
         self._session.shelf = shelf
         self._panel.show_shelf(shelf)
         return shelf
@@ -347,4 +351,3 @@ def _name_and_source(value: Any) -> tuple[str, str]:
 
 def _rgba_of(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGBA"))
-

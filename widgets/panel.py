@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from .lab import LatentLab
 
 RAW_PIXELS = 256 * 256  # pictures up to here travel as they are, larger ones as PNG
+# The server's socket holds a small message back while an earlier one (the kernel's "busy") is not acknowledged, which
+# takes the browser 40 ms (Nagle's algorithm and delayed acknowledgement). It never holds back a whole segment, which has
+# 64 KB on the loopback: there frames are filled up to one. Across a network segments are small, and this not needed.
+FULL_SEGMENT = 66_000  # bytes
 THUMBNAILS = 60
 SHELF_SIDE = 96
 MAX_UPLOAD = 100 * 2**20  # bytes
@@ -51,6 +55,7 @@ class Panel:
         self._session = session
         self._sheets = sheets.Sheets(session)
         self._original_sent: torch.Tensor | None = None
+        self._full_segments = False
 
     def info(self) -> dict[str, Any]:
         """What does not change: the model in words and numbers."""
@@ -80,6 +85,7 @@ class Panel:
     def receive(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """Do what a message asks; what goes wrong is said in the panel."""
         tag = {"view": content.get("view"), "id": content.get("id")}
+        self._full_segments = bool(content.get("loopback"))
         try:
             handler = getattr(self, f"_do_{content.get('do')}", None)
             if handler is None:
@@ -180,16 +186,18 @@ class Panel:
         axes = [content["x"], content["y"]]
         latents = sheets.plane(self._session, axes, content["ranges"], side)
         blank = [self._session.state.recipe] * len(latents)
-        self._sheets.draw("manifold", latents, None, blank, [""] * len(latents), self._sheet_sender("manifold", tag, []))
+        self._sheets.draw(
+            "manifold", latents, None, blank, [""] * len(latents), self._sheet_sender("manifold", tag, [])
+        )
 
     def _do_palette(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
         y, x, stage = (int(content[name]) for name in ("y", "x", "stage"))
         codes = sheets.palette(self._session, y, x, stage, str(content.get("order", "near")))
-        latents, indices = sheets.code_patches(self._session, y, x, stage, codes)
+        latents, indices, crop = sheets.code_patches(self._session, y, x, stage, codes)
         words = [f"code {code}" for code in codes]
         blank = [self._session.state.recipe] * len(codes)
         sender = self._sheet_sender("palette", tag, words, codes=codes)
-        self._sheets.draw("palette", latents, indices, blank, words, sender, patch=True)
+        self._sheets.draw("palette", latents, indices, blank, words, sender, crop)
 
     def _do_adopt(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
         self._sheets.adopt(str(content["sheet"]), int(content["index"]), tag)
@@ -233,6 +241,8 @@ class Panel:
         if frame.tokens is not None:
             content["tokens"] = len(buffers)
             buffers.append(frame.tokens.to(torch.int32).contiguous().numpy().tobytes())
+        if self._full_segments and (missing := FULL_SEGMENT - sum(map(len, buffers))) > 0:
+            buffers.append(bytes(missing))
         self._send(content, buffers)
 
     def picture(self, frame: Frame, rgba: np.ndarray, original: np.ndarray | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import UserError
 from ..metrics.reconstruction import psnr
-from .codec import Codec, Encoded, Superseded
+from .codec import SLOW, Codec, Encoded, Superseded
 from .images import ImageSet, as_image
 from .recipe import Line, ModelCode, Move, Paint, Recipe, Token, escaped, latent_literal
 from .shelf import Saved, Shelf, combine, unused_name
@@ -21,6 +21,7 @@ from .space import LatentSpace, merge, survey
 from .worker import Worker
 
 HISTORY = 100
+AT_ONCE = 0.03  # seconds of a decode that is done where it is asked for
 SETTLE = 0.12  # seconds of quiet before a slow model decodes at full size
 SURVEY_SECONDS = 20.0
 SURVEY_AT_LEAST = 16
@@ -135,7 +136,8 @@ class Session:
 
     def show(self, tag: Any = None) -> None:
         """Decode the latest state before anything else."""
-        self.worker.live(lambda: self._render(tag), lambda: self._on_dropped(tag))
+        here = (self.codec.decode_seconds or SLOW) < AT_ONCE
+        self.worker.live(lambda: self._render(tag), lambda: self._on_dropped(tag), here)
 
     def render_now(self) -> None:
         """Decode the state at full size, and wait for it; raises what the decoder raises."""

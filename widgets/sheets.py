@@ -19,7 +19,8 @@ SIDE = 96  # pixels of a small picture, at most
 BATCH = 8
 PALETTE = 96  # codes that are shown at once
 CANDIDATES = 65_536  # codes among which the nearest are looked for
-CONTEXT = 1  # places around a code that are decoded with it
+CONTEXT = 3  # places around a code that are decoded with it
+SHOWN = 1  # of these, those that its picture shows
 
 Sender = Callable[[int, int, Sequence[np.ndarray], int], None]
 
@@ -44,7 +45,7 @@ class Sheets:
         recipes: Sequence[Recipe],
         words: Sequence[str],
         send: Sender,
-        patch: bool = False,
+        crop: tuple[slice, slice] | None = None,
     ) -> None:
         """Decode latents (N, C, h, w) bit by bit, and send the pictures.
 
@@ -55,7 +56,7 @@ class Sheets:
             recipes: how each latent comes to be.
             words: what to call each.
             send: called with the number of the first picture, that of all, the pictures, and the sheet's number.
-            patch: keep the middle place only.
+            crop: rows and columns of the pictures' pixels to keep.
         """
         self._number += 1
         number = self._number
@@ -67,7 +68,7 @@ class Sheets:
                 if self._content[name][0] != number:
                     return
                 chosen = slice(first, first + batch)
-                pictures = _small(self._session, latents[chosen], None if indices is None else indices[chosen], patch)
+                pictures = _small(self._session, latents[chosen], None if indices is None else indices[chosen], crop)
                 send(first, len(latents), pictures, number)
                 yield
 
@@ -78,7 +79,9 @@ class Sheets:
         if name not in self._content or not 0 <= i < len(self._content[name][1]):
             raise UserError(f"there is no picture {i} in {name!r}: draw it first.")
         _, latents, indices, recipes, words = self._content[name]
-        state = self._session.set_latent(latents[i].clone(), words[i], Line(""), None if indices is None else indices[i])
+        state = self._session.set_latent(
+            latents[i].clone(), words[i], Line(""), None if indices is None else indices[i]
+        )
         self._session.change(lambda _: _with_recipe(state, recipes[i]), tag=tag)
 
 
@@ -97,12 +100,12 @@ def small_picture(session: Session, z: torch.Tensor, indices: torch.Tensor | Non
     return thumbnail(to_rgba(image)[0], side)
 
 
-def _small(session: Session, latents: torch.Tensor, indices: torch.Tensor | None, patch: bool) -> list[np.ndarray]:
+def _small(
+    session: Session, latents: torch.Tensor, indices: torch.Tensor | None, crop: tuple[slice, slice] | None
+) -> list[np.ndarray]:
     codec = session.codec
-    if patch:
-        images = codec.decode(latents, indices)
-        inside = slice(CONTEXT * codec.factor, (CONTEXT + 1) * codec.factor)
-        return [np.ascontiguousarray(rgba[inside, inside]) for rgba in to_rgba(images)]
+    if crop is not None:
+        return [np.ascontiguousarray(rgba[crop]) for rgba in to_rgba(codec.decode(latents, indices))]
     shrink = 1
     while max(codec.image_size) // (2 * shrink) >= SIDE and codec.preview_shrink > shrink:
         shrink *= 2
@@ -128,14 +131,20 @@ def draw_prior(
     seeded = f"generator=torch.Generator().manual_seed({seed})"
     if source == "data":
         latents = session.require_space().sample(n, generator)
-        return latents, None, [
-            Line(f"z = {{lab}}.space.sample({n}, torch.Generator().manual_seed({seed}))[{i}]") for i in range(n)
-        ]
+        return (
+            latents,
+            None,
+            [Line(f"z = {{lab}}.space.sample({n}, torch.Generator().manual_seed({seed}))[{i}]") for i in range(n)],
+        )
     if source != "prior":
         raise UserError(f"samples of {source!r} were asked for: they are of the 'prior' or of the 'data'.")
     if not session.codec.discrete:
         latents = torch.randn(n, *shape, generator=generator)
-        return latents, None, [Line(f"z = torch.randn({n}, {', '.join(map(str, shape))}, {seeded})[{i}]") for i in range(n)]
+        return (
+            latents,
+            None,
+            [Line(f"z = torch.randn({n}, {', '.join(map(str, shape))}, {seeded})[{i}]") for i in range(n)],
+        )
     quantizer = session.codec.model.quantizer
     size = (n, *shape[1:], quantizer.codes_per_place)
     indices = torch.randint(quantizer.codebook_size, size, generator=generator)
@@ -195,15 +204,26 @@ def palette(session: Session, y: int, x: int, stage: int, order: str) -> list[in
 
 def code_patches(
     session: Session, y: int, x: int, stage: int, codes: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes as pictures: each alone, surrounded by itself, as latents (N, C, 3, 3) and their indices."""
-    here = _present_codes(session)[y, x]
-    side = 2 * CONTEXT + 1
-    indices = here.expand(len(codes), side, side, -1).clone()
-    indices[..., stage] = torch.tensor(codes).view(-1, 1, 1)
-    return torch.zeros(len(codes), session.codec.latent_shape[0], side, side), indices
+) -> tuple[torch.Tensor, torch.Tensor, tuple[slice, slice]]:
+    """Codes as pictures: what each would be at a place of the present image.
+
+    Returns:
+        Latents (N, C, h, w) of the place's neighbourhood, its codes (N, h, w, codes per place) with each of `codes` at
+        the place, and the rows and columns of pixels around that.
+    """
+    present = _present_codes(session)
+    (top, bottom), (left, right) = (
+        (max(0, at - CONTEXT), min(size, at + CONTEXT + 1)) for at, size in zip((y, x), present.shape[:2], strict=True)
+    )
+    indices = present[top:bottom, left:right].expand(len(codes), -1, -1, -1).clone()
+    indices[:, y - top, x - left, stage] = torch.tensor(codes)
+    factor = session.codec.factor
+    crop = tuple(slice(max(0, at - SHOWN) * factor, (at + SHOWN + 1) * factor) for at in (y - top, x - left))
+    return torch.zeros(len(codes), session.codec.latent_shape[0], *indices.shape[1:3]), indices, crop
 
 
 def _present_codes(session: Session) -> torch.Tensor:
+    if not session.codec.discrete:
+        raise UserError("this model has no codes: only those of a vector-quantised one can be chosen.")
     state = session.state
     return session.codec.tokens(state.latent) if state.indices is None else state.indices

@@ -104,7 +104,9 @@ def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> t
     kind = operation.get("op")
     if kind == "analogy":
         items = [shelf.by_key(operation.get(name)) for name in "abc"]
-        return analogy(*(item.latent for item in items)), Line("z = analogy({0}, {1}, {2})", _keys_of(items), ("analogy",))
+        return analogy(*(item.latent for item in items)), Line(
+            "z = analogy({0}, {1}, {2})", _keys_of(items), ("analogy",)
+        )
     if kind == "sum":
         weights = {key: float(weight) for key, weight in operation.get("weights", {}).items() if weight}
         if not weights:

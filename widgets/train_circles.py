@@ -119,7 +119,9 @@ def _options(options: TrainingOptions, source: Path, output_dir: Path, steps: in
 def main() -> int:
     """Run from the command line."""
     prog = "python -m vae_plugin.widgets.train_circles"
-    return exit_status(lambda: run(parse(TrainingOptions, None, prog=prog, description="Train the lab's circles model.")))
+    return exit_status(
+        lambda: run(parse(TrainingOptions, None, prog=prog, description="Train the lab's circles model."))
+    )
 
 
 if __name__ == "__main__":

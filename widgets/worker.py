@@ -31,12 +31,19 @@ class Worker:
         self._settle: tuple[float, Callable[[], Any]] | None = None
         self._background: deque[Iterator[Any]] = deque()
         self._thread: threading.Thread | None = None
-        self._working = False
+        self._executing: int | None = None  # the thread that is doing something of ours
         self._stopped = False
         atexit.register(self.stop)
 
-    def live(self, work: Callable[[], Any], dropped: Callable[[], None]) -> None:
-        """Do this before anything else; `dropped` is called instead if a newer live request comes first."""
+    def live(self, work: Callable[[], Any], dropped: Callable[[], None], here: bool = False) -> None:
+        """Do this before anything else; `dropped` is called instead if a newer live request comes first.
+
+        With `here`, for work of a few milliseconds, it is done at once in the thread that asks, unless the worker is at
+        something else: handing it over would cost as much again, as both threads want the interpreter.
+        """
+        if here and self._claim():
+            self._do(work)
+            return
         with self._changed:
             before, self._live = self._live, (work, dropped)
             self._settle = None
@@ -97,12 +104,12 @@ class Worker:
 
     @property
     def is_current_thread(self) -> bool:
-        """Whether it is this thread that asks."""
-        return self._thread is threading.current_thread()
+        """Whether who asks is doing the worker's work, and must not wait for it."""
+        return self._executing == threading.get_ident()
 
     def _idle(self) -> bool:
         nothing = self._live is None and not self._requests and self._settle is None and not self._background
-        return self._stopped or (nothing and not self._working)
+        return self._stopped or (nothing and self._executing is None)
 
     def _start(self) -> None:
         if self._stopped:
@@ -114,22 +121,36 @@ class Worker:
 
     def _run(self) -> None:
         while (work := self._next()) is not None:
-            try:
-                work()
-            except Exception as error:
-                self._failed(error)
-            with self._changed:
-                self._working = False
-                self._changed.notify_all()
+            self._do(work)
+
+    def _claim(self) -> bool:
+        with self._changed:
+            if self._executing is not None or self._live is not None or self._stopped:
+                return False
+            self._executing = threading.get_ident()
+            self._settle = None
+            return True
+
+    def _do(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self._failed(error)
+        with self._changed:
+            self._executing = None
+            self._changed.notify_all()
 
     def _next(self) -> Callable[[], Any] | None:
         idle_since = time.monotonic()
         with self._changed:
             while True:
+                if self._executing is not None:
+                    self._changed.wait()
+                    continue
                 now = time.monotonic()
                 work = self._choose(now)
                 if work is not None:
-                    self._working = True
+                    self._executing = threading.get_ident()
                     return work
                 if self._stopped or now - idle_since >= IDLE_SECONDS:
                     self._thread = None

@@ -45,7 +45,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def notebook_server(folder: Path, home: Path, application: str = "jupyterlab", theme: str | None = None) -> Iterator[str]:
+def notebook_server(
+    folder: Path, home: Path, application: str = "jupyterlab", theme: str | None = None
+) -> Iterator[str]:
     """A server of the notebooks in `folder`, its address; everything that it writes itself is under `home`."""
     port = free_port()
     environment = {**os.environ, "HOME": str(home)}

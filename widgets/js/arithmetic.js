@@ -54,7 +54,7 @@ export class Arithmetic {
   }
 
   slot(letter) {
-    const select = h("select", { "data-slot": letter, onchange: () => this.changed() });
+    const select = h("select", { "data-slot": letter, onchange: () => this.chosen(select) });
     select.addEventListener("dragover", (event) => event.preventDefault());
     select.addEventListener("drop", (event) => {
       const key = event.dataTransfer.getData("text/latent-lab");
@@ -62,9 +62,14 @@ export class Arithmetic {
       event.preventDefault();
       event.stopPropagation();
       select.value = key;
-      this.changed();
+      this.chosen(select);
     });
     return select;
+  }
+
+  chosen(select) {
+    select.dataset.chosen = "";
+    this.changed();
   }
 
   // The selects are shared: each panel takes those it needs when it is shown.
@@ -103,9 +108,9 @@ export class Arithmetic {
   refill() {
     const options = this.lab.shelf.map(({ key, name }) => ({ value: key, text: name }));
     Object.values(this.slots).forEach((select, i) => {
-      const had = select.value;
       setOptions(select, options);
-      if (!had && options.length) select.value = options[Math.min(i, options.length - 1)].value;
+      // Until somebody chooses, A, B and C are different ones.
+      if (!("chosen" in select.dataset) && options.length) select.value = options[Math.min(i, options.length - 1)].value;
     });
     this.empty.hidden = options.length >= 2;
     this.body.hidden = options.length < 2;

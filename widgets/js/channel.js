@@ -1,6 +1,7 @@
 // The conversation with the kernel. Of live requests (a drag) one is under way and one waits, which is the latest: what
 // is dragged meanwhile is merged into it, so that nothing queues and the last position always arrives.
 
+const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
 const PATIENCE = 6000; // ms without an answer before the panel says so
 
 export class Channel {
@@ -69,7 +70,7 @@ export class Channel {
   send(message, buffers = []) {
     this.lastId += 1;
     const id = this.lastId;
-    this.model.send({ ...message, view: this.view, id }, undefined, buffers);
+    this.model.send({ ...message, view: this.view, id, loopback: LOOPBACK.has(location.hostname) }, undefined, buffers);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.giveUp(), PATIENCE);
     return id;
