@@ -111,7 +111,7 @@ class LatentLab(anywidget.AnyWidget):
 
     @property
     def model(self) -> Any:
-        """The autoencoder. (A `VQModel` became an `AutoencoderVQVAE` with the same weights.)"""
+        """The autoencoder; of a `VQModel` an `AutoencoderVQVAE` with the same weights."""
         return self._session.codec.model
 
     @property

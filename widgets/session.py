@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -456,10 +457,8 @@ class Session:
         self.worker.settle(self._settle, SETTLE)
 
     def _settle(self) -> None:
-        try:
+        with suppress(Superseded):  # the newer request has its own picture
             self._render_full(superseded=self.worker.live_waits)
-        except Superseded:
-            pass  # the newer request has its own picture
 
     def _render_full(
         self, tag: Any = None, state: State | None = None, superseded: Callable[[], bool] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ..errors import UserError
 from .codec import to_rgba
 from .pictures import thumbnail
 from .recipe import Line, Recipe
-from .session import Session
+from .session import Session, State
 
 SIDE = 96  # pixels of a small picture, at most
 BATCH = 8
@@ -79,14 +78,14 @@ class Sheets:
         if name not in self._content or not 0 <= i < len(self._content[name][1]):
             raise UserError(f"there is no picture {i} in {name!r}: draw it first.")
         _, latents, indices, recipes, words = self._content[name]
-        state = self._session.set_latent(
-            latents[i].clone(), words[i], Line(""), None if indices is None else indices[i]
+        state = State(
+            latents[i].clone(),
+            None if indices is None else indices[i],
+            name=words[i],
+            recipe=recipes[i],
+            edited=True,
         )
-        self._session.change(lambda _: _with_recipe(state, recipes[i]), tag=tag)
-
-
-def _with_recipe(state: Any, recipe: Recipe) -> Any:
-    return replace(state, recipe=recipe)
+        self._session.change(lambda _: state, tag=tag)
 
 
 def one_line(line: Line) -> Recipe:

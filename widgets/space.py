@@ -108,7 +108,7 @@ class LatentSpace:
         Args:
             z: (C, h, w).
             axis: a key of `axes`.
-            value: a dimension's own value; a channel's mean; standard deviations from the data's mean along a direction;
+            value: a dimension's own value; a channel's mean; along a direction standard deviations from the data's mean;
                 a label in its own unit.
 
         Returns:
