@@ -1,8 +1,8 @@
 """The kernel's side of the conversation with the front end.
 
 The front end sends requests {"do": name, "view": ..., "id": ..., ...}; each is answered once under its view and id, by
-a "frame", a "reply", a "sheet" or a "dropped" (a newer request has overtaken it, or it failed). Pictures travel as bytes
-beside the messages.
+a "frame", a "reply", a "sheet" or a "dropped" (a newer request has overtaken it, or it failed). Pictures travel as
+bytes beside the messages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RAW_PIXELS = 256 * 256  # pictures up to here travel as they are, larger ones as PNG
 # The server's socket holds a small message back while an earlier one (the kernel's "busy") is not acknowledged, which
 # takes the browser 40 ms (Nagle's algorithm and delayed acknowledgement). It never holds back a whole segment, which
-# has 64 KB on the loopback: there frames are filled up to one. Across a network segments are small, and this not needed.
+# has 64 KB on the loopback: there frames are filled up to one. A network's segments are small, and it needs no filling.
 FULL_SEGMENT = 66_000  # bytes
 THUMBNAILS = 60
 SHELF_SIDE = 96

@@ -108,8 +108,8 @@ class LatentSpace:
         Args:
             z: (C, h, w).
             axis: a key of `axes`.
-            value: a dimension's own value; a channel's mean; along a direction standard deviations from the data's mean;
-                a label in its own unit.
+            value: a dimension's own value; a channel's mean; along a direction standard deviations from the mean of the
+                data; a label in its own unit.
 
         Returns:
             (C, h, w), a new tensor.

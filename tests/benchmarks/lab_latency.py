@@ -4,9 +4,9 @@
 
 needs the `test` extra and Chromium. JupyterLab runs on the loopback and headless Chromium opens a notebook with an
 empty widget (a range input and a canvas; its kernel side answers each message at once with a frame of the same size)
-and the lab with an `AutoencoderVAE` of that size. Events go to the two in turn, each after the answer to the last and a pause;
-what is measured is the time from the `input` event to `putImageData` (or `drawImage`) on the canvas. Medians and 95th
-percentiles in ms; what counts is the difference, the floor is that of transport and browser on the same machine.
+and the lab with an `AutoencoderVAE` of that size. Events go to the two in turn, each after the answer to the last and a
+pause; what is measured is the time from the `input` event to `putImageData` (or `drawImage`) on the canvas. Medians and
+95th percentiles in ms; what counts is the difference: the floor is transport and browser on the same machine.
 """
 
 from __future__ import annotations
