@@ -107,6 +107,10 @@ class LatentLab(anywidget.AnyWidget):
         self._session.open_from_set(0)
         self._session.look_around(self._panel.surveying, self._panel.surveyed)
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self._session.codec.latent_shape))
+        return f"LatentLab({type(self.model).__name__}, latent {shape}): run this cell to use it"
+
     # --- what Python reads and sets ---
 
     @property
@@ -136,6 +140,11 @@ class LatentLab(anywidget.AnyWidget):
         """The image that the latent was encoded from."""
         original = self._session.state.original
         return None if original is None else pil(to_rgba(original[None])[0])
+
+    @property
+    def pixels(self) -> torch.Tensor | None:
+        """The same as the model took it: (C, H, W) in [-1, 1]."""
+        return self._session.state.original
 
     @property
     def indices(self) -> torch.Tensor | None:
@@ -346,7 +355,7 @@ def _name_and_source(value: Any) -> tuple[str, str]:
     path = value if isinstance(value, (str, Path)) else getattr(value, "filename", None)
     if path:
         return Path(path).name, f"{{lab}}.load({escaped(repr(str(path)))})"
-    return "set from Python", "{lab}.load({lab}.original)"
+    return "set from Python", "{lab}.pixels"
 
 
 def _rgba_of(image: Image.Image) -> np.ndarray:

@@ -1,11 +1,13 @@
 // Elements, made without HTML from strings: names and labels are shown as the text that they are.
 
 const FOCUSABLE = new Set(["button", "input", "select", "textarea", "canvas"]);
+// Each lab on a page runs its own copy of this module, and an id must be unique among all.
+const scope = Math.random().toString(36).slice(2, 8);
 let counter = 0;
 
 export function uniqueId(prefix) {
   counter += 1;
-  return `ll-${prefix}-${counter}`;
+  return `ll-${scope}-${prefix}-${counter}`;
 }
 
 // h("button", { class: "x", onclick: f, disabled: true, "aria-label": "..." }, "text", child, ...)

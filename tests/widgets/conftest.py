@@ -1,0 +1,35 @@
+"""One notebook server and one browser for all tests of the front end."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+from rig import Browser, browser_path, notebook_server
+
+
+@pytest.fixture(scope="session")
+def rig_places(tmp_path_factory):
+    """Folders of the notebooks and of what the server writes."""
+    return tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def server(rig_places):
+    for module in ("jupyterlab", "playwright"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: pip install 'vae-plugin[test]'")
+    if browser_path() is None:
+        pytest.skip("no browser is installed: apt-get install chromium")
+    with notebook_server(*rig_places) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser(server, tmp_path_factory):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = Browser(playwright, tmp_path_factory.mktemp("profile"))
+        yield browser
+        browser.close()
