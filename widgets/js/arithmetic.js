@@ -114,6 +114,10 @@ export class Arithmetic {
     });
     this.empty.hidden = options.length >= 2;
     this.body.hidden = options.length < 2;
+    // A thumbnail that is ready is no reason to take a slider from under somebody's hand.
+    const names = JSON.stringify(options);
+    if (names === this.filled) return;
+    this.filled = names;
     this.weights.replaceChildren(...this.lab.shelf.map((item) => this.weight(item)));
     this.fillLabels();
   }

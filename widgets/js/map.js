@@ -23,7 +23,7 @@ export class LatentMap {
       onpointermove: (event) => this.hover(event),
       ondblclick: (event) => this.open(this.nearest(event)),
     });
-    this.words = h("p", { class: "ll-hint", "aria-live": "polite" });
+    this.words = h("p", { class: "ll-hint" });
     this.legend = h("div", { class: "ll-legend" });
     this.pictures = []; // of the plane behind the points
     this.element = h(
@@ -154,7 +154,10 @@ export class LatentMap {
     this.pictures.forEach((picture, i) => {
       Object.assign(tile, { width: picture.width, height: picture.height });
       tile.getContext("2d").putImageData(picture, 0, 0);
-      context.drawImage(tile, MARGIN + (i % PLANE_SIDE) * w, MARGIN + Math.floor(i / PLANE_SIDE) * high, w, high);
+      const scale = Math.min(w / tile.width, high / tile.height);
+      const [across, down] = [tile.width * scale, tile.height * scale];
+      const left = MARGIN + (i % PLANE_SIDE) * w + (w - across) / 2;
+      context.drawImage(tile, left, MARGIN + Math.floor(i / PLANE_SIDE) * high + (high - down) / 2, across, down);
     });
     context.globalAlpha = 1;
   }
@@ -192,6 +195,7 @@ export class LatentMap {
       return clamp(value + (steps[i] * far * (high - low)) / KEY_STEPS, low, high);
     });
     this.move(x, y);
+    this.lab.say(this.words.textContent); // aloud for keys only: a drag would never stop talking
   }
 
   // --- points ---

@@ -51,6 +51,7 @@ export class Places {
       event.preventDefault();
       const [rows, columns] = this.shape;
       this.moveTo(clamp(this.cursor[0] + steps[0], 0, rows - 1), clamp(this.cursor[1] + steps[1], 0, columns - 1));
+      this.lab.say(this.label(...this.cursor));
     }
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();

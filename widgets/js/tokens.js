@@ -22,7 +22,7 @@ export class Tokens {
       pressed: (y, x) => this.choose(y, x),
     });
     this.palette = h("div", { class: "ll-palette", role: "group", "aria-label": "Codebook" });
-    this.words = h("p", { class: "ll-hint", "aria-live": "polite" });
+    this.words = h("p", { class: "ll-hint" });
     this.element = h(
       "div",
       { class: "ll-columns" },
