@@ -122,7 +122,7 @@ class Codec:
     def _to_device(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.model.device, self.model.dtype)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, images: torch.Tensor) -> Encoded:
         """The posterior of images (B, C, H, W) in [-1, 1]."""
         x = self._to_device(images)
@@ -133,7 +133,7 @@ class Codec:
             return Encoded(_on_cpu(q.mode()), None, None)
         return Encoded(_on_cpu(q.mean), _on_cpu(q.std), _on_cpu(q.kl_per_dimension()))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, z: torch.Tensor, indices: torch.Tensor | None = None) -> torch.Tensor:
         """Images (B, C, H, W) in about [-1, 1], float32 on the CPU.
 
@@ -204,13 +204,13 @@ class Codec:
             shrink *= 2
         return shrink
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def tokens(self, z: torch.Tensor) -> torch.Tensor:
         """The codes (h, w, codes per place) of one latent (C, h, w), on the CPU."""
         _, indices, _ = self.model.quantizer(self._to_device(z[None]), update=False)
         return indices.reshape(*indices.shape[1:3], -1).cpu()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def codes(self, indices: torch.Tensor) -> torch.Tensor:
         """The latent (C, h, w) of codes (h, w, codes per place), float32 on the CPU."""
         return _on_cpu(self.model.quantizer.indices_to_codes(self.native(indices)[None].to(self.model.device))[0])

@@ -101,7 +101,7 @@ class LatentLab(anywidget.AnyWidget):
         self._own_latent.value = self._session.state.latent
         self._still_shown = False
         self._shown_once = threading.Event()
-        super().__init__(_lab=f"lab-{next(_numbers)}-{id(self):x}", latent=self._session.state.latent, shelf=Shelf())
+        super().__init__(_lab=f"lab-{next(_numbers)}-{id(self):x}", latent=self._own_latent.value, shelf=Shelf())
         self._info = self._panel.info()
         self.on_msg(lambda _, content, buffers: self._panel.receive(content, buffers))
         self._session.open_from_set(0)
@@ -226,7 +226,8 @@ class LatentLab(anywidget.AnyWidget):
     @traitlets.validate("latent")
     def _latent_given(self, proposal: dict[str, Any]) -> torch.Tensor:
         value = proposal["value"]
-        if value is getattr(self._own_latent, "value", None):
+        if value is not None and value is getattr(self._own_latent, "value", None):
+            self._own_latent.value = None
             return value
         latent = self._checked(value)
         session = self._session
@@ -284,9 +285,13 @@ class LatentLab(anywidget.AnyWidget):
     # --- what the session tells ---
 
     def _changed(self) -> None:
-        # The newest, whichever thread comes last. What is set here is known by its identity, in this thread only.
-        self._own_latent.value = self._session.state.latent
-        self.latent = self._own_latent.value
+        # The newest, whichever thread comes last; a copy, which its user may change. The validator knows it by its
+        # identity, in this thread only, and takes everything else for the user's.
+        self._own_latent.value = self._session.state.latent.clone()
+        try:
+            self.latent = self._own_latent.value
+        finally:
+            self._own_latent.value = None
 
     def _framed(self, frame: Frame) -> None:
         rgba = to_rgba(frame.image[None])[0]

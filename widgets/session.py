@@ -132,8 +132,10 @@ class Session:
             if gesture is None or gesture != self._gesture:
                 self._history = [*self._history[-HISTORY + 1 :], before]
             self._gesture = gesture
-        self.show(tag)
-        self._on_change()
+        try:
+            self._on_change()
+        finally:  # whatever an observer does
+            self.show(tag)
 
     def show(self, tag: Any = None) -> None:
         """Decode the latest state before anything else."""
@@ -273,8 +275,10 @@ class Session:
                 raise UserError("there is nothing to undo.")
             self.state = self._history.pop()
             self._gesture = None
-        self.show(tag)
-        self._on_change()
+        try:
+            self._on_change()
+        finally:  # whatever an observer does
+            self.show(tag)
 
     # --- images ---
 

@@ -143,6 +143,11 @@ def _keys_of(items: Sequence[Saved]) -> tuple[str, ...]:
     return tuple(item.key for item in items)
 
 
+def _indices(tensor: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor | None:
+    fits = tensor is not None and tensor.dtype == torch.int64 and tensor.ndim == 3 and tensor.shape[:2] == shape[1:]
+    return tensor if fits else None
+
+
 def to_safetensors(items: Sequence[Saved], metadata: Mapping[str, str]) -> bytes:
     """Latents as a safetensors file, each under its name; codes of a token edit under "NAME.indices"."""
     tensors = {item.name: item.latent.contiguous() for item in items}
@@ -161,7 +166,7 @@ def from_safetensors(data: bytes, shape: tuple[int, ...]) -> list[Saved]:
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"this file cannot be read as safetensors: {error}") from error
     found = [
-        Saved(name, tensor.float(), tensors.get(f"{name}.indices"))
+        Saved(name, tensor.float(), _indices(tensors.get(f"{name}.indices"), shape))
         for name, tensor in tensors.items()
         if tensor.is_floating_point() and tuple(tensor.shape) == tuple(shape)
     ]

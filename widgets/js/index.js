@@ -27,7 +27,10 @@ class Lab {
     this.channel = new Channel(model, view, {
       frame: (message, buffers) => this.frame(message, buffers),
       sheet: (message, buffers) => this.sheet(message, buffers),
-      error: (text) => this.complain(text),
+      error: (text) => {
+        this.complain(text);
+        this.emit("coordinates"); // a slider goes back to where the latent is
+      },
       silent: (yes) => this.silent(yes),
     });
   }
