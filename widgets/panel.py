@@ -23,6 +23,7 @@ from .recipe import Line, Move, escaped
 from .session import Frame, Session
 from .shelf import Shelf
 from .space import LatentSpace
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .lab import LatentLab
@@ -56,6 +57,7 @@ class Panel:
         self._sheets = sheets.Sheets(session)
         self._original_sent: torch.Tensor | None = None
         self._full_segments = False
+        self._turns = Turns(self._obey)
 
     def info(self) -> dict[str, Any]:
         """What does not change: the model in words and numbers."""
@@ -83,7 +85,14 @@ class Panel:
     # --- from the front end ---
 
     def receive(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
-        """Do what a message asks; what goes wrong is said in the panel."""
+        """Do what a message asks, after those that its view has sent before; what goes wrong is said in the panel."""
+        turn = content.get("turn")
+        if isinstance(turn, int):
+            self._turns.take(content.get("view"), turn, bool(content.get("first")), content, buffers)
+        else:
+            self._obey(content, buffers)
+
+    def _obey(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         tag = {"view": content.get("view"), "id": content.get("id")}
         self._full_segments = bool(content.get("loopback"))
         try:

@@ -11,6 +11,7 @@ export class Channel {
     this.listeners = listeners; // { frame, sheet, error, silent }
     this.asked = new Map(); // id -> { resolve, reject }
     this.lastId = 0;
+    this.lost = true; // whether what was sent before may never arrive
     this.flying = null; // id of the live request under way
     this.waiting = null; // the merged one that goes next
     this.gestures = 0;
@@ -70,7 +71,9 @@ export class Channel {
   send(message, buffers = []) {
     this.lastId += 1;
     const id = this.lastId;
-    this.model.send({ ...message, view: this.view, id, loopback: LOOPBACK.has(location.hostname) }, undefined, buffers);
+    const order = { view: this.view, id, turn: id, first: this.lost };
+    this.lost = false;
+    this.model.send({ ...message, ...order, loopback: LOOPBACK.has(location.hostname) }, undefined, buffers);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.giveUp(), PATIENCE);
     return id;
@@ -110,6 +113,7 @@ export class Channel {
     this.flush();
     clearTimeout(this.timer);
     this.flying = null;
+    this.lost = true;
   }
 }
 
