@@ -168,6 +168,8 @@ def _signed(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.detach().cpu()
     if tensor.ndim == 4 and len(tensor) == 1:
         tensor = tensor[0]
+    if tensor.ndim == 2:
+        tensor = tensor[None]
     if tensor.ndim != 3 or not tensor.numel():
         raise DataError(f"an image was given as a tensor of shape {tuple(tensor.shape)}: give (C, H, W).")
     if tensor.dtype == torch.uint8:

@@ -97,11 +97,11 @@ class LatentLab(anywidget.AnyWidget):
         )
         self._panel = Panel(self, self._session)
         self._own_image: Image.Image | None = None
-        self._own_latent = threading.local()
-        self._own_latent.value = self._session.state.latent
+        self._own = threading.local()
+        self._own.value = self._session.state.latent
         self._still_shown = False
         self._shown_once = threading.Event()
-        super().__init__(_lab=f"lab-{next(_numbers)}-{id(self):x}", latent=self._own_latent.value, shelf=Shelf())
+        super().__init__(_lab=f"lab-{next(_numbers)}-{id(self):x}", latent=self._own.value, shelf=Shelf())
         self._info = self._panel.info()
         self.on_msg(lambda _, content, buffers: self._panel.receive(content, buffers))
         self._session.open_from_set(0)
@@ -145,6 +145,11 @@ class LatentLab(anywidget.AnyWidget):
     def pixels(self) -> torch.Tensor | None:
         """The same as the model took it: (C, H, W) in [-1, 1]."""
         return self._session.state.original
+
+    @property
+    def given(self) -> torch.Tensor | None:
+        """The latent that was set from Python, as it was before it was edited."""
+        return self._session.state.given
 
     @property
     def indices(self) -> torch.Tensor | None:
@@ -213,7 +218,13 @@ class LatentLab(anywidget.AnyWidget):
         self._session.undo()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the lab has nothing to do; whether that was so within `timeout` seconds."""
+        """Wait until the lab has nothing to do; whether that was so within `timeout` seconds.
+
+        Raises:
+            UserError: if an observer of the lab asks, for which the lab waits.
+        """
+        if self._session.worker.is_current_thread:
+            raise UserError("an observer of the lab cannot wait for it: the lab waits for the observer.")
         return self._session.worker.wait(timeout)
 
     def close(self) -> None:
@@ -226,8 +237,8 @@ class LatentLab(anywidget.AnyWidget):
     @traitlets.validate("latent")
     def _latent_given(self, proposal: dict[str, Any]) -> torch.Tensor:
         value = proposal["value"]
-        if value is not None and value is getattr(self._own_latent, "value", None):
-            self._own_latent.value = None
+        if value is not None and value is getattr(self._own, "value", None):
+            self._own.value = None
             return value
         latent = self._checked(value)
         session = self._session
@@ -238,7 +249,8 @@ class LatentLab(anywidget.AnyWidget):
     @traitlets.validate("image")
     def _image_given(self, proposal: dict[str, Any]) -> Image.Image | None:
         value = proposal["value"]
-        if value is self._own_image:
+        if value is getattr(self._own, "image", None):
+            self._own.image = None
             return value
         session, codec = self._session, self._session.codec
         pixels = as_image(value, codec.channels, codec.image_size)
@@ -287,23 +299,25 @@ class LatentLab(anywidget.AnyWidget):
     def _changed(self) -> None:
         # The newest, whichever thread comes last; a copy, which its user may change. The validator knows it by its
         # identity, in this thread only, and takes everything else for the user's.
-        self._own_latent.value = self._session.state.latent.clone()
+        self._own.value = self._session.state.latent.clone()
         try:
-            self.latent = self._own_latent.value
+            self.latent = self._own.value
         finally:
-            self._own_latent.value = None
+            self._own.value = None
 
     def _framed(self, frame: Frame) -> None:
         rgba = to_rgba(frame.image[None])[0]
         self._panel.send_frame(frame, rgba)
         if frame.preview:
             return
-        self._own_image = pil(rgba)
+        self._own_image = self._own.image = pil(rgba)
         self._shown_once.set()
         try:
             self.image = self._own_image
         except Exception as error:  # of an observer, which runs in this thread
             self._panel.fail(error)
+        finally:
+            self._own.image = None
         self._session.worker.settle(lambda: self._publish(frame, rgba), 0.4)
 
     def _publish(self, frame: Frame, rgba: Any) -> None:
@@ -347,12 +361,12 @@ class LatentLab(anywidget.AnyWidget):
     def _open_file(self, name: str, data: bytes, tag: Any = None) -> None:
         """An image is encoded, the latents of a safetensors file go to the shelf."""
         if name.lower().endswith(".safetensors"):
-            items = from_safetensors(data, self._session.codec.latent_shape)
+            items = from_safetensors(data, self._session.codec)
             self.shelf = [*self.shelf, *items]
             self._session.take(self.shelf[-len(items)].key, tag=tag)
             return
-        code = f"{{lab}}.load({escaped(repr(name))})"
-        self._session.open_image(data, name, code, tag=tag)
+        # Only its bytes have come here, so that there is nothing to load again.
+        self._session.open_image(data, name, f"{{lab}}.pixels  # {escaped(name)}", tag=tag)
 
 
 def _name_and_source(value: Any) -> tuple[str, str]:

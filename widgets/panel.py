@@ -7,7 +7,9 @@ bytes beside the messages.
 
 from __future__ import annotations
 
+import math
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +56,11 @@ class Panel:
     def __init__(self, lab: LatentLab, session: Session) -> None:
         self._lab = lab
         self._session = session
-        self._sheets = sheets.Sheets(session)
+        self._sheets = sheets.Sheets(session, self.dropped)
         self._original_sent: torch.Tensor | None = None
         self._full_segments = False
         self._turns = Turns(self._obey)
+        self._shelf_lock = threading.RLock()
 
     def info(self) -> dict[str, Any]:
         """What does not change: the model in words and numbers."""
@@ -77,7 +80,7 @@ class Panel:
             "samples": not discrete,
             "images": len(self._session.images),
             "labels": [
-                {"name": name, "names": labels.names, "values": [round(float(v), 6) for v in labels.values]}
+                {"name": name, "names": labels.names, "values": [_json_number(v) for v in labels.values]}
                 for name, labels in self._session.images.labels.items()
             ],
         }
@@ -178,17 +181,19 @@ class Panel:
             method = "lerp" if content.get("method") == "lerp" else "slerp"
             latents = interpolate(a.latent, b.latent, steps, method)
             values = torch.linspace(0, 1, steps).tolist()
-            lines = [Line(f"z = {method}({{0}}, {{1}}, {t!r})", (a.key, b.key), (method,)) for t in values]
+            lines = [
+                Line(f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", (a.key, b.key), (method,)) for t in values
+            ]
             recipes = [sheets.one_line(line) for line in lines]
             words = [f"{t:.2f} of the way from {a.name} to {b.name}" for t in values]
-        self._sheets.draw("strip", latents, None, recipes, words, self._sheet_sender("strip", tag, words))
+        self._sheets.draw("strip", latents, None, recipes, words, self._sheet_sender("strip", tag, words), tag)
 
     def _do_prior(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
         n, seed = _between(int(content.get("n", 12)), 1, 64), int(content.get("seed", 0))
         latents, indices, lines = sheets.draw_prior(self._session, str(content.get("source", "prior")), n, seed)
         words = [f"sample {i + 1} of seed {seed}" for i in range(n)]
         recipes = [sheets.one_line(line) for line in lines]
-        self._sheets.draw("prior", latents, indices, recipes, words, self._sheet_sender("prior", tag, words))
+        self._sheets.draw("prior", latents, indices, recipes, words, self._sheet_sender("prior", tag, words), tag)
 
     def _do_manifold(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
         side = _between(int(content.get("n", 9)), 2, 15)
@@ -196,7 +201,7 @@ class Panel:
         latents = sheets.plane(self._session, axes, content["ranges"], side)
         blank = [self._session.state.recipe] * len(latents)
         self._sheets.draw(
-            "manifold", latents, None, blank, [""] * len(latents), self._sheet_sender("manifold", tag, [])
+            "manifold", latents, None, blank, [""] * len(latents), self._sheet_sender("manifold", tag, []), tag
         )
 
     def _do_palette(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
@@ -206,7 +211,7 @@ class Panel:
         words = [f"code {code}" for code in codes]
         blank = [self._session.state.recipe] * len(codes)
         sender = self._sheet_sender("palette", tag, words, codes=codes)
-        self._sheets.draw("palette", latents, indices, blank, words, sender, crop)
+        self._sheets.draw("palette", latents, indices, blank, words, sender, tag, crop)
 
     def _do_adopt(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
         self._sheets.adopt(str(content["sheet"]), int(content["index"]), tag)
@@ -283,36 +288,37 @@ class Panel:
                 for a in space.axes.values()
             ],
             "images": len(space.means),
+            "rows": space.rows,
             "coordinates": space.coordinates(session.state.latent).tolist(),
         }
         lab._progress = [len(space.means), len(space.means)]
-        count = min(THUMBNAILS, len(session.images))
-        pictures = [thumbnail(to_rgba(session.images[i][None])[0], 64) for i in range(count)]
+        rows = space.rows[:THUMBNAILS]
+        pictures = [thumbnail(to_rgba(session.images[i][None])[0], 64) for i in rows]
         height, width = pictures[0].shape[:2]
         sheet = np.concatenate(pictures, axis=1)
         lab._thumbnails = {
             "size": [width, height],
-            "count": count,
+            "rows": rows,
             "png": png(sheet),
-            "names": [plain_words(session.images.describe(i)) for i in range(count)],
+            "names": [plain_words(session.images.describe(i)) for i in rows],
         }
 
     def show_shelf(self, shelf: Shelf) -> None:
         """Show the saved latents; pictures of new ones are made in the lab's thread."""
-        known = {item["key"]: item["png"] for item in self._lab._shelf}
-        self._lab._shelf = [_shelf_entry(item, known.get(item.key, b"")) for item in shelf]
+        with self._shelf_lock:
+            known = {item["key"]: item["png"] for item in self._lab._shelf}
+            self._lab._shelf = [_shelf_entry(item, known.get(item.key, b"")) for item in shelf]
         if any(item.key not in known for item in shelf):
-            self._session.worker.background(self._draw_shelf(shelf))
+            self._session.worker.background(self._draw_shelf(shelf), soon=True)
 
     def _draw_shelf(self, shelf: Shelf) -> Iterator[None]:
         for item in shelf:
-            entries = list(self._lab._shelf)
-            at = next((i for i, entry in enumerate(entries) if entry["key"] == item.key), None)
-            if at is None or entries[at]["png"]:
+            if all(entry["key"] != item.key or entry["png"] for entry in self._lab._shelf):
                 continue
-            picture = sheets.small_picture(self._session, item.latent, item.indices, SHELF_SIDE)
-            entries[at] = {**entries[at], "png": png(picture)}
-            self._lab._shelf = entries
+            picture = png(sheets.small_picture(self._session, item.latent, item.indices, SHELF_SIDE))
+            with self._shelf_lock:  # what has come or gone meanwhile stays so
+                entries = self._lab._shelf
+                self._lab._shelf = [{**e, "png": picture} if e["key"] == item.key else e for e in entries]
             yield
 
     def own_name(self) -> str:
@@ -337,10 +343,10 @@ class Panel:
                 "count": len(pictures),
                 "total": total,
                 "size": [width, height],
+                "words": list(words),
+                **tag,
                 **more,
             }
-            if first == 0:
-                content |= {**tag, "words": list(words)}
             self._send(content, [join(pictures)])
 
         return send
@@ -367,6 +373,10 @@ def sentence(error: BaseException) -> str:
 
 def _shelf_entry(item: Any, picture: bytes) -> dict[str, Any]:
     return {"key": item.key, "name": item.name, "norm": round(item.latent.norm().item(), 3), "png": picture}
+
+
+def _json_number(value: float) -> float | None:
+    return round(float(value), 6) if math.isfinite(value) else None
 
 
 def _between(value: int, low: int, high: int) -> int:

@@ -18,11 +18,13 @@ class Line:
         text: the line.
         saved: keys of the saved latents.
         imports: names of `vae_plugin.latents` that it uses.
+        ids: whether it gives codes `ids` rather than a latent `z`.
     """
 
     text: str
     saved: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    ids: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,19 @@ class Recipe:
         lines: list[str] = []
         discrete = False
         for step in self.steps:
+            on_codes = isinstance(step, Token) or (isinstance(step, Line) and step.ids)
             if isinstance(step, Token) and not discrete:
                 lines.append(f"ids = {model.tokens}")
-            elif discrete and not isinstance(step, Token):
+            elif discrete and not on_codes:
                 lines.append(f"z = {model.codes}")
-            discrete = isinstance(step, Token)
+            discrete = on_codes
             lines.append(_line(step, lab, saved))
         if discrete:
             lines.append(f"z = {model.codes}")
         imports = sorted({name for step in self.steps if isinstance(step, Line) for name in step.imports})
         head = ["import torch"]
         head += [f"from vae_plugin.latents import {', '.join(imports)}"] if imports else []
-        body = [*lines, f"image = {model.decode_ids if discrete else model.decode}  # (1, C, H, W) in [-1, 1]"]
+        body = [*lines, f"image = {model.decode_ids if discrete else model.decode}  # (1, C, H, W)"]
         inside = "\n".join(f"    {line}" for text in body for line in text.splitlines())
         return "\n".join([*head, "", f"vae = {lab}.model", "with torch.no_grad():", inside]) + "\n"
 
@@ -163,6 +166,8 @@ def _line(step: Step, lab: str, saved: Callable[[str], str | None]) -> str:
     ys, xs = [y for y, _ in step.cells], [x for _, x in step.cells]
     if step.source is not None:
         source = _with_saved(step.source, (step.saved,) if step.saved else (), lab, saved)
+        if source.startswith("raise "):
+            return source
         return f"z[:, {ys}, {xs}] = {source}[:, {ys}, {xs}]"
     amounts = [round(amount, 6) for amount in step.cells.values()]
     return f"z[{step.channel}, {ys}, {xs}] += torch.tensor({amounts})"

@@ -21,7 +21,7 @@ from .shelf import Saved, Shelf, combine, unused_name
 from .space import LatentSpace, merge, survey
 from .worker import Worker
 
-HISTORY = 100
+HISTORY = 50
 AT_ONCE = 0.03  # seconds of a decode that is done where it is asked for
 SETTLE = 0.12  # seconds of quiet before a slow model decodes at full size
 SURVEY_SECONDS = 20.0
@@ -39,6 +39,7 @@ class State:
         encoded: what the encoder said of that.
         seed: of the sample of the posterior; None for its mean.
         source: Python that gives the original, a template like those of `recipe.Line`.
+        given: a latent that was set from Python, before it was edited.
         name: of the image or the saved latent.
         recipe: how the latent came to be.
         edited: whether it is another than the encoder's.
@@ -50,6 +51,7 @@ class State:
     encoded: Encoded | None = None
     seed: int | None = None
     source: str = ""
+    given: torch.Tensor | None = None
     name: str = "latent"
     recipe: Recipe = field(default_factory=Recipe)
     edited: bool = False
@@ -104,6 +106,7 @@ class Session:
         self.images = images
         self.seed = seed
         self.space: LatentSpace | None = None
+        self._survey_error: Exception | None = None
         self.shelf = Shelf()
         self.state = State(torch.zeros(codec.latent_shape), name="zeros", recipe=self._literal_zeros())
         self.worker = Worker(on_error)
@@ -140,7 +143,15 @@ class Session:
     def show(self, tag: Any = None) -> None:
         """Decode the latest state before anything else."""
         here = (self.codec.decode_seconds or SLOW) < AT_ONCE
-        self.worker.live(lambda: self._render(tag), lambda: self._on_dropped(tag), here)
+
+        def render() -> None:
+            try:
+                self._render(tag)
+            except Exception:
+                self._on_dropped(tag)
+                raise
+
+        self.worker.live(render, lambda: self._on_dropped(tag), here)
 
     def render_now(self) -> None:
         """Decode the state at full size, and wait for it; raises what the decoder raises."""
@@ -181,7 +192,7 @@ class Session:
             latent = self.require_space().mean if source == "mean" else self.shelf.by_key(source).latent
             for y, x, _ in cells:
                 z[:, y, x] = latent[:, y, x]
-            text, key = ("{lab}.space.mean", None) if source == "mean" else ("{0}", source)
+            text, key = ("{lab}.space.mean", None) if source == "mean" else ("{0}.latent", source)
             return self._edited(state, z, Paint(None, {(y, x): 1.0 for y, x, _ in cells}, text, key))
         channel = int(paint["channel"])
         if not 0 <= channel < len(z):
@@ -252,7 +263,7 @@ class Session:
             known = ", ".join(self.images.labels) or "none"
             raise UserError(f"there is no label {name!r}: the labels of these images are {known}.")
         labels = self.images.labels[name]
-        values = torch.from_numpy(labels.values[: len(means)])
+        values = torch.from_numpy(labels.values[self.require_space().rows])
         if labels.names is None:
             chosen = values > values.median()
         elif value in labels.names:
@@ -266,7 +277,7 @@ class Session:
 
     def set_latent(self, latent: torch.Tensor, name: str, line: Line, indices: torch.Tensor | None = None) -> State:
         """The state of a latent that comes from outside."""
-        return State(latent, indices, name=name, recipe=Recipe((line,)), edited=True)
+        return State(latent, indices, given=latent, name=name, recipe=Recipe((line,)), edited=True)
 
     def undo(self, tag: Any = None) -> None:
         """Back to the state before the last change."""
@@ -296,6 +307,8 @@ class Session:
             source: Python that gives the image, a tensor (C, H, W); a template like those of `recipe.Line`.
         """
         encoded = self.encode(image)
+        if not torch.isfinite(encoded.mean).all():
+            raise UserError("the encoder gave NaN or infinity for this image: use the model in float32.")
         recipe = Recipe(self._encoding_lines(source, None))
         return State(encoded.mean, original=image, encoded=encoded, source=source, name=name, recipe=recipe)
 
@@ -363,7 +376,11 @@ class Session:
     def take(self, key: str, *, tag: Any = None) -> None:
         """The latent becomes a saved one."""
         item = self.shelf.by_key(key)
-        line = Line("z = {0}.clone()", (item.key,))
+        if item.indices is None:
+            line = Line("z = {0}.latent.clone()", (item.key,))
+        else:
+            native = "" if item.indices.shape[-1] > 1 else "[..., 0]"
+            line = Line(f"ids = {{0}}.indices{native}.clone()", (item.key,), ids=True)
         self.change(lambda _: self.set_latent(item.latent, item.name, line, item.indices), tag=tag)
 
     # --- what the data say ---
@@ -374,6 +391,8 @@ class Session:
         Raises:
             UserError: as long as they are not encoded.
         """
+        if self._survey_error is not None:
+            raise UserError(f"the lab's images could not be encoded: {self._survey_error}")
         if self.space is None:
             raise UserError("the images are still being encoded: wait until the lab says that it is ready.")
         return self.space
@@ -387,14 +406,21 @@ class Session:
             seen = 0
             while True:
                 begin = time.perf_counter()
-                part = next(batches, None)
+                try:
+                    part = next(batches, None)
+                except Exception as error:
+                    self._survey_error = error
+                    raise
                 seconds += time.perf_counter() - begin
                 if part is None or (seconds > SURVEY_SECONDS and seen >= SURVEY_AT_LEAST):
                     break
                 parts.append(part)
-                seen += len(part[0])
+                seen += len(part.rows)
                 progress(seen, len(self.images))
                 yield
+            if not seen:
+                self._survey_error = UserError("none of them can be read, or the encoder gives NaN for each.")
+                self.require_space()
             self.space = merge(parts, self.images.labels)
             done(self.space)
 
@@ -404,7 +430,7 @@ class Session:
 
     def code(self, lab: str) -> str:
         """Python that makes the current latent and its image again, in which `lab` is the name of the lab."""
-        names = {item.key: f"{lab}.shelf[{item.name!r}].latent" for item in self.shelf}
+        names = {item.key: f"{lab}.shelf[{item.name!r}]" for item in self.shelf}
         return self.state.recipe.code(self._model_code(lab), lab, names.get)
 
     def _model_code(self, lab: str) -> ModelCode:
@@ -429,6 +455,7 @@ class Session:
         draw = "mode()" if seed is None else f"sample(torch.Generator().manual_seed({seed}))"
         plain = str(model.device) == "cpu" and model.dtype == torch.float32
         odd = codec.discrete and tuple(model.config.image_range) != (-1, 1)
+        odd |= not plain and seed is not None  # diffusers draws in half precision then
         if odd or any(side % codec.factor for side in codec.image_size):
             return (Line(f"x = {source}\nz = {{lab}}.encode(x{'' if seed is None else f', seed={seed}'})"),)
         x = "x[None]" if plain else "x[None].to(vae.device, vae.dtype)"
@@ -446,7 +473,7 @@ class Session:
 
     def given(self, latent: torch.Tensor) -> Line:
         """The line of a latent that was set from Python."""
-        return Line(f"z = {latent_literal(latent, '{lab}.latent.clone()  # as it was set from Python')}")
+        return Line(f"z = {latent_literal(latent, '{lab}.given.clone()')}")
 
     # --- pictures ---
 
@@ -482,7 +509,7 @@ class Session:
             facts["psnr"] = psnr(frame.image[None], state.original[None]).item()
         if state.encoded is not None and state.encoded.kl is not None:
             facts["kl"] = state.encoded.kl.sum().item()
-        return facts
+        return {name: fact for name, fact in facts.items() if fact == fact}  # JSON has no NaN
 
     def request(self, work: Callable[[], None], tag: Any) -> None:
         """Do this in the worker's thread; the one who asked is told if it fails."""

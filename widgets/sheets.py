@@ -29,10 +29,12 @@ class Sheets:
 
     Args:
         session: whose model decodes.
+        dropped: called with the tag of a request whose sheet is not drawn to its end.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, dropped: Callable[[Any], None]) -> None:
         self._session = session
+        self._dropped = dropped
         self._content: dict[str, tuple[int, torch.Tensor, torch.Tensor | None, Sequence[Recipe], Sequence[str]]] = {}
         self._number = 0
 
@@ -44,6 +46,7 @@ class Sheets:
         recipes: Sequence[Recipe],
         words: Sequence[str],
         send: Sender,
+        tag: Any,
         crop: tuple[slice, slice] | None = None,
     ) -> None:
         """Decode latents (N, C, h, w) bit by bit, and send the pictures.
@@ -55,6 +58,7 @@ class Sheets:
             recipes: how each latent comes to be.
             words: what to call each.
             send: called with the number of the first picture, that of all, the pictures, and the sheet's number.
+            tag: of the request, which is told if nothing will come.
             crop: rows and columns of the pictures' pixels to keep.
         """
         self._number += 1
@@ -65,13 +69,19 @@ class Sheets:
             batch = BATCH if (self._session.codec.decode_seconds or 0.0) < 0.05 else 1
             for first in range(0, len(latents), batch):
                 if self._content[name][0] != number:
+                    self._dropped(tag)
                     return
                 chosen = slice(first, first + batch)
-                pictures = _small(self._session, latents[chosen], None if indices is None else indices[chosen], crop)
+                try:
+                    some = None if indices is None else indices[chosen]
+                    pictures = _small(self._session, latents[chosen], some, crop)
+                except Exception:
+                    self._dropped(tag)
+                    raise
                 send(first, len(latents), pictures, number)
                 yield
 
-        self._session.worker.background(steps())
+        self._session.worker.background(steps(), soon=True)
 
     def adopt(self, name: str, i: int, tag: Any) -> None:
         """The latent becomes that of picture i of a sheet."""
@@ -150,10 +160,7 @@ def draw_prior(
     latents = torch.stack([session.codec.codes(one) for one in indices])
     native = "" if quantizer.codes_per_place > 1 else "[..., 0]"
     lines = [
-        Line(
-            f"ids = torch.randint({quantizer.codebook_size}, {size}, {seeded})[{i}]{native}\n"
-            "z = vae.quantizer.indices_to_codes(ids[None])[0]"
-        )
+        Line(f"ids = torch.randint({quantizer.codebook_size}, {size}, {seeded})[{i}]{native}", ids=True)
         for i in range(n)
     ]
     return latents, indices, lines

@@ -13,6 +13,7 @@ import torch
 
 from ..errors import UserError
 from ..latents import analogy, attribute_vector, lerp, slerp
+from .codec import Codec
 from .recipe import Line, Recipe
 
 _keys = count(1)
@@ -105,7 +106,7 @@ def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> t
     if kind == "analogy":
         items = [shelf.by_key(operation.get(name)) for name in "abc"]
         return analogy(*(item.latent for item in items)), Line(
-            "z = analogy({0}, {1}, {2})", _keys_of(items), ("analogy",)
+            "z = analogy({0}.latent, {1}.latent, {2}.latent)", _keys_of(items), ("analogy",)
         )
     if kind == "sum":
         weights = {key: float(weight) for key, weight in operation.get("weights", {}).items() if weight}
@@ -113,7 +114,7 @@ def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> t
             raise UserError("every weight is 0: give at least one latent another weight.")
         items = [shelf.by_key(key) for key in weights]
         result = sum(weight * item.latent for weight, item in zip(weights.values(), items, strict=True))
-        terms = " + ".join(f"{weight!r} * {{{i}}}" for i, weight in enumerate(weights.values()))
+        terms = " + ".join(f"{weight!r} * {{{i}}}.latent" for i, weight in enumerate(weights.values()))
         return result, Line(f"z = {terms}", _keys_of(items))
     if kind == "between":
         items = [shelf.by_key(operation.get(name)) for name in "ab"]
@@ -122,7 +123,7 @@ def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> t
         if function is None:
             raise UserError(f"the method is {method!r}: it must be slerp or lerp.")
         return function(*(item.latent for item in items), t), Line(
-            f"z = {method}({{0}}, {{1}}, {t!r})", _keys_of(items), (method,)
+            f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", _keys_of(items), (method,)
         )
     if kind == "attribute":
         groups = [[shelf.by_key(key) for key in operation.get(name, ())] for name in ("with", "without")]
@@ -132,7 +133,7 @@ def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> t
         strength = float(operation.get("strength", 1.0))
         stacks, first = [], 0
         for group in groups:
-            stacks.append(f"torch.stack([{', '.join(f'{{{first + i}}}' for i in range(len(group)))}])")
+            stacks.append(f"torch.stack([{', '.join(f'{{{first + i}}}.latent' for i in range(len(group)))}])")
             first += len(group)
         text = f"z = z + {strength!r} * attribute_vector({', '.join(stacks)})"
         return base + strength * direction, Line(text, _keys_of(groups[0] + groups[1]), ("attribute_vector",))
@@ -143,9 +144,13 @@ def _keys_of(items: Sequence[Saved]) -> tuple[str, ...]:
     return tuple(item.key for item in items)
 
 
-def _indices(tensor: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor | None:
-    fits = tensor is not None and tensor.dtype == torch.int64 and tensor.ndim == 3 and tensor.shape[:2] == shape[1:]
-    return tensor if fits else None
+def _indices(tensor: torch.Tensor | None, codec: Codec) -> torch.Tensor | None:
+    """Codes of a file, if they are ones that the model has."""
+    if tensor is None or not codec.discrete or tensor.dtype != torch.int64:
+        return None
+    model = codec.model
+    fits = tuple(tensor.shape) == (*codec.latent_shape[1:], model.quantizer.codes_per_place)
+    return tensor if fits and tensor.min() >= 0 and tensor.max() < model.codebook_size else None
 
 
 def to_safetensors(items: Sequence[Saved], metadata: Mapping[str, str]) -> bytes:
@@ -155,20 +160,21 @@ def to_safetensors(items: Sequence[Saved], metadata: Mapping[str, str]) -> bytes
     return safetensors.torch.save(tensors, dict(metadata))
 
 
-def from_safetensors(data: bytes, shape: tuple[int, ...]) -> list[Saved]:
-    """The latents of such a file.
+def from_safetensors(data: bytes, codec: Codec) -> list[Saved]:
+    """The latents of such a file that are a model's.
 
     Raises:
-        UserError: if it is none, or has none of this shape.
+        UserError: if it is none, or has none of the model's shape.
     """
+    shape = tuple(codec.latent_shape)
     try:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"this file cannot be read as safetensors: {error}") from error
     found = [
-        Saved(name, tensor.float(), _indices(tensors.get(f"{name}.indices"), shape))
+        Saved(name, tensor.float(), _indices(tensors.get(f"{name}.indices"), codec))
         for name, tensor in tensors.items()
-        if tensor.is_floating_point() and tuple(tensor.shape) == tuple(shape)
+        if tensor.is_floating_point() and tuple(tensor.shape) == shape and tensor.isfinite().all()
     ]
     if not found:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])

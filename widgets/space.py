@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
+from ..datasets import DataError
 from ..errors import UserError
 from .codec import Codec
 from .images import ImageSet, Labels
@@ -56,7 +58,8 @@ class LatentSpace:
     Args:
         means: of N posteriors, (N, C, h, w).
         kl: of every dimension in nats, the mean over the images, (C, h, w); None if posteriors are certain.
-        labels: of the N images (or more), by name.
+        labels: of the images, by name.
+        rows: number of each of the N images among those that have labels. Default: the first N.
 
     Attributes:
         mean: of the data's latents, (C, h, w).
@@ -67,8 +70,13 @@ class LatentSpace:
     """
 
     def __init__(
-        self, means: torch.Tensor, kl: torch.Tensor | None = None, labels: Mapping[str, Labels] | None = None
+        self,
+        means: torch.Tensor,
+        kl: torch.Tensor | None = None,
+        labels: Mapping[str, Labels] | None = None,
+        rows: Sequence[int] | None = None,
     ) -> None:
+        self.rows = list(range(len(means))) if rows is None else list(rows)
         self.means = means
         self.kl = kl
         self.mean = means.mean(0)
@@ -168,7 +176,7 @@ class LatentSpace:
     def _labels(self, labels: Mapping[str, Labels]) -> Iterator[Axis]:
         columns: dict[str, torch.Tensor] = {}
         for name, label in labels.items():
-            values = torch.from_numpy(label.values[: len(self.means)]).float()
+            values = torch.from_numpy(label.values[self.rows]).float()
             if label.names is None:
                 columns[f"label {name}"] = values
             else:
@@ -180,7 +188,7 @@ class LatentSpace:
             deviation = values - values.mean()
             spread = deviation.square().sum()
             slope = (deviation[:, None] * away).sum(0) / spread.clamp_min(1e-12)
-            if len(slopes) >= MAX_LABELS or not spread > 0 or not slope.square().sum() > 0:
+            if len(slopes) >= MAX_LABELS or not (spread > 0 and spread.isfinite()) or not slope.square().sum() > 0:
                 continue
             correlation = torch.corrcoef(torch.stack([away @ slope, values]))[0, 1].item()
             low, high = values.min().item(), values.max().item()
@@ -210,20 +218,45 @@ def _principal(centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch
     return directions.unflatten(1, shape), variance[:count].sqrt(), variance[:count] / total
 
 
-def survey(codec: Codec, images: ImageSet, batch: int = 8) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """The posteriors' means (b, C, h, w) of the images and their KL per dimension, batch by batch."""
+@dataclass(frozen=True)
+class Part:
+    """What encoders say of some images.
+
+    Attributes:
+        rows: numbers of these images.
+        mean: of their posteriors, (b, C, h, w).
+        kl: of every dimension, same shape, or None.
+    """
+
+    rows: list[int]
+    mean: torch.Tensor
+    kl: torch.Tensor | None
+
+
+def survey(codec: Codec, images: ImageSet, batch: int = 8) -> Iterator[Part]:
+    """The posteriors of the images, batch by batch; without those that cannot be read or give NaN."""
     limit = max(2, MAX_NUMBERS // torch.Size(codec.latent_shape).numel())
     count = min(len(images), limit)
     for begin in range(0, count, batch):
-        chunk = torch.stack([images[i] for i in range(begin, min(count, begin + batch))])
-        encoded = codec.encode(chunk)
-        yield encoded.mean, encoded.kl
+        rows, chunk = [], []
+        for i in range(begin, min(count, begin + batch)):
+            with suppress(DataError):
+                chunk.append(images[i])
+                rows.append(i)
+        if not rows:
+            continue
+        encoded = codec.encode(torch.stack(chunk))
+        good = encoded.mean.flatten(1).isfinite().all(1)
+        rows = [row for row, fine in zip(rows, good.tolist(), strict=True) if fine]
+        yield Part(rows, encoded.mean[good], None if encoded.kl is None else encoded.kl[good])
 
 
-def merge(
-    parts: Sequence[tuple[torch.Tensor, torch.Tensor | None]], labels: Mapping[str, Labels] | None = None
-) -> LatentSpace:
+def merge(parts: Sequence[Part], labels: Mapping[str, Labels] | None = None) -> LatentSpace:
     """The space of all batches that `survey` gave."""
-    means = torch.cat([mean for mean, _ in parts])
-    kls = [kl for _, kl in parts if kl is not None]
-    return LatentSpace(means, torch.cat(kls).mean(0) if kls else None, labels)
+    kls = [part.kl for part in parts if part.kl is not None]
+    return LatentSpace(
+        torch.cat([part.mean for part in parts]),
+        torch.cat(kls).mean(0) if kls else None,
+        labels,
+        [row for part in parts for row in part.rows],
+    )

@@ -68,10 +68,13 @@ class Worker:
             self._settle = (time.monotonic() + seconds, work)
             self._start()
 
-    def background(self, steps: Iterator[Any]) -> None:
-        """Do these steps when there is nothing else, one at a time."""
+    def background(self, steps: Iterator[Any], soon: bool = False) -> None:
+        """Do these steps when there is nothing else, one at a time; with `soon` before those that already wait."""
         with self._changed:
-            self._background.append(steps)
+            if soon:
+                self._background.appendleft(steps)
+            else:
+                self._background.append(steps)
             self._start()
 
     def live_waits(self) -> bool:
@@ -133,12 +136,14 @@ class Worker:
 
     def _do(self, work: Callable[[], Any]) -> None:
         try:
-            work()
-        except Exception as error:
-            self._failed(error)
-        with self._changed:
-            self._executing = None
-            self._changed.notify_all()
+            try:
+                work()
+            except Exception as error:
+                self._failed(error)
+        finally:  # also when the kernel is interrupted
+            with self._changed:
+                self._executing = None
+                self._changed.notify_all()
 
     def _next(self) -> Callable[[], Any] | None:
         idle_since = time.monotonic()
@@ -178,8 +183,8 @@ class Worker:
             next(steps)
         except BaseException as error:
             with self._changed:
-                if self._background and self._background[0] is steps:
-                    self._background.popleft()
+                if steps in self._background:
+                    self._background.remove(steps)
             if not isinstance(error, StopIteration):
                 raise
 

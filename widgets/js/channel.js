@@ -80,22 +80,25 @@ export class Channel {
   }
 
   receive(message, buffers) {
-    clearTimeout(this.timer);
     this.listeners.silent(false);
-    if (message.kind === "error") {
-      this.listeners.error(message.text);
-      return;
-    }
+    if (message.kind === "error") this.listeners.error(message.text);
     const mine = message.view === this.view && message.id !== undefined;
     if (mine && message.id === this.flying) this.answered();
-    if (message.kind === "frame") this.listeners.frame(message, buffers);
-    if (message.kind === "sheet") this.listeners.sheet(message, buffers);
+    if (message.kind === "frame") this.listeners.frame(message, buffers, mine);
+    if (message.kind === "sheet") this.listeners.sheet(message, buffers, mine);
     if (mine && this.asked.has(message.id)) {
       const { resolve, reject } = this.asked.get(message.id);
       this.asked.delete(message.id);
       if (message.kind === "dropped") reject(new Error("dropped"));
       else resolve({ message, buffers });
     }
+    this.alive();
+  }
+
+  // A sign of life: patience begins anew, as long as something is waited for.
+  alive() {
+    clearTimeout(this.timer);
+    if (this.flying !== null || this.asked.size) this.timer = setTimeout(() => this.giveUp(), PATIENCE);
   }
 
   // The next one leaves before this one is drawn.
@@ -110,10 +113,13 @@ export class Channel {
   // After silence: if the kernel is busy it will find the latest position, and if it was restarted nothing waits for it.
   giveUp() {
     this.listeners.silent(true);
+    this.lost = true;
     this.flush();
     clearTimeout(this.timer);
     this.flying = null;
-    this.lost = true;
+    const asked = [...this.asked.values()];
+    this.asked.clear();
+    for (const { reject } of asked) reject(new Error("no answer"));
   }
 }
 

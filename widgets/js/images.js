@@ -39,21 +39,23 @@ export class Images {
       h("p", { class: "ll-hint" }, "Or drop an image (or latents as .safetensors) anywhere on the lab, or paste one with Ctrl+V."),
       this.thumbnails,
     );
-    lab.model.on("change:_thumbnails", () => this.fill());
+    const fill = () => this.fill();
+    lab.model.on("change:_thumbnails", fill);
+    lab.cleanups.push(() => lab.model.off("change:_thumbnails", fill));
     this.fill();
   }
 
   async fill() {
-    const { size, count, png, names } = this.lab.model.get("_thumbnails");
-    if (!count) return;
+    const { size, rows, png, names } = this.lab.model.get("_thumbnails");
+    if (!rows) return;
     const sheet = await decodePicture("png", png, []);
     const [width, height] = size;
     this.thumbnails.replaceChildren(
-      ...names.map((title, index) => {
+      ...names.map((title, at) => {
         const canvas = h("canvas", { width, height, "aria-hidden": "true" });
         canvas.removeAttribute("data-lm-suppress-shortcuts");
-        canvas.getContext("2d").drawImage(sheet, -index * width, 0);
-        return h("button", { type: "button", class: "ll-thumb", title, "aria-label": title, onclick: () => this.lab.act({ do: "pick", index }) }, canvas);
+        canvas.getContext("2d").drawImage(sheet, -at * width, 0);
+        return h("button", { type: "button", class: "ll-thumb", title, "aria-label": title, onclick: () => this.lab.act({ do: "pick", index: rows[at] }) }, canvas);
       }),
     );
   }

@@ -2,7 +2,7 @@ import { Actions } from "./actions.js";
 import { Arithmetic } from "./arithmetic.js";
 import { Brush } from "./brush.js";
 import { Channel } from "./channel.js";
-import { h } from "./dom.js";
+import { h, number } from "./dom.js";
 import { Images } from "./images.js";
 import { LatentMap } from "./map.js";
 import { bytesOf, decodePicture, floatsOf, intsOf } from "./pixels.js";
@@ -22,14 +22,18 @@ class Lab {
     this.space = null; // { axes, images }
     this.points = new Float32Array();
     this.values = []; // coordinates of the current latent, in the order of the axes
+    this.confirmed = []; // the same as the kernel last said; `values` may be ahead of it
+    this.cleanups = []; // what ends with the view
     this.grid = null; // the latent (C, h, w), of a spatial one
     this.tokens = null; // its codes (h, w, stages), of a discrete one
     this.channel = new Channel(model, view, {
-      frame: (message, buffers) => this.frame(message, buffers),
-      sheet: (message, buffers) => this.sheet(message, buffers),
+      frame: (message, buffers, mine) => this.frame(message, buffers, mine),
+      sheet: (message, buffers, mine) => this.sheet(message, buffers, mine),
       error: (text) => {
         this.complain(text);
-        this.emit("coordinates"); // a slider goes back to where the latent is
+        if (!this.channel.idle) return;
+        this.values = [...this.confirmed]; // what was moved goes back to where the latent is
+        this.emit("coordinates");
       },
       silent: (yes) => this.silent(yes),
     });
@@ -54,8 +58,13 @@ class Lab {
     if (!space.axes) return;
     this.points = floatsOf(this.model.get("_points"));
     this.space = space;
-    if (this.values.length !== space.axes.length) this.values = space.coordinates;
+    if (this.values.length !== space.axes.length) this.confirm(space.coordinates);
     this.emit("space");
+  }
+
+  confirm(coordinates) {
+    this.confirmed = [...coordinates];
+    this.values = [...coordinates];
   }
 
   coordinate(key) {
@@ -79,13 +88,16 @@ class Lab {
   }
 
   imageWords(i) {
-    const labels = this.info.labels.map(({ name, names, values }) => `${name} ${names ? names[values[i]] : Number(values[i].toPrecision(3))}`);
-    return [`image ${i + 1}`, ...labels].join(", ");
+    if (i < 0) return "none";
+    const row = this.space.rows[i];
+    const labels = this.info.labels.map(({ name, names, values }) => `${name} ${names ? names[values[row]] : number(values[row] ?? NaN)}`);
+    return [`image ${row + 1}`, ...labels].join(", ");
   }
 
   // --- from the kernel ---
 
-  frame(message, buffers) {
+  frame(message, buffers, mine) {
+    if (mine && !this.alert.hidden) this.complain(""); // it went well this time
     if (message.grid) this.grid = floatsOf(buffers[message.grid]);
     if (message.tokens) this.tokens = intsOf(buffers[message.tokens]);
     const picture = { preview: message.preview, facts: message.facts };
@@ -96,12 +108,14 @@ class Lab {
     this.emit("gesture", message.gesture);
     // While more is on its way, a slider is where the hand is.
     if (message.coordinates && this.channel.idle) {
-      this.values = message.coordinates;
+      this.confirm(message.coordinates);
       this.emit("coordinates");
     }
   }
 
-  sheet(message, buffers) {
+  sheet(message, buffers, mine) {
+    // Of a place or of axes that another view has chosen.
+    if (!mine && ["palette", "manifold"].includes(message.sheet)) return;
     const [width, height] = message.size;
     const bytes = bytesOf(buffers[0]);
     const length = width * height * 4;
@@ -116,7 +130,7 @@ class Lab {
     if (picture.tokens) this.tokens = intsOf(picture.tokens);
     await this.stage.showSaved(picture);
     if (picture.coordinates.length) {
-      this.values = picture.coordinates;
+      this.confirm(picture.coordinates);
       this.emit("coordinates");
     }
   }
@@ -148,6 +162,7 @@ class Lab {
   }
 
   progress() {
+    if (this.space === null) this.channel.alive();
     const [seen, total] = this.model.get("_progress");
     const known = Boolean(this.space);
     this.state.textContent = known ? "" : total ? `encoding images: ${seen} of ${total}` : "starting";
@@ -247,6 +262,7 @@ function render({ model, el }) {
   return () => {
     forgetTheme();
     for (const [event, listener] of Object.entries(changes)) model.off(event, listener);
+    for (const cleanup of lab.cleanups) cleanup();
     lab.channel.close();
   };
 }

@@ -38,7 +38,9 @@ export class LatentMap {
     );
     this.gesture = null;
     onDrag(this.canvas, (event, first) => this.dragged(event, first), () => { this.gesture = null; });
-    new ResizeObserver(() => this.draw()).observe(this.canvas);
+    const observer = new ResizeObserver(() => this.draw());
+    observer.observe(this.canvas);
+    lab.cleanups.push(() => observer.disconnect());
     lab.on("space", () => this.refill());
     lab.on("coordinates", () => this.draw());
     lab.on("theme", () => this.draw());
@@ -96,7 +98,7 @@ export class LatentMap {
   }
 
   draw() {
-    if (!this.ready) return;
+    if (!this.ready || !this.canvas.clientWidth) return; // not shown; it is drawn when it is
     this.ranges = [this.range(this.x.value), this.range(this.y.value)];
     const [width, height] = this.size;
     this.canvas.style.height = `${height}px`;
@@ -117,7 +119,7 @@ export class LatentMap {
 
   drawPoints(context) {
     const [xs, ys] = [this.lab.column(this.x.value), this.lab.column(this.y.value)];
-    const scale = colourScale(this.lab.info.labels.find(({ name }) => name === this.colour.value), this.canvas);
+    const scale = colourScale(this.lab.info.labels.find(({ name }) => name === this.colour.value), this.lab.space.rows, this.canvas);
     context.lineWidth = 1;
     context.strokeStyle = themeColour(this.canvas, "--ll-background");
     for (let i = 0; i < xs.length; i += 1) {
@@ -223,7 +225,7 @@ export class LatentMap {
   }
 
   open({ index }) {
-    if (index >= 0) this.lab.act({ do: "pick", index });
+    if (index >= 0) this.lab.act({ do: "pick", index: this.lab.space.rows[index] });
   }
 
   describe() {
@@ -251,19 +253,25 @@ function viridis(t) {
   return `rgb(${mixed.join(",")})`;
 }
 
-function colourScale(label, element) {
+function colourScale(label, rows, element) {
   if (!label) return { of: () => ({ colour: themeColour(element, "--ll-muted"), shape: "disc" }), legend: () => [] };
   const { names, values, name } = label;
   if (names) {
     const kind = (k) => ({ colour: CATEGORY_COLOURS[k % CATEGORY_COLOURS.length], shape: SHAPES[(k + Math.floor(k / SHAPES.length)) % SHAPES.length] });
-    return { of: (i) => kind(values[i]), legend: () => names.map((text, k) => legendEntry(kind(k), text)) };
+    return { of: (i) => kind(values[rows[i]]), legend: () => names.map((text, k) => legendEntry(kind(k), text)) };
   }
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const known = values.filter((value) => value !== null);
+  const [low, high] = [Math.min(...known), Math.max(...known)];
   const bar = () => {
     const stops = [0, 0.2, 0.4, 0.6, 0.8, 1].map(viridis).join(",");
     return [h("span", {}, `${name}: ${number(low)}`), h("span", { class: "ll-ramp", style: `background:linear-gradient(90deg,${stops})` }), h("span", {}, number(high))];
   };
-  return { of: (i) => ({ colour: viridis((values[i] - low) / (high - low || 1)), shape: "disc" }), legend: bar };
+  const unknown = { colour: themeColour(element, "--ll-muted"), shape: "cross" };
+  const of = (i) => {
+    const value = values[rows[i]];
+    return value === null ? unknown : { colour: viridis((value - low) / (high - low || 1)), shape: "disc" };
+  };
+  return { of, legend: bar };
 }
 
 function legendEntry({ colour, shape }, text) {

@@ -1,7 +1,5 @@
 import { clamp, fraction, h, onDrag, sharpContext, themeColour } from "./dom.js";
 
-const SIDE = 320; // CSS pixels at most
-
 // A canvas of the places of a spatial latent, on which a cell is chosen by pointer or arrow keys. The owner draws it.
 export class Places {
   constructor(lab, { label, paint, pressed, released }) {
@@ -31,7 +29,9 @@ export class Places {
       },
       released,
     );
-    new ResizeObserver(() => this.draw()).observe(this.canvas);
+    const observer = new ResizeObserver(() => this.draw());
+    observer.observe(this.canvas);
+    lab.cleanups.push(() => observer.disconnect());
     lab.on("picture", () => this.draw());
     lab.on("theme", () => this.draw());
   }
@@ -61,9 +61,9 @@ export class Places {
 
   draw() {
     const [rows, columns] = this.shape;
-    const width = this.canvas.clientWidth || SIDE;
+    const width = this.canvas.clientWidth;
+    if (!width) return; // not shown; it is drawn when it is
     const height = Math.round((width * rows) / columns);
-    if (!this.canvas.isConnected || !width) return;
     this.canvas.style.aspectRatio = `${columns} / ${rows}`;
     const context = sharpContext(this.canvas, width, height);
     context.clearRect(0, 0, width, height);

@@ -9,14 +9,13 @@ class PictureRow {
     lab.on(`sheet:${sheet}`, ({ first, pictures, words }) => {
       if (first === 0) {
         this.element.replaceChildren();
-        this.words = words;
       }
       pictures.forEach((picture, i) => {
         const canvas = h("canvas", { "aria-hidden": "true" });
         canvas.removeAttribute("data-lm-suppress-shortcuts");
         paint(canvas, picture);
         const index = first + i;
-        const title = this.words[index];
+        const title = words[index];
         this.element.append(
           h("button", { type: "button", class: "ll-thumb", title, "aria-label": title, onclick: () => lab.act({ do: "adopt", sheet, index }) }, canvas),
         );
@@ -76,6 +75,8 @@ export class Samples {
     const between = this.along.value === "between";
     this.ends.hidden = !between;
     this.range.hidden = between;
+    if (this.shown === this.along.value) return; // what was typed stays
+    this.shown = this.along.value;
     const axis = this.lab.space && axisOf(this.lab, this.along.value);
     if (axis) [this.low.value, this.high.value] = [number(axis.low), number(axis.high)];
   }

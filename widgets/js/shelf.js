@@ -10,15 +10,24 @@ export class ShelfView {
     this.empty = h("p", { class: "ll-hint" }, "Nothing is kept yet: “Keep” puts the current latent here.");
     this.element = h("section", { "aria-label": "Shelf" }, h("h3", {}, "Shelf"), this.empty, this.list);
     lab.on("shelf", () => this.fill());
+    lab.cleanups.push(() => this.release());
     this.fill();
   }
 
   fill() {
-    const focused = this.list.contains(this.list.getRootNode().activeElement) ? this.list.getRootNode().activeElement.dataset.key : null;
+    const active = this.list.getRootNode().activeElement;
+    const row = this.list.contains(active) ? active.closest("li") : null;
+    if (row && this.renaming) return; // a thumbnail must not take the name from under somebody's hand
+    this.renaming = false;
+    const [at, control] = row ? [[...this.list.children].indexOf(row), [...row.querySelectorAll("button")].indexOf(active)] : [-1, 0];
     this.release();
     this.list.replaceChildren(...this.lab.shelf.map((item) => this.entry(item)));
     this.empty.hidden = this.lab.shelf.length > 0;
-    if (focused) [...this.list.querySelectorAll(".ll-thumb")].find((element) => element.dataset.key === focused)?.focus();
+    if (!row) return;
+    // The same control of the same latent, or of its neighbour if it is gone.
+    const rows = [...this.list.children];
+    const next = rows.find((element) => element.dataset.key === row.dataset.key) ?? rows[Math.min(at, rows.length - 1)];
+    next?.querySelectorAll("button")[Math.max(0, control)]?.focus();
   }
 
   release() {
@@ -68,9 +77,11 @@ export class ShelfView {
 
   rename(key, name, item) {
     const done = (save) => {
+      this.renaming = false;
       if (save && input.value !== name) this.lab.act({ do: "rename", key, name: input.value });
       else this.fill();
     };
+    this.renaming = true;
     const input = h("input", {
       type: "text",
       value: name,

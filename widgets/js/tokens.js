@@ -14,7 +14,7 @@ export class Tokens {
     setOptions(this.behind, [{ value: "codes", text: "the codes" }, { value: "picture", text: "the picture" }]);
     this.order = h("select", { onchange: () => this.choose() });
     setOptions(this.order, [{ value: "near", text: "nearest to the present code" }, { value: "number", text: "number" }]);
-    this.code = h("input", { type: "number", min: 0, max: lab.info.codes - 1, step: 1, onchange: () => this.set(Number(this.code.value)) });
+    this.code = h("input", { type: "number", min: 0, max: lab.info.codes - 1, step: 1, onchange: () => this.typed() });
     this.chosen = [0, 0];
     this.places = new Places(lab, {
       label: (y, x) => `Codes of the image. Row ${y + 1}, column ${x + 1}: code ${this.at(y, x)}. Enter chooses the place.`,
@@ -59,6 +59,14 @@ export class Tokens {
     this.code.value = code;
     this.words.textContent = `Row ${y + 1}, column ${x + 1}: code ${code} of ${this.lab.info.codes}`;
     for (const entry of this.palette.children) entry.setAttribute("aria-pressed", String(Number(entry.dataset.code) === code));
+  }
+
+  typed() {
+    if (this.code.value && this.code.checkValidity()) this.set(Number(this.code.value));
+    else {
+      this.tell();
+      this.lab.complain(`A code is a whole number from 0 to ${this.lab.info.codes - 1}.`);
+    }
   }
 
   set(code) {
