@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 import torch
@@ -51,8 +52,8 @@ def open_model(model: object) -> ModelMixin:
     Raises:
         UserError: if it is none of these, or an autoencoder of another kind.
     """
-    if isinstance(model, str):
-        return load_autoencoder(model)
+    if isinstance(model, (str, PathLike)):
+        return load_autoencoder(str(model))
     part = getattr(model, "vae", None) or getattr(model, "vqvae", None)
     if part is not None and not isinstance(model, nn.Module):
         model = part
@@ -67,7 +68,7 @@ def open_model(model: object) -> ModelMixin:
 
 def _describe(thing: object) -> str:
     name = type(thing).__name__
-    return f"a{'n' if name[:1] in 'AEIOU' else ''} {name}"
+    return f"a{'n' if name[:1].upper() in 'AEIOU' else ''} {name}"
 
 
 class Codec:

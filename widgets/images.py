@@ -131,7 +131,8 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
         DataError: if it is none of these.
     """
     if isinstance(source, (str, Path, bytes, bytearray, memoryview)):
-        source = open_image(bytes(source) if isinstance(source, (bytearray, memoryview)) else source)
+        in_memory = isinstance(source, (bytes, bytearray, memoryview))
+        source = open_image(bytes(source) if in_memory else Path(source).expanduser())
     if isinstance(source, Image.Image):
         if channels not in MODES:
             raise DataError(f"the model wants {channels} channels, which no image file has: give a tensor (C, H, W).")
@@ -151,17 +152,18 @@ def _tensor_of_array(array: np.ndarray) -> torch.Tensor:
         array = array[:, :, None]
     if array.ndim != 3:
         raise DataError(f"an image was given as an array of shape {array.shape}: give (H, W) or (H, W, C).")
-    tensor = torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)
-    if tensor.dtype == torch.uint8:
-        return tensor
+    if array.dtype == np.uint8:
+        return torch.from_numpy(array.copy()).permute(2, 0, 1)
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"an image was given as an array of {array.dtype}: give 8-bit values or floats in [0, 1].")
+    if not array.size:
+        raise DataError(f"an image was given as an array of shape {array.shape}: give one with pixels.")
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise DataError(
             f"the values of the array reach from {array.min():.3g} to {array.max():.3g}: give floats in [0, 1], or a "
             "tensor (C, H, W) with floats in [-1, 1]."
         )
-    return tensor.float() * 2 - 1
+    return torch.from_numpy(array.astype(np.float32)).permute(2, 0, 1) * 2 - 1
 
 
 def _signed(tensor: torch.Tensor) -> torch.Tensor:
@@ -269,7 +271,12 @@ def _labels_of_source(items: Any, chosen: np.ndarray) -> dict[str, Sequence[Any]
     if isinstance(items, datasets.Dataset):
         return _labels_of_table(items, chosen)
     first = items[int(chosen[0])]
-    if isinstance(first, tuple) and len(first) == 2 and isinstance(first[1], (int, float, str, np.generic)):
+    single = (int, float, str, np.generic)
+    if (
+        isinstance(first, tuple)
+        and len(first) == 2
+        and (isinstance(first[1], single) or (isinstance(first[1], torch.Tensor) and first[1].numel() == 1))
+    ):
         return {"label": [items[int(i)][1] for i in chosen]}
     return {}
 

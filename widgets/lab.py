@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,21 @@ BUNDLED = Path(__file__).resolve().parent / "circles"
 FIRST_PICTURE = 3.0  # seconds that showing a lab waits for its first picture, so that a saved notebook has one
 
 _numbers = count(1)
+
+
+class Live(traitlets.Any):
+    """A trait that has changed when it is another object: tensors and pictures are not compared number by number."""
+
+    def _validate(self, obj: traitlets.HasTraits, value: Any) -> Any:
+        return value if obj._cross_validation_lock else self._cross_validate(obj, value)  # also None
+
+    def set(self, obj: traitlets.HasTraits, value: Any) -> None:
+        """Validate, keep, and notify unless it is the same object."""
+        new = self._validate(obj, value)
+        old = obj._trait_values.get(self.name)
+        obj._trait_values[self.name] = new
+        if new is not old:
+            obj._notify_trait(self.name, old, new)
 
 
 class LatentLab(anywidget.AnyWidget):
@@ -57,11 +73,9 @@ class LatentLab(anywidget.AnyWidget):
     _esm = frontend.script()
     _css = frontend.style()
 
-    latent = traitlets.Any(
-        help="The current latent, (C, h, w), float32 on the CPU. Setting it shows what it decodes to."
-    )
-    image = traitlets.Any(help="The picture that is shown, a PIL image. Setting it (any form of image) encodes.")
-    shelf = traitlets.Any(help="Saved latents, by number or name. Setting it takes `Saved`s, or latents by name.")
+    latent = Live(help="The current latent, (C, h, w), float32 on the CPU. Setting it shows what it decodes to.")
+    image = Live(help="The picture that is shown, a PIL image. Setting it (any form of image) encodes.")
+    shelf = Live(help="Saved latents, by number or name. Setting it takes `Saved`s, or latents by name.")
 
     _lab = traitlets.Unicode().tag(sync=True)
     _info = traitlets.Dict().tag(sync=True)
@@ -229,7 +243,8 @@ class LatentLab(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End the lab's thread and take the lab from the notebook."""
-        self._session.worker.stop()
+        if hasattr(self, "_session"):  # else it was refused
+            self._session.worker.stop()
         super().close()
 
     # --- traits ---
@@ -242,21 +257,22 @@ class LatentLab(anywidget.AnyWidget):
             return value
         latent = self._checked(value)
         session = self._session
-        session.change(lambda _: session.set_latent(latent, "set from Python", session.given(latent)))
+        line = session.given(latent)
+        session.change(lambda _: session.set_latent(latent, "set from Python", line), show=False)
         session.render_now()
-        return latent
+        return self._trait_values["latent"]  # a copy of it, of which observers have heard
 
     @traitlets.validate("image")
     def _image_given(self, proposal: dict[str, Any]) -> Image.Image | None:
         value = proposal["value"]
-        if value is getattr(self._own, "image", None):
+        if value is not None and value is getattr(self._own, "image", None):
             self._own.image = None
             return value
         session, codec = self._session, self._session.codec
         pixels = as_image(value, codec.channels, codec.image_size)
         name, source = _name_and_source(value)
         state = session.encoded_state(pixels, name, source)
-        session.change(lambda _: state)
+        session.change(lambda _: state, show=False)
         session.render_now()
         return self._own_image
 
@@ -267,15 +283,15 @@ class LatentLab(anywidget.AnyWidget):
             value = [self._saved(latent, str(name)) for name, latent in value.items()]
         if not isinstance(value, (list, tuple)):
             raise UserError(f"a shelf was given as {type(value).__name__}: give a list of latents, or latents by name.")
-        shelf = Shelf(
-            item if isinstance(item, Saved) else self._saved(item, f"latent {i}") for i, item in enumerate(value)
-        )
+        shelf = Shelf(self._saved(item, f"latent {i}") for i, item in enumerate(value))
         self._session.shelf = shelf
         self._panel.show_shelf(shelf)
         return shelf
 
     def _saved(self, latent: Any, name: str) -> Saved:
-        return latent if isinstance(latent, Saved) else Saved(name, self._checked(latent))
+        if not isinstance(latent, Saved):
+            return Saved(name, self._checked(latent))
+        return replace(latent, latent=self._checked(latent.latent))
 
     def _checked(self, latent: Any) -> torch.Tensor:
         shape = tuple(self._session.codec.latent_shape)
@@ -302,6 +318,8 @@ class LatentLab(anywidget.AnyWidget):
         self._own.value = self._session.state.latent.clone()
         try:
             self.latent = self._own.value
+        except Exception as error:  # of an observer
+            self._panel.fail(error)
         finally:
             self._own.value = None
 

@@ -168,13 +168,14 @@ class Panel:
 
     def _do_strip(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
         steps = _between(int(content.get("steps", 9)), 2, 64)
+        base = None
         if "axis" in content:
+            base = self._session.state
             axis, low, high = str(content["axis"]), float(content["low"]), float(content["high"])
-            space, z = self._session.require_space(), self._session.state.latent
+            space, z = self._session.require_space(), base.latent
             values = torch.linspace(low, high, steps).tolist()
             latents = torch.stack([space.move(z, axis, value) for value in values])
-            recipe = self._session.state.recipe
-            recipes = [recipe.then(Move(axis, value)) for value in values]
+            recipes = [base.recipe.then(Move(axis, value)) for value in values]
             words = [f"{axis} = {value:.3g}" for value in values]
         else:
             a, b = (self._session.shelf.by_key(content[name]) for name in ("a", "b"))
@@ -186,7 +187,8 @@ class Panel:
             ]
             recipes = [sheets.one_line(line) for line in lines]
             words = [f"{t:.2f} of the way from {a.name} to {b.name}" for t in values]
-        self._sheets.draw("strip", latents, None, recipes, words, self._sheet_sender("strip", tag, words), tag)
+        sender = self._sheet_sender("strip", tag, words)
+        self._sheets.draw("strip", latents, None, recipes, words, sender, tag, base=base)
 
     def _do_prior(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
         n, seed = _between(int(content.get("n", 12)), 1, 64), int(content.get("seed", 0))
@@ -214,6 +216,8 @@ class Panel:
         self._sheets.draw("palette", latents, indices, blank, words, sender, tag, crop)
 
     def _do_adopt(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
+        if content["sheet"] not in ("strip", "prior"):
+            raise UserError(f"pictures of {content['sheet']!r} cannot be taken: only those of a strip or of samples.")
         self._sheets.adopt(str(content["sheet"]), int(content["index"]), tag)
 
     # --- to the front end ---

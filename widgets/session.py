@@ -125,20 +125,26 @@ class Session:
 
     # --- changes of the latent ---
 
-    def change(self, make: Callable[[State], State], *, tag: Any = None, gesture: Any = None) -> None:
-        """Replace the state by what `make` makes of it, and show it.
+    def change(
+        self, make: Callable[[State], State], *, tag: Any = None, gesture: Any = None, show: bool = True
+    ) -> None:
+        """Replace the state by what `make` makes of it, and show it unless the caller does.
 
         Changes with the same `gesture`, a drag, are undone as one.
         """
         with self._lock:
-            before, self.state = self.state, make(self.state)
+            before, after = self.state, make(self.state)
+            if not torch.isfinite(after.latent).all():
+                raise UserError("that would make the latent infinite or NaN: give smaller numbers.")
+            self.state = after
             if gesture is None or gesture != self._gesture:
                 self._history = [*self._history[-HISTORY + 1 :], before]
             self._gesture = gesture
         try:
             self._on_change()
         finally:  # whatever an observer does
-            self.show(tag)
+            if show:
+                self.show(tag)
 
     def show(self, tag: Any = None) -> None:
         """Decode the latest state before anything else."""

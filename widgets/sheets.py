@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Sheets:
         self._session = session
         self._dropped = dropped
         self._content: dict[str, tuple[int, torch.Tensor, torch.Tensor | None, Sequence[Recipe], Sequence[str]]] = {}
+        self._bases: dict[str, State | None] = {}
         self._number = 0
 
     def draw(
@@ -48,6 +50,7 @@ class Sheets:
         send: Sender,
         tag: Any,
         crop: tuple[slice, slice] | None = None,
+        base: State | None = None,
     ) -> None:
         """Decode latents (N, C, h, w) bit by bit, and send the pictures.
 
@@ -60,10 +63,12 @@ class Sheets:
             send: called with the number of the first picture, that of all, the pictures, and the sheet's number.
             tag: of the request, which is told if nothing will come.
             crop: rows and columns of the pictures' pixels to keep.
+            base: the state of which the latents are changes.
         """
         self._number += 1
         number = self._number
         self._content[name] = (number, latents, indices, recipes, words)
+        self._bases[name] = base
 
         def steps() -> Iterator[None]:
             batch = BATCH if (self._session.codec.decode_seconds or 0.0) < 0.05 else 1
@@ -88,10 +93,10 @@ class Sheets:
         if name not in self._content or not 0 <= i < len(self._content[name][1]):
             raise UserError(f"there is no picture {i} in {name!r}: draw it first.")
         _, latents, indices, recipes, words = self._content[name]
-        state = State(
-            latents[i].clone(),
-            None if indices is None else indices[i],
-            name=words[i],
+        state = replace(
+            self._bases[name] or State(latents[i], name=words[i]),
+            latent=latents[i].clone(),
+            indices=None if indices is None else indices[i],
             recipe=recipes[i],
             edited=True,
         )

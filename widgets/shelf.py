@@ -19,7 +19,7 @@ from .recipe import Line, Recipe
 _keys = count(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Saved:
     """A latent on the shelf.
 
@@ -50,11 +50,15 @@ class Shelf(tuple):
 
     def __new__(cls, items: Iterable[Saved] = ()) -> Shelf:
         """Of items, of which a name that another has already gets a number."""
-        taken: set[str] = set()
+        names: set[str] = set()
+        keys: set[str] = set()
         unique = []
         for item in items:
-            name = unused_name(item.name, taken)
-            taken.add(name)
+            name = unused_name(item.name, names)
+            if item.key in keys:
+                item = replace(item, key=f"s{next(_keys)}")
+            names.add(name)
+            keys.add(item.key)
             unique.append(item if name == item.name else item.renamed(name))
         return super().__new__(cls, unique)
 
@@ -144,6 +148,10 @@ def _keys_of(items: Sequence[Saved]) -> tuple[str, ...]:
     return tuple(item.key for item in items)
 
 
+def _tensor_name(name: str) -> str:
+    return f"_{name}" if name == "__metadata__" else name  # safetensors keeps that one for itself
+
+
 def _indices(tensor: torch.Tensor | None, codec: Codec) -> torch.Tensor | None:
     """Codes of a file, if they are ones that the model has."""
     if tensor is None or not codec.discrete or tensor.dtype != torch.int64:
@@ -155,8 +163,10 @@ def _indices(tensor: torch.Tensor | None, codec: Codec) -> torch.Tensor | None:
 
 def to_safetensors(items: Sequence[Saved], metadata: Mapping[str, str]) -> bytes:
     """Latents as a safetensors file, each under its name; codes of a token edit under "NAME.indices"."""
-    tensors = {item.name: item.latent.contiguous() for item in items}
-    tensors |= {f"{item.name}.indices": item.indices.contiguous() for item in items if item.indices is not None}
+    tensors = {_tensor_name(item.name): item.latent.clone() for item in items}
+    tensors |= {
+        f"{_tensor_name(item.name)}.indices": item.indices.clone() for item in items if item.indices is not None
+    }
     return safetensors.torch.save(tensors, dict(metadata))
 
 

@@ -82,7 +82,7 @@ class LatentSpace:
         self.mean = means.mean(0)
         self.std = means.std(0, correction=0)
         self.flat = means.shape[-2:] == (1, 1)
-        self.directions, self.scales, shares = _principal(means - self.mean)
+        self.directions, self.scales, shares = _principal(means - self.mean, self.mean.square().sum())
         self.slopes, self._label_means = torch.zeros(0, *self.mean.shape), torch.zeros(0)
         axes = [*(self._dimensions() if self.flat else self._channels()), *self._directions(shares)]
         axes += list(self._labels(labels or {}))
@@ -202,7 +202,7 @@ class LatentSpace:
             self._label_means = torch.stack(middles)
 
 
-def _principal(centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _principal(centred: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Principal directions (K, C, h, w) of length one, the data's standard deviation along them, their share of it."""
     shape = centred.shape[1:]
     flat = centred.flatten(1)
@@ -210,7 +210,7 @@ def _principal(centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch
     variance = singular.square() / len(flat)
     total = variance.sum().clamp_min(1e-12)
     # What rounding leaves of a set that spans fewer dimensions is no direction.
-    count = min(MAX_DIRECTIONS, int((variance > 1e-6 * total).sum()))
+    count = min(MAX_DIRECTIONS, int((variance > 1e-6 * total + 1e-12 * scale).sum()))
     directions = directions[:count]
     # A direction and its opposite are the same: the largest component is positive, so that a second look agrees.
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))

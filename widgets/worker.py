@@ -157,7 +157,7 @@ class Worker:
                 if work is not None:
                     self._executing = threading.get_ident()
                     return work
-                if self._stopped or now - idle_since >= IDLE_SECONDS:
+                if self._stopped or (self._settle is None and now - idle_since >= IDLE_SECONDS):
                     self._thread = None
                     return None
                 until = self._settle[0] if self._settle is not None else idle_since + IDLE_SECONDS

@@ -1,0 +1,388 @@
+"""Images in every form, and sets of them, against the rule in plain numpy and PIL."""
+
+import io
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_lab import one_sentence
+from torch.utils.data import Dataset, TensorDataset
+
+from vae_plugin.datasets import Circles, DataError
+from vae_plugin.errors import UserError
+from vae_plugin.widgets.images import ImageSet, as_image
+
+SIZE = (8, 8)
+
+
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def expected(array):
+    """8-bit values (H, W, C) as (C, H, W) in [-1, 1]."""
+    return torch.from_numpy(array.astype(np.float64) / 127.5 - 1).permute(2, 0, 1).float()
+
+
+def png_of(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def chw(array):
+    return torch.from_numpy(array.copy()).permute(2, 0, 1)
+
+
+FORMS = {
+    "PIL": Image.fromarray,
+    "bytes": png_of,
+    "bytearray": lambda a: bytearray(png_of(a)),
+    "memoryview": lambda a: memoryview(png_of(a)),
+    "uint8 array": lambda a: a,
+    "read-only array": lambda a: np.asarray(Image.fromarray(a)),
+    "reversed array": lambda a: np.ascontiguousarray(a[::-1, :, ::-1])[::-1, :, ::-1],
+    "float32 array": lambda a: (a / 255).astype(np.float32),
+    "float64 array": lambda a: a / 255,
+    "uint8 tensor": chw,
+    "float tensor": lambda a: chw(a).float() / 127.5 - 1,
+    "double tensor with a gradient": lambda a: (chw(a).double() / 127.5 - 1).requires_grad_(),
+    "batch of one": lambda a: chw(a)[None].float() / 127.5 - 1,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_every_form_of_a_colour_image_is_the_same_tensor(form, channels):
+    array = pixels(*SIZE, channels)
+    image = as_image(FORMS[form](array), channels, SIZE)
+    assert image.dtype == torch.float32
+    assert not image.requires_grad
+    torch.testing.assert_close(image, expected(array), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("as_path", [str, lambda path: path])
+def test_a_path(as_path, tmp_path):
+    array = pixels(*SIZE, 3)
+    Image.fromarray(array).save(tmp_path / "an image.png")
+    image = as_image(as_path(tmp_path / "an image.png"), 3, SIZE)
+    torch.testing.assert_close(image, expected(array), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "form", [Image.fromarray, png_of, np.copy, lambda a: a[:, :, None], lambda a: chw(a[..., None]), torch.from_numpy]
+)
+def test_every_form_of_a_gray_image(form):
+    array = pixels(*SIZE)
+    for channels in (1, 3):
+        wanted = expected(array[:, :, None].repeat(channels, 2))
+        torch.testing.assert_close(as_image(form(array), channels, SIZE), wanted, rtol=0, atol=1e-6)
+    alpha = as_image(form(array), 4, SIZE)
+    torch.testing.assert_close(alpha[:3], expected(array[:, :, None].repeat(3, 2)), rtol=0, atol=1e-6)
+    assert torch.equal(alpha[3], torch.ones(SIZE))
+
+
+@pytest.mark.parametrize("form", ["PIL", "bytes", "uint8 array", "float64 array", "float tensor"])
+def test_gray_of_colours_is_their_luma(form):
+    array = pixels(*SIZE, 3)
+    luma = array @ np.array([0.299, 0.587, 0.114])
+    gray = as_image(FORMS[form](array), 1, SIZE)
+    # Of a file it is rounded to one of 256 levels.
+    np.testing.assert_allclose((gray[0].numpy() + 1) * 127.5, luma, atol=0.51 if form in ("PIL", "bytes") else 1e-3)
+
+
+@pytest.mark.parametrize("form", ["PIL", "uint8 array", "float64 array", "float tensor"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_opaque_image_loses_its_alpha_channel_only(form, channels):
+    array = pixels(*SIZE, 4)
+    array[..., 3] = 255
+    assert torch.equal(
+        as_image(FORMS[form](array), channels, SIZE), as_image(FORMS[form](array[..., :3].copy()), channels, SIZE)
+    )
+
+
+@pytest.mark.parametrize("form", ["PIL", "bytes"])
+def test_a_transparent_image_lies_on_white(form):
+    array = pixels(*SIZE, 4)
+    alpha = array[..., 3:] / 255
+    on_white = array[..., :3] * alpha + 255 * (1 - alpha)
+    image = as_image(FORMS[form](array), 3, SIZE)
+    np.testing.assert_allclose((image.permute(1, 2, 0).numpy() + 1) * 127.5, on_white, atol=1.01)
+
+
+def test_other_numbers_of_channels_are_taken_as_they_are():
+    image = torch.rand(5, *SIZE) * 2 - 1
+    assert torch.equal(as_image(image, 5, SIZE), image)
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (17, 8)])
+def test_the_longer_side_is_cropped_in_the_middle(shape):
+    array = pixels(*shape, 3)
+    top, left = (shape[0] - 8) // 2, (shape[1] - 8) // 2
+    middle = expected(array[top : top + 8, left : left + 8])
+    torch.testing.assert_close(as_image(array, 3, SIZE), middle, rtol=0, atol=1e-6)
+    if shape == (8, 16):  # of 9 pixels to spare a file's crop may begin one earlier
+        torch.testing.assert_close(as_image(Image.fromarray(array), 3, SIZE), middle, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (40, 24), (5, 5), (6, 12)])
+def test_tensors_are_resized_as_pil_does_it(shape):
+    array = pixels(*shape, 3)
+    side = min(shape)
+    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
+    floats = (array / 127.5 - 1).astype(np.float32)[top : top + side, left : left + side]
+    planes = [Image.fromarray(floats[..., c]).resize(SIZE, Image.Resampling.BICUBIC) for c in range(3)]
+    wanted = np.stack([np.asarray(plane) for plane in planes]).clip(-1, 1)
+    np.testing.assert_allclose(as_image(chw(array), 3, SIZE), wanted, atol=1e-4)
+    np.testing.assert_allclose(as_image(array, 3, SIZE), wanted, atol=1e-4)
+
+
+def test_files_are_resized_as_fine_tuning_does_it():
+    array = pixels(24, 36, 3)
+    small = Image.fromarray(array).resize(SIZE, Image.Resampling.LANCZOS, box=(6, 0, 30, 24))
+    wanted = expected(np.asarray(small))
+    torch.testing.assert_close(as_image(Image.fromarray(array), 3, SIZE), wanted, rtol=0, atol=1e-6)
+
+
+def test_the_users_array_is_neither_changed_nor_shared():
+    array, tensor = np.full((*SIZE, 3), 0.25), torch.zeros(3, *SIZE)
+    images = ImageSet([array, tensor], 3, SIZE, 9)
+    first, second = images[0], images[1]
+    first += 1
+    second += 1
+    assert (array == 0.25).all()
+    assert (tensor == 0).all()
+    as_image(array, 3, SIZE).add_(1)
+    assert (array == 0.25).all()
+
+
+def test_a_read_only_array_brings_no_warning(recwarn):
+    torch.set_warn_always(True)
+    try:
+        as_image(np.asarray(Image.fromarray(pixels(*SIZE, 3))), 3, SIZE)
+    finally:
+        torch.set_warn_always(False)
+    assert [str(w.message) for w in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.zeros((8, 8, 3), np.int64), "int64"),
+        (np.zeros((8, 8, 3), bool), "bool"),
+        (np.zeros((8, 8, 3), np.uint16), "uint16"),
+        (np.zeros((8, 8, 3), complex), "complex128"),
+        (np.full((8, 8, 3), 255.0), "255"),
+        (np.full((8, 8, 3), -0.5), "-0.5"),
+        (np.full((8, 8, 3), np.nan), "nan"),
+        (np.zeros((2, 2, 8, 8)), "(2, 2, 8, 8)"),
+        (np.zeros(8), "(8,)"),
+        (np.zeros((8, 8, 2), np.uint8), "2 channels"),
+        (np.zeros((0, 8, 3), np.uint8), "(3, 0, 8)"),
+        (np.zeros((0, 8, 3)), "(0, 8"),
+        (np.zeros((8, 8, 3), object), "object"),
+        (torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
+        (torch.full((3, 8, 8), 1.5), "1.5"),
+        (torch.full((3, 8, 8), float("inf")), "inf"),
+        (torch.full((3, 8, 8), float("nan")), "nan"),
+        (torch.zeros(2, 3, 8, 8), "(2, 3, 8, 8)"),
+        (torch.zeros(8), "(8,)"),
+        (torch.zeros(5, 8, 8), "5 channels"),
+        ("nowhere.png", "nowhere.png"),
+        (b"no image", "these 8 bytes"),
+        (png_of(pixels(8, 8, 3))[:-40], "bytes"),
+        (7, "int"),
+        (None, "NoneType"),
+        ([[0.0]], "list"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_one_sentence(value, words):
+    with pytest.raises(DataError) as raised:
+        as_image(value, 3, SIZE)
+    assert words in str(raised.value)
+    assert one_sentence(raised.value)
+
+
+def test_a_file_for_a_model_of_five_channels_is_refused():
+    with pytest.raises(DataError, match="5 channels") as raised:
+        as_image(Image.fromarray(pixels(8, 8, 3)), 5, SIZE)
+    assert one_sentence(raised.value)
+
+
+# --- sets ---
+
+
+class Pairs(Dataset):
+    """What data sets of torchvision give."""
+
+    def __init__(self, arrays, labels):
+        self.arrays, self.labels = arrays, labels
+
+    def __len__(self):
+        return len(self.arrays)
+
+    def __getitem__(self, i):
+        return Image.fromarray(self.arrays[i]), self.labels[i]
+
+
+def everything(images):
+    return torch.stack(list(images))
+
+
+def test_sets_of_every_kind_have_the_same_images(tmp_path):
+    arrays = pixels(6, *SIZE, 3)
+    wanted = torch.stack([expected(array) for array in arrays])
+    for i, array in enumerate(arrays):
+        Image.fromarray(array).save(tmp_path / f"{i}.png")
+    pictures = [Image.fromarray(array) for array in arrays]
+    sources = {
+        "list": pictures,
+        "tuple of paths": tuple(sorted(tmp_path.iterdir())),
+        "array": arrays,
+        "tensor": wanted,
+        "8-bit tensor": torch.stack([chw(array) for array in arrays]),
+        "folder": tmp_path,
+        "folder as text": str(tmp_path),
+        "pairs": Pairs(arrays, [0] * 6),
+        "tensors with labels": TensorDataset(wanted, torch.arange(6)),
+        "mappings": [{"pixel_values": image, "other": 1} for image in wanted],
+        "mappings of another name": [{"picture": image, "other": 1} for image in pictures],
+        "table": datasets.Dataset.from_dict({"image": pictures}),
+    }
+    for name, source in sources.items():
+        images = ImageSet(source, 3, SIZE, 100)
+        assert len(images) == 6, name
+        torch.testing.assert_close(everything(images), wanted, rtol=0, atol=1e-6, msg=name)
+        assert torch.equal(images[-1], images[5]), name
+        with pytest.raises(IndexError):
+            images[6]
+
+
+@pytest.mark.parametrize(
+    "source", [pixels(8, 8, 3), pixels(8, 8), torch.zeros(3, 8, 8), Image.fromarray(pixels(8, 8, 3))]
+)
+def test_one_image_is_a_set_of_one(source):
+    assert len(ImageSet(source, 3, SIZE, 9)) == 1
+
+
+def test_one_path_is_a_set_of_one(tmp_path):
+    array = pixels(8, 8, 3)
+    Image.fromarray(array).save(tmp_path / "cat.png")
+    images = ImageSet(tmp_path / "cat.png", 3, SIZE, 9)
+    torch.testing.assert_close(everything(images), expected(array)[None], rtol=0, atol=1e-6)
+    assert images.name(0) == "cat.png"
+
+
+def test_a_stack_of_gray_images():
+    array = pixels(20, 24, 24)
+    for source in (array, torch.from_numpy(array)):
+        images = ImageSet(source, 1, (24, 24), 100)
+        assert len(images) == 20
+        torch.testing.assert_close(images[7], expected(array[7][:, :, None]), rtol=0, atol=1e-6)
+
+
+def test_the_chosen_images_are_evenly_spread():
+    values = torch.linspace(-1, 1, 101).view(-1, 1, 1, 1).expand(-1, 1, *SIZE)
+    images = ImageSet(values, 1, SIZE, 6)
+    torch.testing.assert_close(everything(images)[:, 0, 0, 0], torch.linspace(-1, 1, 6))
+    assert [images.name(i) for i in range(6)] == [f"image {20 * i}" for i in range(6)]
+    assert len(ImageSet(values, 1, SIZE, 101)) == len(ImageSet(values, 1, SIZE, 1000)) == 101
+    assert len(ImageSet(values, 1, SIZE, 1)) == 1
+
+
+def test_labels_follow_the_chosen_images():
+    images = ImageSet(torch.zeros(101, 1, *SIZE), 1, SIZE, 6, {"height": [i / 8 for i in range(101)]})
+    assert images.labels["height"].names is None
+    np.testing.assert_allclose(images.labels["height"].values, [0, 2.5, 5, 7.5, 10, 12.5])
+    assert images.describe(1) == "image 20, height 2.5"
+
+
+def test_categories_and_quantities():
+    def labels_of(values):
+        [(name, labels)] = ImageSet(torch.zeros(len(values), 1, *SIZE), 1, SIZE, 100, values).labels.items()
+        assert name == "label"
+        return labels
+
+    words = labels_of(["dog", "cat", "dog"])
+    assert (words.names, words.values.tolist()) == (["cat", "dog"], [1, 0, 1])
+    digits = labels_of(torch.tensor([10, 9, 10]))
+    assert (digits.names, digits.values.tolist()) == (["9", "10"], [1, 0, 1])
+    truths = labels_of(np.array([True, False]))
+    assert (truths.names, truths.values.tolist()) == (["False", "True"], [1, 0])
+    assert labels_of([0.5, 1.0]).names is None
+    assert labels_of(list(range(21))).names is None  # too many for categories
+    assert labels_of(list(range(20))).names == [str(i) for i in range(20)]
+
+
+@pytest.mark.parametrize("as_label", [int, str, np.int64, torch.tensor])
+def test_labels_of_a_torch_data_set(as_label):
+    source = Pairs(pixels(4, *SIZE, 3), [as_label(i % 2) for i in range(4)])
+    labels = ImageSet(source, 3, SIZE, 100).labels
+    assert labels["label"].names == ["0", "1"]
+    assert labels["label"].values.tolist() == [0, 1, 0, 1]
+
+
+def test_labels_of_a_table():
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "animal": datasets.ClassLabel(names=["cat", "dog"]),
+            "height": datasets.Value("float32"),
+            "note": datasets.Value("string"),
+        }
+    )
+    table = datasets.Dataset.from_dict(
+        {
+            "image": [Image.fromarray(array) for array in pixels(4, *SIZE, 3)],
+            "animal": [1, 0, 1, -1],
+            "height": [0.5, 1.5, 2.5, 3.5],
+            "note": ["a", "b", "c", "d"],
+        },
+        features=features,
+    )
+    labels = ImageSet(table, 3, SIZE, 100).labels
+    assert labels.keys() == {"animal", "height"}
+    assert [labels["animal"].describe(i) for i in range(4)] == ["dog", "cat", "dog", "none"]
+    assert labels["height"].values.tolist() == [0.5, 1.5, 2.5, 3.5]
+    third = ImageSet(table, 3, SIZE, 2).labels
+    assert third["height"].values.tolist() == [0.5, 3.5]
+
+
+def test_labels_of_circles_are_their_factors():
+    circles = Circles(50, 8, 3, seed=3, hue=True)
+    images = ImageSet(circles, 3, SIZE, 8)
+    rows = np.linspace(0, 49, 8).round().astype(int)
+    assert list(images.labels) == ["x", "y", "radius", "hue"]
+    for i, name in enumerate(images.labels):
+        np.testing.assert_allclose(images.labels[name].values, circles.factors[rows, i])
+        assert images.labels[name].names is None
+    assert torch.equal(images[3], circles[int(rows[3])]["pixel_values"])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_generated_circles_have_as_many_channels_as_the_model(channels):
+    images = ImageSet(None, channels, (16, 16), 4)
+    assert images[0].shape == (channels, 16, 16)
+    assert images[0].std() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ImageSet(torch.zeros(3, 1, 8, 8), 1, SIZE, 9, [1, 2]), "2 labels"),
+        (lambda: ImageSet(torch.zeros(3, 1, 8, 8), 1, SIZE, 9, {"age": [1, 2, 3, 4]}), "4 labels (age)"),
+        (lambda: ImageSet([], 1, SIZE, 9), "no image"),
+        (lambda: ImageSet({"a": 1}, 1, SIZE, 9), "dict"),
+        (lambda: ImageSet(iter([1]), 1, SIZE, 9), "iterator"),
+        (lambda: ImageSet(7, 1, SIZE, 9), "int"),
+        (lambda: ImageSet([{"a": 1, "b": 2}], 1, SIZE, 9)[0], "a, b"),
+        (lambda: ImageSet("no such folder", 1, SIZE, 9), "no such folder"),
+    ],
+)
+def test_what_is_no_set_is_refused_in_one_sentence(make, words):
+    with pytest.raises(UserError) as raised:
+        make()
+    assert words in str(raised.value)
+    assert one_sentence(raised.value)

@@ -1,0 +1,141 @@
+"""Labs with small models, whose quiet is short, and what they say to the front end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from diffusers import (
+    AsymmetricAutoencoderKL,
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderTiny,
+    VQModel,
+)
+
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
+from vae_plugin.widgets import LatentLab
+from vae_plugin.widgets.worker import Worker
+
+CONV = {"block_out_channels": (8, 16), "norm_num_groups": 4, "sample_size": 16}
+CODES = {**CONV, "num_vq_embeddings": 16}
+LEVELS = {
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    "norm_num_groups": 4,
+}
+MODELS = {
+    "conv": (AutoencoderVAE, CONV),
+    "mlp": (AutoencoderVAE, {"network": "mlp", "hidden_sizes": (32,), "sample_size": 16, "latent_channels": 6}),
+    "ema": (AutoencoderVQVAE, CODES),
+    "rvq": (AutoencoderVQVAE, {**CODES, "quantizer_type": "rvq", "num_quantizers": 3}),
+    "fsq": (AutoencoderVQVAE, {**CONV, "quantizer_type": "fsq", "fsq_levels": (3, 4, 5, 2)}),
+    "AutoencoderKL": (AutoencoderKL, {"block_out_channels": (8, 8), **LEVELS}),
+    "AutoencoderKLFlux2": (AutoencoderKLFlux2, {"block_out_channels": (8, 8), "latent_channels": 4, **LEVELS}),
+    "AsymmetricAutoencoderKL": (
+        AsymmetricAutoencoderKL,
+        {"down_block_out_channels": (8, 8), "up_block_out_channels": (8, 8), **LEVELS},
+    ),
+    "AutoencoderTiny": (
+        AutoencoderTiny,
+        {
+            "encoder_block_out_channels": (8, 8),
+            "decoder_block_out_channels": (8, 8),
+            "num_encoder_blocks": (1, 1),
+            "num_decoder_blocks": (1, 1),
+        },
+    ),
+    "AutoencoderDC": (
+        AutoencoderDC,
+        {
+            "latent_channels": 4,
+            "attention_head_dim": 4,
+            "encoder_block_out_channels": (8, 8),
+            "decoder_block_out_channels": (8, 8),
+            "encoder_layers_per_block": (1, 1),
+            "decoder_layers_per_block": (1, 1),
+            "encoder_qkv_multiscales": ((), ()),
+            "decoder_qkv_multiscales": ((), ()),
+        },
+    ),
+    "VQModel": (VQModel, {"block_out_channels": (8, 8), "num_vq_embeddings": 16, "latent_channels": 3, **LEVELS}),
+}
+QUIET = 0.004  # seconds
+_settle = Worker.settle
+_ids = count(1)
+
+
+def tiny(name: str, seed: int = 0, **changes: Any) -> Any:
+    """The model of that name, in evaluation mode, with latents that spread."""
+    cls, config = MODELS[name]
+    torch.manual_seed(seed)
+    model = cls(**{**config, **changes}).eval()
+    if isinstance(model, AutoencoderVQVAE) and model.quant_conv is not None:
+        with torch.no_grad():
+            model.quant_conv.weight.mul_(3)
+    return model
+
+
+def _soon(self: Worker, work: Any, seconds: float) -> None:
+    _settle(self, work, min(seconds, QUIET))
+
+
+@contextmanager
+def open_lab(model: Any = None, images: Any = None, **options: Any) -> Iterator[LatentLab]:
+    """A lab that has looked at its images; it is closed in the end."""
+    if isinstance(model, str) and model in MODELS:
+        model = tiny(model)
+    with mock.patch.object(Worker, "settle", _soon):
+        lab = LatentLab(model, images, **{"max_images": 12, "resolution": None if model is None else 16, **options})
+        try:
+            assert lab.wait(60)
+            yield lab
+        finally:
+            lab.close()
+
+
+def listen(lab: LatentLab) -> list[tuple[dict[str, Any], list[bytes]]]:
+    """All that the lab says from now on."""
+    heard: list[tuple[dict[str, Any], list[bytes]]] = []
+    lab.send = lambda content, buffers=None: heard.append((content, list(buffers or ())))
+    return heard
+
+
+def ask(lab: LatentLab, do: str, buffers: Any = (), **content: Any) -> int:
+    """Send a request as the front end does; its id."""
+    number = next(_ids)
+    lab._panel.receive({"do": do, "view": "v", "id": number, **content}, buffers)
+    return number
+
+
+def kinds(heard: list[tuple[dict[str, Any], list[bytes]]], number: int | None = None) -> list[str]:
+    """The kinds of messages, of all or of the answers to one request."""
+    return [content["kind"] for content, _ in heard if number is None or content.get("id") == number]
+
+
+def errors(heard: list[tuple[dict[str, Any], list[bytes]]]) -> list[str]:
+    """The errors that were said."""
+    return [content["text"] for content, _ in heard if content["kind"] == "error"]
+
+
+def levels(images: torch.Tensor) -> np.ndarray:
+    """Images (C, H, W) in [-1, 1] as 8-bit levels (H, W, C), in plain numpy."""
+    values = np.clip(np.rint((images.detach().double().numpy() + 1) * 127.5), 0, 255)
+    return values.transpose(1, 2, 0).astype(int)
+
+
+def shown(lab: LatentLab) -> np.ndarray:
+    """The lab's picture as levels (H, W, 3)."""
+    return np.asarray(lab.image.convert("RGB")).astype(int)
+
+
+def one_sentence(error: Any) -> bool:
+    """Whether a message is one line with words in it."""
+    text = str(error)
+    return "\n" not in text and len(text.split()) > 3
