@@ -45,6 +45,11 @@ class Encoded:
     std: torch.Tensor | None
     kl: torch.Tensor | None
 
+    def sample(self, seed: int) -> torch.Tensor:
+        """A sample of the posterior of one image, (C, h, w): what diffusers' gives with a generator of that seed."""
+        noise = torch.randn(1, *self.mean.shape, generator=torch.Generator().manual_seed(seed))[0]
+        return self.mean if self.std is None else self.mean + self.std * noise
+
 
 def open_model(model: object) -> ModelMixin:
     """The autoencoder that a user gave: a model, a pipeline that holds one, or a folder, file or id on the Hub.

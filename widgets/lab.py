@@ -19,6 +19,7 @@ from ..errors import UserError
 from . import frontend
 from .codec import Codec, open_model, to_rgba
 from .images import ImageSet, Labels, as_image
+from .model_code import given_line
 from .panel import Panel, plain_words
 from .pictures import pil, png, still, still_bundle
 from .recipe import escaped
@@ -190,10 +191,7 @@ class LatentLab(anywidget.AnyWidget):
         """
         codec = self._session.codec
         encoded = self._session.encode(as_image(image, codec.channels, codec.image_size))
-        if seed is None or encoded.std is None:
-            return encoded.mean
-        noise = torch.randn(1, *encoded.mean.shape, generator=torch.Generator().manual_seed(seed))[0]
-        return encoded.mean + encoded.std * noise
+        return encoded.mean if seed is None else encoded.sample(seed)
 
     def decode(self, latent: torch.Tensor) -> Image.Image:
         """The picture of a latent (C, h, w), without showing it."""
@@ -257,7 +255,7 @@ class LatentLab(anywidget.AnyWidget):
             return value
         latent = self._checked(value)
         session = self._session
-        line = session.given(latent)
+        line = given_line(latent)
         session.change(lambda _: session.set_latent(latent, "set from Python", line), show=False)
         session.render_now()
         return self._trait_values["latent"]  # a copy of it, of which observers have heard

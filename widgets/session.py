@@ -16,7 +16,8 @@ from ..errors import UserError
 from ..metrics.reconstruction import psnr
 from .codec import SLOW, Codec, Encoded, Superseded
 from .images import ImageSet, as_image
-from .recipe import Line, ModelCode, Move, Paint, Recipe, Token, escaped, latent_literal
+from .model_code import encoding_line, model_code
+from .recipe import Line, Move, Paint, Recipe, Token, escaped
 from .shelf import Saved, Shelf, combine, unused_name
 from .space import LatentSpace, merge, survey
 from .worker import Worker
@@ -108,7 +109,8 @@ class Session:
         self.space: LatentSpace | None = None
         self._survey_error: Exception | None = None
         self.shelf = Shelf()
-        self.state = State(torch.zeros(codec.latent_shape), name="zeros", recipe=self._literal_zeros())
+        zeros = Line(f"z = torch.zeros{tuple(codec.latent_shape)}")
+        self.state = State(torch.zeros(codec.latent_shape), name="zeros", recipe=Recipe((zeros,)))
         self.worker = Worker(on_error)
         self._on_change = on_change
         self._on_frame = on_frame
@@ -315,7 +317,7 @@ class Session:
         encoded = self.encode(image)
         if not torch.isfinite(encoded.mean).all():
             raise UserError("the encoder gave NaN or infinity for this image: use the model in float32.")
-        recipe = Recipe(self._encoding_lines(source, None))
+        recipe = Recipe((encoding_line(self.codec, source, None),))
         return State(encoded.mean, original=image, encoded=encoded, source=source, name=name, recipe=recipe)
 
     def open_image(self, source: Any, name: str, code: str, *, tag: Any = None) -> None:
@@ -346,14 +348,12 @@ class Session:
             encoded = state.encoded
             if encoded is None:
                 raise UserError("there is no image whose posterior could be sampled: encode one first.")
-            recipe = Recipe(self._encoding_lines(state.source, seed))
+            recipe = Recipe((encoding_line(self.codec, state.source, seed),))
             if seed is None:
                 return replace(state, latent=encoded.mean, indices=None, seed=None, recipe=recipe, edited=False)
             if encoded.std is None:
                 raise UserError("the posterior of this model is certain: its mean is all there is.")
-            noise = torch.randn(1, *encoded.mean.shape, generator=torch.Generator().manual_seed(seed))[0]
-            latent = encoded.mean + encoded.std * noise
-            return replace(state, latent=latent, indices=None, seed=seed, recipe=recipe, edited=False)
+            return replace(state, latent=encoded.sample(seed), indices=None, seed=seed, recipe=recipe, edited=False)
 
         self.change(make, tag=tag)
 
@@ -437,49 +437,7 @@ class Session:
     def code(self, lab: str) -> str:
         """Python that makes the current latent and its image again, in which `lab` is the name of the lab."""
         names = {item.key: f"{lab}.shelf[{item.name!r}]" for item in self.shelf}
-        return self.state.recipe.code(self._model_code(lab), lab, names.get)
-
-    def _model_code(self, lab: str) -> ModelCode:
-        plain = str(self.codec.model.device) == "cpu" and self.codec.model.dtype == torch.float32
-        z = "z[None]" if plain else "z[None].to(vae.device, vae.dtype)"
-        height, width = self.codec.image_size
-        factor = self.codec.factor
-        crop = "" if height % factor == 0 and width % factor == 0 else f"[..., :{height}, :{width}]"
-        decode = f"vae.decode({z}).sample{crop}"
-        if not self.codec.discrete:
-            return ModelCode(decode)
-        return ModelCode(
-            decode,
-            tokens=f"vae.quantize({z})[2][2][0]",
-            codes="vae.quantizer.indices_to_codes(ids[None])[0]",
-            decode_ids=f"vae.decode_indices(ids[None]){crop}",
-        )
-
-    def _encoding_lines(self, source: str, seed: int | None) -> tuple[Line, ...]:
-        codec = self.codec
-        model = codec.model
-        draw = "mode()" if seed is None else f"sample(torch.Generator().manual_seed({seed}))"
-        plain = str(model.device) == "cpu" and model.dtype == torch.float32
-        odd = codec.discrete and tuple(model.config.image_range) != (-1, 1)
-        odd |= not plain and seed is not None  # diffusers draws in half precision then
-        if odd or any(side % codec.factor for side in codec.image_size):
-            return (Line(f"x = {source}\nz = {{lab}}.encode(x{'' if seed is None else f', seed={seed}'})"),)
-        x = "x[None]" if plain else "x[None].to(vae.device, vae.dtype)"
-        kind = type(model).__name__
-        if codec.discrete or kind == "AutoencoderTiny":
-            z = f"vae.encode({x}).latents"
-        elif kind == "AutoencoderDC":
-            z = f"vae.encode({x}).latent"
-        else:
-            z = f"vae.encode({x}).latent_dist.{draw}"
-        return (Line(f"x = {source}\nz = {z}[0]{'' if plain else '.float().cpu()'}"),)
-
-    def _literal_zeros(self) -> Recipe:
-        return Recipe((Line(f"z = torch.zeros{tuple(self.codec.latent_shape)}"),))
-
-    def given(self, latent: torch.Tensor) -> Line:
-        """The line of a latent that was set from Python."""
-        return Line(f"z = {latent_literal(latent, '{lab}.given.clone()')}")
+        return self.state.recipe.code(model_code(self.codec), lab, names.get)
 
     # --- pictures ---
 
