@@ -65,7 +65,6 @@ class LatentLab(anywidget.AnyWidget):
             that the data set has.
         resolution: side of the images in pixels. Default: what the model is made for; of others than ours 256.
         max_images: how many of the images to take, evenly spread.
-        seed: of what is drawn.
 
     Raises:
         UserError: if the model or the images are none; the message says what is accepted.
@@ -95,7 +94,6 @@ class LatentLab(anywidget.AnyWidget):
         labels: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
         resolution: int | None = None,
         max_images: int = 256,
-        seed: int = 0,
     ) -> None:
         if max_images < 1:
             raise UserError(f"max_images is {max_images}: give at least 1.")
@@ -104,7 +102,6 @@ class LatentLab(anywidget.AnyWidget):
         self._session = Session(
             codec,
             image_set,
-            seed=seed,
             on_change=self._changed,
             on_frame=self._framed,
             on_dropped=lambda tag: self._panel.dropped(tag),
@@ -153,8 +150,8 @@ class LatentLab(anywidget.AnyWidget):
     @property
     def original(self) -> Image.Image | None:
         """The image that the latent was encoded from."""
-        original = self._session.state.original
-        return None if original is None else pil(to_rgba(original[None])[0])
+        original = _original_of(self._session.state)
+        return None if original is None else pil(original)
 
     @property
     def pixels(self) -> torch.Tensor | None:
@@ -338,7 +335,7 @@ class LatentLab(anywidget.AnyWidget):
 
     def _publish(self, frame: Frame, rgba: Any) -> None:
         """Put the last picture where a saved notebook has it."""
-        original = None if frame.state.original is None else to_rgba(frame.state.original[None])[0]
+        original = _original_of(frame.state)
         self._picture = self._panel.picture(frame, rgba, original)
         if self._still_shown:
             self._show_still(frame.state, rgba, original, update=True)
@@ -360,8 +357,7 @@ class LatentLab(anywidget.AnyWidget):
         state, image = self._session.state, self._own_image
         if image is not None and not self._still_shown:
             self._still_shown = True
-            original = None if state.original is None else to_rgba(state.original[None])[0]
-            self._show_still(state, _rgba_of(image), original, update=False)
+            self._show_still(state, _rgba_of(image), _original_of(state), update=False)
 
     def _file(self, what: str) -> bytes:
         """The bytes of a file: "png", "latent" or "shelf"."""
@@ -391,6 +387,11 @@ def _name_and_source(value: Any) -> tuple[str, str]:
     if path:
         return Path(path).name, f"{{lab}}.load({escaped(repr(str(path)))})"
     return "set from Python", "{lab}.pixels"
+
+
+def _original_of(state: State) -> np.ndarray | None:
+    """The picture (H, W, 4) of the image that a state was encoded from."""
+    return None if state.original is None else to_rgba(state.original[None])[0]
 
 
 def _rgba_of(image: Image.Image) -> np.ndarray:

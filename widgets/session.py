@@ -85,7 +85,6 @@ class Session:
     Args:
         codec: the model.
         images: of the user, or generated ones.
-        seed: of what is drawn.
         on_change: called when the latent has changed.
         on_frame: called with each picture.
         on_dropped: called with the tag of a request that a newer one has overtaken.
@@ -97,7 +96,6 @@ class Session:
         codec: Codec,
         images: ImageSet,
         *,
-        seed: int = 0,
         on_change: Callable[[], None],
         on_frame: Callable[[Frame], None],
         on_dropped: Callable[[Any], None],
@@ -105,7 +103,6 @@ class Session:
     ) -> None:
         self.codec = codec
         self.images = images
-        self.seed = seed
         self.space: LatentSpace | None = None
         self._survey_error: Exception | None = None
         self.shelf = Shelf()
