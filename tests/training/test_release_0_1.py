@@ -1,0 +1,71 @@
+"""What version 0.1 wrote resumes, opens and is carded: tests/fixtures/release-0.1, made by make.py there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vae_plugin import cli
+from vae_plugin.autoencoders.loading import load_autoencoder
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "release-0.1"
+RUNS = sorted(folder.parent.name for folder in FIXTURES.glob("*/checkpoints"))
+
+
+@pytest.fixture
+def fixtures(tmp_path, monkeypatch):
+    """A copy, in which the relative paths of the options hold."""
+    copied = shutil.copytree(FIXTURES, tmp_path / "fixtures")
+    monkeypatch.chdir(copied)
+    return copied
+
+
+def test_the_fixtures_are_those_of_the_issue():
+    assert {"vae", "vqvae", "gan", "ema", "lora"} <= set(RUNS)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_checkpoint_of_release_0_1_ends_with_the_weights_that_release_0_1_ended_with(fixtures, run):
+    result = fixtures / run / "diffusion_pytorch_model.safetensors"
+    expected, expected_metrics = load_file(result), json.loads((fixtures / run / "metrics.json").read_text())
+    expected_curves = (fixtures / run / "logs" / "train.jsonl").read_text().splitlines()
+    result.unlink()
+    config = ["--config", f"{run}/training_options.yaml", "--resume_from_checkpoint", "latest"]
+
+    assert cli.main(["finetune", *config]) == 0
+
+    weights = load_file(result)
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6, msg=name)
+    curves = (fixtures / run / "logs" / "train.jsonl").read_text().splitlines()
+    assert len(curves) == len(expected_curves) == 4
+    for line, before in zip(curves, expected_curves, strict=True):
+        assert json.loads(line) == pytest.approx(json.loads(before), rel=1e-4, abs=1e-6)
+    metrics = json.loads((fixtures / run / "metrics.json").read_text())
+    for name in {"psnr", "ssim", "elbo_nats", "psnr_gain"} & expected_metrics.keys():
+        assert metrics[name] == pytest.approx(expected_metrics[name], rel=1e-4)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_result_of_release_0_1_opens_and_is_carded(fixtures, run):
+    model = load_autoencoder(run)
+    assert sum(p.numel() for p in getattr(model, "model", model).parameters()) > 1000
+
+    assert cli.main(["card", run]) == 0
+
+    card = (fixtures / run / "README.md").read_text()
+    assert f"{json.loads((fixtures / run / 'metrics.json').read_text())['psnr']:.4g}" in card
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_options_of_release_0_1_start_a_new_run(fixtures, run):
+    """Every field stands in that file, so that a value equal to its default counts as not given."""
+    words = ["--config", f"{run}/training_options.yaml", "--output_dir", "again", "--max_train_steps", "2"]
+    assert cli.main(["finetune", *words]) == 0
+    first = (fixtures / "again" / "logs" / "train.jsonl").read_text().splitlines()[0]
+    before = (fixtures / run / "logs" / "train.jsonl").read_text().splitlines()[0]
+    assert json.loads(first)["loss"] == pytest.approx(json.loads(before)["loss"], rel=1e-4)
