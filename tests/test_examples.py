@@ -10,8 +10,8 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from vae_plugin import finetune
 from vae_plugin.autoencoders.loading import load_autoencoder
+from vae_plugin.options import parse
 from vae_plugin.training.finetune_options import FinetuneOptions
-from vae_plugin.training.options import parse
 from vae_plugin.training.perceptual import PerceptualDistance
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

@@ -4,17 +4,14 @@ Importing this package registers its classes with diffusers: a pipeline whose `m
 `["vae_plugin", "AutoencoderVAE"]` loads from a folder or the Hub, without a trust flag.
 """
 
-from importlib.metadata import version as _version
-
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES as _LOADABLE_CLASSES
 
 from .autoencoders import AutoencoderVAE, AutoencoderVQVAE
+from .version import __version__
 
 # diffusers looks in this table for the library of a component, then for the component's class and for the base classes
 # named here in the library's top level: that is why `ModelMixin` is imported above and why nothing here is lazy.
 _LOADABLE_CLASSES["vae_plugin"] = {"ModelMixin": ["save_pretrained", "from_pretrained"]}
-
-__version__ = _version("vae-plugin")
 
 __all__ = ["AutoencoderVAE", "AutoencoderVQVAE", "ModelMixin", "__version__"]

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-from . import __version__, demo, evaluate, export, finetune, reconstruct
+from . import finetune
+from .commands import demo, evaluate, export, reconstruct
+from .commands.push import run_card, run_push
 from .errors import exit_status
-from .hub.commands import run_card, run_push
+from .version import __version__
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], object], str]] = {
     "demo": (demo.run, "train on circles, load the result in a diffusers pipeline, leave pictures (3 minutes)"),

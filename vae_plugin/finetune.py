@@ -31,8 +31,10 @@ from tqdm.auto import tqdm
 
 from vae_plugin.autoencoders.interface import OURS
 from vae_plugin.errors import UserError, exit_status
+from vae_plugin.files import make_folder
 from vae_plugin.hub import RunRecord
 from vae_plugin.metrics import evaluate
+from vae_plugin.options import parse, to_dict
 from vae_plugin.training.checkpoints import (
     TrainingState,
     find_checkpoint,
@@ -43,14 +45,12 @@ from vae_plugin.training.checkpoints import (
 from vae_plugin.training.comparison import compare_with_base, measure_base
 from vae_plugin.training.curves import CurveLog
 from vae_plugin.training.data import epoch_batches, image_batches, load_data
-from vae_plugin.training.files import make_folder
 from vae_plugin.training.finetune_options import FinetuneOptions
 from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
 from vae_plugin.training.model import load_teacher, make_losses, make_model, select_trained
 from vae_plugin.training.optimizers import averaged_weights, make_optimizer, use_rates_of
 from vae_plugin.training.option_groups import FREE_ON_RESUME
-from vae_plugin.training.options import parse, to_dict
 from vae_plugin.training.output import report_unreadable, save_best, save_pictures, save_result
 from vae_plugin.training.publishing import Publisher
 from vae_plugin.training.run_record import run_record

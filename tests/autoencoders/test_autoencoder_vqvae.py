@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tiny_vqvae import images, tiny
 
+from support.tiny_vqvae import images, tiny
 from vae_plugin import AutoencoderVQVAE
 from vae_plugin.autoencoders.quantizers import FSQ_LEVELS
 

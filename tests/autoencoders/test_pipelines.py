@@ -12,10 +12,10 @@ from unittest import mock
 import diffusers
 import numpy as np
 import pytest
-import tiny_pipelines as tiny
 import torch
-from tiny_pipelines import TinyPipeline
 
+from support import tiny_pipelines as tiny
+from support.tiny_pipelines import TinyPipeline
 from vae_plugin import AutoencoderVAE
 
 # Neither is neutral, so that a pipeline's image shows what it did with them.

@@ -7,12 +7,12 @@ import json
 import diffusers
 import numpy as np
 import pytest
-import tiny_amused
-import tiny_pipelines as tiny
 import torch
 from test_pipelines import CASES, SCALING, assert_same_weights, decoded, final_latents, recorded, reloaded
-from tiny_pipelines import TinyPipeline
 
+from support import tiny_amused
+from support import tiny_pipelines as tiny
+from support.tiny_pipelines import TinyPipeline
 from vae_plugin import AutoencoderVQVAE
 from vae_plugin.autoencoders.quantizers import QUANTIZERS
 

@@ -7,14 +7,13 @@ import json
 import diffusers
 import numpy as np
 import pytest
-import tiny_amused
-import tiny_pipelines
 import torch
 from test_pipelines import CASES, SCALING, Case, assert_same_weights, pipelines_that_encode, recorded, reloaded
-from tiny_pipelines import TinyPipeline
-from tiny_vqvae import same, tiny
 from transformers import CLIPTokenizer
 
+from support import tiny_amused, tiny_pipelines
+from support.tiny_pipelines import TinyPipeline
+from support.tiny_vqvae import same, tiny
 from vae_plugin import AutoencoderVQVAE
 
 AMUSED = {

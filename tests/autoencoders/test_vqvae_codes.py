@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_vqvae import QUANTIZERS, every_quantizer, generator, images, same, state_of, tiny
 
+from support.tiny_vqvae import QUANTIZERS, every_quantizer, generator, images, same, state_of, tiny
 from vae_plugin.models.vqvae import VQVAE
 
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from tiny_vqvae import QUANTIZERS, every_quantizer, generator, images, same, state_of, tiny
 
+from support.tiny_vqvae import QUANTIZERS, every_quantizer, generator, images, same, state_of, tiny
 from vae_plugin.models.vqvae import VQVAE
 
 

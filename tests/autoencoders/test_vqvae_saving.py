@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_vqvae import every_quantizer, images, same, state_of, tiny
 
+from support.tiny_vqvae import every_quantizer, images, same, state_of, tiny
 from vae_plugin import AutoencoderVQVAE
 from vae_plugin.models.vqvae import VQVAE
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from tiny_vqvae import FIXED_CODES, QUANTIZERS, images, same, state_of, tiny
 
+from support.tiny_vqvae import FIXED_CODES, QUANTIZERS, images, same, state_of, tiny
 from vae_plugin import AutoencoderVQVAE
 from vae_plugin.models.affine import CannotStandardizeError
 from vae_plugin.models.vqvae import VQVAE

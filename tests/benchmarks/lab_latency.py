@@ -19,8 +19,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "widgets"))
-from rig import Browser, notebook_server, write_notebook
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from support.rig import Browser, notebook_server, write_notebook
 
 FLOOR = '''
 import anywidget, os

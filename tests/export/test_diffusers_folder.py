@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, VQModel
 from safetensors.torch import load_file, save_file
-from tiny_exports import images, kl, vae, vqvae
 
+from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin.errors import UserError
 from vae_plugin.export import plain, save_diffusers_folder
 

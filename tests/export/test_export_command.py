@@ -5,8 +5,8 @@ import torch
 from diffusers import AutoencoderKL, VQModel
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tiny_exports import images, kl, vae, vqvae
 
+from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin.cli import main
 from vae_plugin.export import command
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AsymmetricAutoencoderKL, AutoencoderDC, AutoencoderTiny, ConsistencyDecoderVAE
-from tiny_exports import images, kl, vae, vqvae
 
+from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin import AutoencoderVQVAE
 from vae_plugin.autoencoders.interface import compression
 from vae_plugin.errors import UserError

@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_exports import images, kl, vae, vqvae
 
+from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin.cli import main
-from vae_plugin.hub.remote_code import single_module
+from vae_plugin.export.remote_code import single_module
 
 LOAD = """
 import sys

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors import safe_open
-from tiny_exports import images, kl, vae
 
+from support.tiny_exports import images, kl, vae
 from vae_plugin.autoencoders.loading import load_autoencoder
 from vae_plugin.errors import UserError
 from vae_plugin.export import save_single_file

@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 
-# The tests are no package: their common modules are found by path.
-sys.path.extend(str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "autoencoders", "training"))
-
-from hub_server import HubServer
+from support.hub_server import HubServer
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ import torch
 from diffusers import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines import pipeline_loading_utils
-from hub_server import HubServer
-from tiny_pipelines import build_dit
+
+from support.hub_server import HubServer
+from support.tiny_pipelines import build_dit
 
 CONFIG = {
     "in_channels": 3,

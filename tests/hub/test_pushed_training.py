@@ -9,8 +9,8 @@ import time
 
 import pytest
 import torch
-from runs import flags, start, weights
 
+from support.runs import flags, start, weights
 from vae_plugin import AutoencoderVAE
 
 CLI = [sys.executable, "-m", "vae_plugin.cli"]

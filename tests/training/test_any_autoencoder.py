@@ -9,9 +9,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, Flux2Pipeline
 from PIL import Image
-from runs import assert_same, options, weights
-from tiny_diffusers import BY_NAME, latents, tiny
 
+from support.runs import assert_same, options, weights
+from support.tiny_diffusers import BY_NAME, latents, tiny
 from vae_plugin import finetune
 from vae_plugin.autoencoders.interface import compression, pipeline_latents, posterior, reconstruct
 from vae_plugin.autoencoders.loading import load_autoencoder

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from runs import LIKE_SGD, SCRIPT, TINY, assert_alike, assert_same, curves, finish, flags, start, weights
 from safetensors.torch import load_file
-from tiny_diffusers import tiny
 
+from support.runs import LIKE_SGD, SCRIPT, TINY, assert_alike, assert_same, curves, finish, flags, start, weights
+from support.tiny_diffusers import tiny
 from vae_plugin import finetune
 from vae_plugin.errors import TrainingStopped
 from vae_plugin.training.checkpoints import list_checkpoints

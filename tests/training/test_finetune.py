@@ -14,7 +14,9 @@ import torch
 import yaml
 from accelerate.state import AcceleratorState
 from PIL import Image
-from runs import (
+from safetensors.torch import load_file
+
+from support.runs import (
     LIKE_SGD,
     SCRIPT,
     STARTED_AS,
@@ -27,8 +29,6 @@ from runs import (
     start,
     weights,
 )
-from safetensors.torch import load_file
-
 from vae_plugin import AutoencoderVAE, evaluate, finetune
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import TrainingStopped, UserError

@@ -8,8 +8,8 @@ import tarfile
 import pytest
 import torch
 from PIL import Image
-from runs import LIKE_SGD, SCRIPT, assert_alike, assert_same, finish, flags, options, start, weights
 
+from support.runs import LIKE_SGD, SCRIPT, assert_alike, assert_same, finish, flags, options, start, weights
 from vae_plugin import finetune
 from vae_plugin.errors import UserError
 

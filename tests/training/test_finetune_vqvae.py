@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import torch
-from runs import LIKE_SGD, SCRIPT, assert_alike, assert_same, curves, finish, flags, options, start, weights
 
+from support.runs import LIKE_SGD, SCRIPT, assert_alike, assert_same, curves, finish, flags, options, start, weights
 from vae_plugin import AutoencoderVQVAE, finetune
 from vae_plugin.autoencoders.quantizers import QUANTIZERS
 from vae_plugin.datasets import Circles

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_diffusers import tiny
 from torch import nn
 from torch.nn import functional as F
 
+from support.tiny_diffusers import tiny
 from vae_plugin.errors import UserError
 from vae_plugin.training.discriminator import DiscriminatorLoss, PatchDiscriminator, discriminator_loss, generator_loss
 from vae_plugin.training.image_loss import Adversary, ImageLoss

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from vae_plugin.errors import UserError
-from vae_plugin.training.options import OptionError, option, parse, save, to_dict
+from vae_plugin.options import OptionError, option, parse, save, to_dict
 
 
 @dataclass

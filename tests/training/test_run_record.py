@@ -8,12 +8,12 @@ import shlex
 import pytest
 import torch
 from PIL import Image
-from runs import options
 
+from support.runs import options
 from vae_plugin import AutoencoderVAE, finetune
+from vae_plugin.options import parse
 from vae_plugin.training.comparison import compare_with_base, measure_base
 from vae_plugin.training.finetune_options import FinetuneOptions
-from vae_plugin.training.options import parse
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from rig import Browser, browser_path, notebook_server
+
+from support.rig import Browser, browser_path, notebook_server
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import re
 
 import nbformat
 import pytest
-from rig import write_notebook
+
+from support.rig import write_notebook
 
 pytestmark = pytest.mark.browser
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_lab import one_sentence
 from torch.utils.data import Dataset, TensorDataset
 
+from support.tiny_lab import one_sentence
 from vae_plugin.datasets import Circles, DataError
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.images import ImageSet, as_image

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import VQModel
-from tiny_lab import MODELS, levels, one_sentence, open_lab, shown, tiny
 from torch import nn
 
 import vae_plugin.widgets.lab as lab_module
+from support.tiny_lab import MODELS, levels, one_sentence, open_lab, shown, tiny
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError

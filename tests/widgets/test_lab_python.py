@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from tiny_lab import ask, errors, levels, listen, one_sentence, open_lab, shown
 
+from support.tiny_lab import ask, errors, levels, listen, one_sentence, open_lab, shown
 from vae_plugin.errors import UserError
 from vae_plugin.widgets import LatentLab, Saved, Shelf
 from vae_plugin.widgets.pictures import still, still_bundle

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_lab import MODELS, ask, errors, levels, listen, open_lab, shown, tiny
 
+from support.tiny_lab import MODELS, ask, errors, levels, listen, open_lab, shown, tiny
 from vae_plugin.datasets import Circles
 from vae_plugin.widgets.recipe import Line, ModelCode, Move, Paint, Recipe, Token
 

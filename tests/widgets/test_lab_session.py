@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
-from tiny_lab import ask, errors, kinds, levels, listen, one_sentence, open_lab, shown, tiny
 from torch.nn import functional as F
 
+from support.tiny_lab import ask, errors, kinds, levels, listen, one_sentence, open_lab, shown, tiny
 from vae_plugin.widgets import session as session_module
 from vae_plugin.widgets.codec import Codec, Superseded
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tiny_lab import one_sentence, tiny
 
+from support.tiny_lab import one_sentence, tiny
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec

@@ -1,8 +1,7 @@
 """Files of a model for every other tool: plain diffusers folders, single files, ONNX."""
 
-from .command import run
 from .diffusers_folder import plain, save_diffusers_folder
 from .onnx_files import save_onnx
 from .single_file import save_single_file
 
-__all__ = ["plain", "run", "save_diffusers_folder", "save_onnx", "save_single_file"]
+__all__ = ["plain", "save_diffusers_folder", "save_onnx", "save_single_file"]

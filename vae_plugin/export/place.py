@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
-from ..training.files import PARTIAL, make_folder, start_partial
+from ..files import PARTIAL, make_folder, start_partial
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

@@ -15,8 +15,8 @@ from huggingface_hub import HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id, yaml_dump
 
-from .. import __version__
 from ..errors import PushError, UserError
+from ..version import __version__
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from ..autoencoders.loading import as_saved, load_autoencoder
 from ..errors import PushError
-from ..training.files import write_text
+from ..files import write_text
 from .card import model_card
 from .client import hub_api, prepare_repository, retried, status_of
 from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot

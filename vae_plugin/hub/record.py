@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..training.files import write_json
+from ..files import write_json
 
 FILE_NAME = "run.json"
 

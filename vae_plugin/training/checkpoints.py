@@ -11,7 +11,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from ..errors import UserError
-from .files import PARTIAL, finish_partial, start_partial, write_json
+from ..files import PARTIAL, finish_partial, start_partial, write_json
 
 STATE_FILE = "training_state.json"
 _NAME = re.compile(r"step-(\d{6,})")

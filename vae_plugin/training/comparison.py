@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .files import write_json
+from ..files import write_json
 
 COMPARED = (
     "psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "kl_nats", "codebook_usage", "codebook_perplexity"

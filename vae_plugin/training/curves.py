@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from .files import write_text
+from ..files import write_text
 
 
 class CurveLog:

@@ -11,6 +11,7 @@ from ..autoencoders.quantizers import QUANTIZERS
 from ..autoencoders.vae import NETWORKS
 from ..errors import UserError
 from ..models.likelihoods import ScaleSetting
+from ..options import option
 from .discriminator import LOSSES as DISCRIMINATOR_LOSSES
 from .discriminator import REGULARIZATIONS
 from .hub_options import HubOptions
@@ -23,7 +24,6 @@ from .option_groups import (
     NEW_MODEL_OPTIONS,
     RECIPE_OPTIONS,
 )
-from .options import option
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")

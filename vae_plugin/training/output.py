@@ -18,12 +18,12 @@ from ..autoencoders.interface import OURS, evaluation_mode
 from ..autoencoders.interface import reconstruct as reconstruct_by_mode
 from ..autoencoders.loading import as_saved
 from ..datasets import ImageStream
+from ..export.remote_code import write_remote_code
+from ..files import finish_partial, start_partial, write_json
 from ..hub import RunRecord, write_card
-from ..hub.remote_code import write_remote_code
+from ..options import save as save_options
 from .data import image_batches
-from .files import finish_partial, start_partial, write_json
 from .finetune_options import FinetuneOptions
-from .options import save as save_options
 from .trained_part import merge_lora
 
 PICTURES = {

@@ -11,11 +11,11 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from tqdm.auto import tqdm
 
 from ..errors import PushError, TrainingStopped
+from ..files import write_json
 from ..hub import RunRecord, push, write_card
 from ..hub.background import BackgroundPush, Snapshot
 from ..hub.client import bound_waiting, hub_api, prepare_repository
 from ..hub.push import send
-from .files import write_json
 from .finetune_options import FinetuneOptions
 from .output import save_model
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ..errors import UserError
+from .errors import UserError
 from .files import write_text
 
 T = TypeVar("T")

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 import yaml
-from hub_repository import HubError, Repository, is_lfs
+
+from support.hub_repository import HubError, Repository, is_lfs
 
 if TYPE_CHECKING:
-    from hub_server import HubServer
+    from support.hub_server import HubServer
 
 LICENSES = ("mit", "apache-2.0", "openrail", "creativeml-openrail-m", "cc-by-4.0", "cc0-1.0", "other")
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from torch.utils.data import Subset
 
-from . import metrics
-from .autoencoders import AutoencoderVQVAE
-from .autoencoders.interface import OURS, natural_resolution
-from .autoencoders.loading import load_autoencoder
-from .datasets import Circles, load_images
-from .errors import UserError
-from .training.data import image_batches
-from .training.files import write_json
-from .training.options import option, parse
+from .. import metrics
+from ..autoencoders import AutoencoderVQVAE
+from ..autoencoders.interface import OURS, natural_resolution
+from ..autoencoders.loading import load_autoencoder
+from ..datasets import Circles, load_images
+from ..errors import UserError
+from ..files import write_json
+from ..options import option, parse
+from ..training.data import image_batches
 
 
 @dataclass

@@ -9,10 +9,10 @@ from pathlib import Path
 from huggingface_hub import CommitInfo
 
 from ..errors import UserError
-from ..training.options import option, parse
-from .client import bound_waiting, check_repo_id
-from .folder import class_name
-from .push import push, write_card
+from ..hub.client import bound_waiting, check_repo_id
+from ..hub.folder import class_name
+from ..hub.push import push, write_card
+from ..options import option, parse
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import diffusers
 import torch
-from tiny_pipelines import TinyPipeline, mask, picture
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from support.tiny_pipelines import TinyPipeline, mask, picture
 
 LATENT_SIDE = 8
 TEXT_WIDTH = 8

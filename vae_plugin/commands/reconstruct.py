@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from . import pictures
-from .autoencoders.interface import reconstruct
-from .autoencoders.loading import load_autoencoder
-from .datasets.transforms import image_to_tensor, to_pil
-from .errors import UserError
-from .metrics import psnr
-from .training.files import make_folder
-from .training.options import option, parse
+from .. import pictures
+from ..autoencoders.interface import reconstruct
+from ..autoencoders.loading import load_autoencoder
+from ..datasets.transforms import image_to_tensor, to_pil
+from ..errors import UserError
+from ..files import make_folder
+from ..metrics import psnr
+from ..options import option, parse
 
 
 @dataclass

@@ -11,12 +11,12 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from ..autoencoders.loading import as_saved, load_autoencoder
 from ..errors import UserError
-from ..hub.remote_code import write_remote_code
-from ..training.options import option, parse
-from .diffusers_folder import save_diffusers_folder
-from .onnx_files import TOLERANCE, save_onnx
-from .place import check_file, check_folder, fill_folder
-from .single_file import PREFIX, SUFFIX, foreign_to_other_tools, save_single_file
+from ..export.diffusers_folder import save_diffusers_folder
+from ..export.onnx_files import TOLERANCE, save_onnx
+from ..export.place import check_file, check_folder, fill_folder
+from ..export.remote_code import write_remote_code
+from ..export.single_file import PREFIX, SUFFIX, foreign_to_other_tools, save_single_file
+from ..options import option, parse
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

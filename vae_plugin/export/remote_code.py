@@ -9,9 +9,9 @@ from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
-from .. import __version__
 from ..errors import UserError
-from ..training.files import write_json, write_text
+from ..files import write_json, write_text
+from ..version import __version__
 
 PACKAGE = __package__.partition(".")[0]
 SOURCES = {

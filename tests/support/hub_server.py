@@ -23,9 +23,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from hub_endpoints import READS, STORAGE, WRITES, Answer, Request, Routes
-from hub_faults import Fault, Faults
-from hub_repository import HubError, Repository, is_lfs
+from support.hub_endpoints import READS, STORAGE, WRITES, Answer, Request, Routes
+from support.hub_faults import Fault, Faults
+from support.hub_repository import HubError, Repository, is_lfs
 
 FOREIGN_SETTINGS = re.compile(r"(hf|hugging\w*|diffusers|transformers)_\w+|\w+_proxy", re.IGNORECASE)
 

@@ -1,4 +1,4 @@
-"""Train the model that `LatentLab()` shows: python -m vae_plugin.widgets.train_circles --output_dir OUT.
+"""Train the model that `LatentLab()` shows: python examples/train_circles.py --output_dir OUT.
 
 A VAE of coloured circles with eight numbers, under 1 MB. It takes about twenty minutes on two CPU cores. `config.json`
 and `diffusion_pytorch_model.safetensors` of OUT are those in widgets/circles/.
@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..autoencoders import AutoencoderVAE
-from ..errors import exit_status
-from ..finetune import train
-from ..training.finetune_options import FinetuneOptions
-from ..training.options import option, parse
+from vae_plugin.autoencoders import AutoencoderVAE
+from vae_plugin.errors import exit_status
+from vae_plugin.finetune import train
+from vae_plugin.options import option, parse
+from vae_plugin.training.finetune_options import FinetuneOptions
 
 RESOLUTION = 64
 CHANNELS = (8, 8, 16, 24, 24, 24, 24)
@@ -118,7 +118,7 @@ def _options(options: TrainingOptions, source: Path, output_dir: Path, steps: in
 
 def main() -> int:
     """Run from the command line."""
-    prog = "python -m vae_plugin.widgets.train_circles"
+    prog = "python examples/train_circles.py"
     return exit_status(
         lambda: run(parse(TrainingOptions, None, prog=prog, description="Train the lab's circles model."))
     )

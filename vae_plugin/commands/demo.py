@@ -17,13 +17,13 @@ from PIL import Image
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from . import pictures
-from .autoencoders import AutoencoderVAE, AutoencoderVQVAE
-from .datasets import Circles
-from .finetune import train
-from .latents import interpolate
-from .training.finetune_options import FinetuneOptions
-from .training.options import option, parse
+from .. import pictures
+from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
+from ..datasets import Circles
+from ..finetune import train
+from ..latents import interpolate
+from ..options import option, parse
+from ..training.finetune_options import FinetuneOptions
 
 BATCH = 64  # of the diffusion transformer
 LABEL = "circle"  # the one class of the pipeline

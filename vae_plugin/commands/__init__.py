@@ -1,0 +1,1 @@
+"""The commands of `vae-plugin`: argument lists and printing, nothing else."""
