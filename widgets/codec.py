@@ -58,7 +58,7 @@ def open_model(model: object) -> ModelMixin:
         UserError: if it is none of these, or an autoencoder of another kind.
     """
     if isinstance(model, (str, PathLike)):
-        return load_autoencoder(str(model))
+        return load_autoencoder(str(model)).model
     part = getattr(model, "vae", None) or getattr(model, "vqvae", None)
     if part is not None and not isinstance(model, nn.Module):
         model = part

@@ -5,7 +5,7 @@ import torch
 from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny
 
 from vae_plugin import AutoencoderVAE
-from vae_plugin.autoencoders.channels import adapt_channels
+from vae_plugin.autoencoders import adapt
 from vae_plugin.errors import UserError
 
 MODELS = {
@@ -40,7 +40,7 @@ def test_gray_is_what_equal_channels_were(make, tmp_path):
     model, gray = make(), torch.rand(2, 1, 16, 16) * 2 - 1
     before = latent(model, gray.expand(-1, 3, -1, -1))
     decoded = model.decode(before).sample.mean(1, keepdim=True)
-    adapt_channels(model, 1)
+    adapt(model).adapt_channels(1)
     torch.testing.assert_close(latent(model, gray), before, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.decode(before).sample, decoded, rtol=1e-4, atol=1e-4)
     model.save_pretrained(tmp_path)
@@ -54,7 +54,7 @@ def test_a_new_channel_is_not_seen_yet_and_alpha_is_opaque(make):
     model, x = make(), torch.rand(2, 4, 16, 16) * 2 - 1
     before = latent(model, x[:, :3])
     decoded = model.decode(before).sample
-    adapt_channels(model, 4)
+    adapt(model).adapt_channels(4)
     torch.testing.assert_close(latent(model, x), before)
     given = model.decode(before).sample
     torch.testing.assert_close(given[:, :3], decoded, rtol=1e-4, atol=1e-5)
@@ -66,11 +66,11 @@ def test_more_bands_and_fewer(make):
     model, x = make(), torch.rand(2, 7, 16, 16) * 2 - 1
     before = latent(model, x[:, :3])
     decoded = model.decode(before).sample
-    adapt_channels(model, 7)
+    adapt(model).adapt_channels(7)
     torch.testing.assert_close(latent(model, x), before)
     given = model.decode(before).sample
     torch.testing.assert_close(given[:, 5], decoded.mean(1), rtol=1e-4, atol=1e-4)
-    adapt_channels(model, 2)
+    adapt(model).adapt_channels(2)
     torch.testing.assert_close(model.decode(before).sample, decoded[:, :2], rtol=1e-4, atol=1e-5)
 
 
@@ -79,14 +79,14 @@ def test_colours_from_gray(make):
     model, gray = make(1), torch.rand(2, 1, 16, 16) * 2 - 1
     before = latent(model, gray)
     decoded = model.decode(before).sample
-    adapt_channels(model, 3)
+    adapt(model).adapt_channels(3)
     torch.testing.assert_close(latent(model, gray.expand(-1, 3, -1, -1)), before, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.decode(before).sample, decoded.expand(-1, 3, -1, -1), rtol=1e-4, atol=1e-5)
 
 
 def test_new_channels_learn(make):
     model = make()
-    adapt_channels(model, 5)
+    adapt(model).adapt_channels(5)
     x = torch.rand(2, 5, 16, 16) * 2 - 1
     (model.decode(latent(model, x)).sample - x).square().mean().backward()
     first = next(m for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d))
@@ -97,7 +97,7 @@ def test_new_channels_learn(make):
     ("make_model", "words"),
     [
         (lambda: AutoencoderVAE(network="mlp", hidden_sizes=(8,), sample_size=8), "every pixel"),
-        (lambda: AsymmetricAutoencoderKL(norm_num_groups=32), "reads it twice"),
+        (lambda: AsymmetricAutoencoderKL(norm_num_groups=32), "reads the image twice"),
         (
             lambda: AutoencoderVAE(block_out_channels=(32,), likelihood="logistic_mixture"),
             "no first and last convolution",
@@ -106,4 +106,4 @@ def test_new_channels_learn(make):
 )
 def test_what_cannot_be_adapted_says_so(make_model, words):
     with pytest.raises(UserError, match=words):
-        adapt_channels(make_model(), 4)
+        adapt(make_model()).adapt_channels(4)

@@ -1,8 +1,23 @@
-"""What diffusers sees: `ModelMixin` classes around the models."""
+"""What diffusers sees: `ModelMixin` classes around the models, and one adapter for each family of autoencoders."""
 
+from .adapter import Adapter, DeterministicPosterior, Posterior, TrainingPass, evaluation_mode
+from .loading import load_autoencoder, new_from_config
+from .registry import adapt
 from .vae import AutoencoderVAE
 from .vqvae import AutoencoderVQVAE
 
 Autoencoder = AutoencoderVAE | AutoencoderVQVAE
 
-__all__ = ["Autoencoder", "AutoencoderVAE", "AutoencoderVQVAE"]
+__all__ = [
+    "Adapter",
+    "Autoencoder",
+    "AutoencoderVAE",
+    "AutoencoderVQVAE",
+    "DeterministicPosterior",
+    "Posterior",
+    "TrainingPass",
+    "adapt",
+    "evaluation_mode",
+    "load_autoencoder",
+    "new_from_config",
+]

@@ -2,80 +2,75 @@
 
 from __future__ import annotations
 
-import torch
-from diffusers import AsymmetricAutoencoderKL
-from diffusers.models.modeling_utils import ModelMixin
-from torch import nn
+import copy
 
-from ..errors import UserError
-from .interface import OURS
+import torch
+from torch import nn
 
 OPAQUE = 4  # so many channels are red, green, blue and alpha
 
 
 @torch.no_grad()
-def adapt_channels(model: ModelMixin, channels: int) -> None:
+def replace_image_convolutions(
+    encoder: nn.Module, decoder: nn.Module, before: int, channels: int, outputs_per_channel: int = 1
+) -> bool:
     """Replace the first and the last convolution so that images have `channels` channels, in place.
 
-    The model keeps what it knows. To gray: it sees and gives what it did for an image of equal channels, their mean.
-    From gray: each new channel carries its share of the old one, and is given as the old one was. Else the first
-    channels stay what they were and what is added is not seen yet (weight 0); it is given as opaque where it is alpha
-    (the fourth of four), and as the mean of the old ones in any other case. Channels that are too many are dropped.
+    The model keeps what it knows. To gray: it encodes and decodes as before an image of equal channels, and returns
+    their mean. From gray: each new channel carries its share of the old one, and is decoded as the old one was.
+    Otherwise the first channels stay as they were and an added one is not encoded yet (weight 0); it is decoded as
+    opaque where it is alpha (the fourth of four), and as the mean of the old ones in any other case. Channels beyond
+    the new number are dropped.
 
-    Raises:
-        UserError: if the model has no convolution that reads or writes the image alone.
+    Args:
+        encoder: whose first convolution reads the image.
+        decoder: whose last convolution writes the image.
+        before: channels of the image.
+        channels: the new number.
+        outputs_per_channel: channels of the decoder's output for each channel of the image.
+
+    Returns:
+        Whether it was done: not if there are no convolutions that read and write the image alone.
     """
-    before = model.config.in_channels
-    if channels == before:
-        return
-    if model.config.get("network") == "mlp" or isinstance(model, AsymmetricAutoencoderKL):
-        reason = "reads every pixel of every channel" if model.config.get("network") == "mlp" else "reads it twice"
-        raise UserError(
-            f"--in_channels {channels}: a {type(model).__name__} of {before} channels cannot be given others, because "
-            f"its network {reason}: use images of {before} channels."
-        )
-    per_channel = model.likelihood.parameters_per_channel if isinstance(model, OURS) else 1
-    convolutions = [m for m in model.encoder.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [m for m in encoder.modules() if isinstance(m, nn.Conv2d)]
     first = next((m for m in convolutions if m.in_channels == before), None)
-    last = [m for m in model.decoder.modules() if isinstance(m, nn.Conv2d)][-1]
-    if first is not convolutions[0] or first is None or last.out_channels != before * per_channel or per_channel != 1:
-        raise UserError(
-            f"--in_channels {channels}: this {type(model).__name__} has no first and last convolution of {before} "
-            f"channels alone: use images of {before} channels."
-        )
-    _replace(model.encoder, first, _adapted(first, channels, 1, False))
-    _replace(model.decoder, last, _adapted(last, channels, 0, True))
-    changes = {"in_channels": channels}
-    if "out_channels" in model.config:
-        changes["out_channels"] = channels
-    model.register_to_config(**changes)
+    last = [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1]
+    alone = first is not None and first is convolutions[0] and last.out_channels == before
+    if first is None or not alone or outputs_per_channel != 1:
+        return False
+    _replace(encoder, first, _adapted(first, channels, reads=True))
+    _replace(decoder, last, _adapted(last, channels, reads=False))
+    return True
 
 
-def _adapted(conv: nn.Conv2d, channels: int, dim: int, gives: bool) -> nn.Conv2d:
-    """The convolution with `channels` inputs (`dim` 1) or outputs (`dim` 0)."""
+def _adapted(conv: nn.Conv2d, channels: int, reads: bool) -> nn.Conv2d:
+    """The convolution with `channels` inputs if it `reads` the image, outputs if it writes it."""
+    dim = 1 if reads else 0
     weight = conv.weight.movedim(dim, 0)
     before = len(weight)
-    shape = (channels, conv.out_channels) if dim else (conv.in_channels, channels)
-    new = nn.Conv2d(*shape, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
-    new = new.to(conv.weight.device, conv.weight.dtype)
     rows, bias = weight.new_zeros(channels, *weight.shape[1:]), weight.new_zeros(channels)
-    old_bias = conv.bias if conv.bias is not None else weight.new_zeros(before)
+    old_bias = weight.new_zeros(before) if reads or conv.bias is None else conv.bias
     if channels == 1:
-        rows[0] = weight.mean(0) if gives else weight.sum(0)
-        bias[0] = old_bias.mean() if gives else 0
+        rows[0] = weight.sum(0) if reads else weight.mean(0)
+        bias[0] = old_bias.mean()
     elif before == 1:
-        rows[:] = weight if gives else weight / channels
-        bias[:] = old_bias[0] if gives else 0
+        rows[:] = weight / channels if reads else weight
+        bias[:] = old_bias[0]
     else:
         kept = min(before, channels)
         rows[:kept] = weight[:kept]
-        if gives:
-            bias[:kept] = old_bias[:kept]
+        bias[:kept] = old_bias[:kept]
+        if not reads:
             bias[kept:] = 1.0 if channels == OPAQUE else old_bias.mean()
             rows[kept:] = 0.0 if channels == OPAQUE else weight.mean(0)
-    new.weight.copy_(rows.movedim(0, dim))
-    if new.bias is not None:
-        new.bias.copy_(bias if gives else conv.bias)
+    new = copy.deepcopy(conv)
+    new.weight = nn.Parameter(rows.movedim(0, dim).contiguous())
+    if reads:
+        new.in_channels = channels
+    else:
+        new.out_channels = channels
+        if conv.bias is not None:
+            new.bias = nn.Parameter(bias)
     return new
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from diffusers import AutoencoderKL
 
-from .base import like
+from .base import AutoencoderBase, like
 
-if TYPE_CHECKING:
-    from .vae import AutoencoderVAE
+VAE = TypeVar("VAE", bound=AutoencoderBase)
 
 ARCHITECTURE = (
     "in_channels",
@@ -27,7 +26,7 @@ CHANGEABLE = (*DESCRIPTION, "shift_factor", "likelihood", "sigma")
 MEAN_IS_OUTPUT = ("gaussian", "laplace")  # the likelihoods whose mean is what the decoder gives
 
 
-def from_autoencoder_kl(cls: type[AutoencoderVAE], model: AutoencoderKL, changes: dict[str, Any]) -> AutoencoderVAE:
+def from_autoencoder_kl(cls: type[VAE], model: AutoencoderKL, changes: dict[str, Any]) -> VAE:
     """See `AutoencoderVAE.from_autoencoder_kl`."""
     if not isinstance(model, AutoencoderKL):
         raise ValueError(f"got an {type(model).__name__}: only an AutoencoderKL can become an AutoencoderVAE.")
@@ -73,7 +72,7 @@ def _check_architecture(config: Any) -> None:
         )
 
 
-def to_autoencoder_kl(model: AutoencoderVAE) -> AutoencoderKL:
+def to_autoencoder_kl(model: AutoencoderBase) -> AutoencoderKL:
     """See `AutoencoderVAE.to_autoencoder_kl`."""
     config = model.config
     lacking = []

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import VQModel
 
 from ..models.quantizers import VectorQuantizer
-from .base import like
-
-if TYPE_CHECKING:
-    from .vqvae import AutoencoderVQVAE
+from .base import AutoencoderBase, like
 
 SAME = (
     "in_channels",
@@ -62,7 +59,7 @@ def weights_from_vq_model(model: VQModel, ema: bool) -> dict[str, torch.Tensor]:
     return state
 
 
-def to_vq_model(model: AutoencoderVQVAE) -> VQModel:
+def to_vq_model(model: AutoencoderBase) -> VQModel:
     """A `VQModel` that reconstructs the same.
 
     Raises:

@@ -231,11 +231,13 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             raise ValueError(f"an image range from {low} to {high} is empty: low must be below high.")
         self.register_to_config(image_range=(float(low), float(high)))
 
-    def _to_signed(self, x: torch.Tensor) -> torch.Tensor:
+    def to_signed(self, x: torch.Tensor) -> torch.Tensor:
+        """Images from the `image_range` to [-1, 1]."""
         low, high = self.config.image_range
         return x if (low, high) == (-1, 1) else (x - low) * (2 / (high - low)) - 1
 
-    def _from_signed(self, x: torch.Tensor) -> torch.Tensor:
+    def from_signed(self, x: torch.Tensor) -> torch.Tensor:
+        """Images from [-1, 1] to the `image_range`."""
         low, high = self.config.image_range
         return x if (low, high) == (-1, 1) else (x + 1) * ((high - low) / 2) + low
 
@@ -249,7 +251,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         Raises:
             ValueError: if x has another rank or number of channels than the model.
         """
-        latents = self._encode(self._to_signed(x))
+        latents = self._encode(self.to_signed(x))
         if not return_dict:
             return (latents,)
         _, indices, _ = self.quantizer(latents, update=False)
@@ -299,18 +301,18 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             if not force_not_quantize:
                 z, _, losses = self.quantizer(z, update=False)
                 commit_loss = losses.get("commitment", commit_loss)
-        sample = self._from_signed(self._decode(z))
+        sample = self.from_signed(self._decode(z))
         return DecoderOutput(sample=sample, commit_loss=commit_loss) if return_dict else (sample, commit_loss)
 
     @apply_forward_hook
     def decode_indices(self, indices: torch.Tensor) -> torch.Tensor:
         """E[x|k], images (B, C, h * f, w * f), for codes (B, h, w), or (B, h, w, num_quantizers)."""
-        return self._from_signed(self._decode(self.quantizer.indices_to_codes(indices).to(self.dtype)))
+        return self.from_signed(self._decode(self.quantizer.indices_to_codes(indices).to(self.dtype)))
 
     @apply_forward_hook
     def elbo(self, x: torch.Tensor) -> torch.Tensor:
         """The bound on log p(x) with a uniform prior over codes, log p(x|k) - places * log K: (B,) nats."""
-        return elbo(self, self._to_signed(x)).value
+        return elbo(self, self.to_signed(x)).value
 
     @apply_forward_hook
     @torch.no_grad()

@@ -54,7 +54,7 @@ class EvaluateOptions:
 def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
     """Parse the options, measure, print."""
     options = parse(EvaluateOptions, argv, prog=prog, description="Measure a model on images.")
-    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
+    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).model
     channels, size = model.config.in_channels, options.resolution or natural_resolution(model)
     if options.data_dir is None and options.dataset_name in (None, "circles"):
         if options.circles_hue and channels != 3:

@@ -126,7 +126,7 @@ def run(argv: Sequence[str] | None, prog: str) -> Path:
     else:
         check_folder(output, options.overwrite)
     _check_not_source(output, options)
-    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).eval()
+    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).model.eval()
     for line in chosen.write(model, output, options):
         print(line)
     return output

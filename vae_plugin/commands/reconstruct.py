@@ -40,7 +40,7 @@ class ReconstructOptions:
 def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     """Parse the options, encode and decode each image at its own size, write the pairs."""
     options = parse(ReconstructOptions, argv, prog=prog, description="Encode and decode image files.")
-    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).eval()
+    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).model.eval()
     make_folder(Path(options.output_dir))
     paths = [Path(options.output_dir) / f"{Path(name).stem}-reconstruction.png" for name in options.images]
     for i, path in enumerate(paths):

@@ -122,7 +122,7 @@ def write_card(
     if license is not None:
         record.license, record.license_name, record.license_link = license, None, None
     card = model_card(
-        load_autoencoder(str(folder)),
+        load_autoencoder(str(folder)).model,
         read_json(folder / "metrics.json"),
         record,
         repo_id=repo_id,

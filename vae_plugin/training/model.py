@@ -8,7 +8,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
-from ..autoencoders.channels import adapt_channels
+from ..autoencoders import adapt
 from ..autoencoders.interface import OURS, compression, natural_resolution
 from ..autoencoders.loading import load_autoencoder, new_from_config
 from ..errors import UserError
@@ -45,7 +45,7 @@ def load_teacher(options: FinetuneOptions) -> ModelMixin | None:
     """The autoencoder of `--teacher`, which is not trained."""
     if options.teacher is None:
         return None
-    return load_autoencoder(options.teacher, options.teacher_subfolder).requires_grad_(False).eval()
+    return load_autoencoder(options.teacher, options.teacher_subfolder).model.requires_grad_(False).eval()
 
 
 def select_trained(options: FinetuneOptions, model: ModelMixin) -> None:
@@ -106,7 +106,7 @@ def make_losses(
 
 def _make(options: FinetuneOptions, teacher: ModelMixin | None) -> ModelMixin:
     if options.model_config is not None:
-        model = new_from_config(options.model_config)
+        model = new_from_config(options.model_config).model
         options.check_model_type(_kind(model))
         options.check_against({**model.config}, options.model_config)
         if options.in_channels not in (None, model.config.in_channels):
@@ -127,13 +127,13 @@ def _make(options: FinetuneOptions, teacher: ModelMixin | None) -> ModelMixin:
 def _load(options: FinetuneOptions) -> ModelMixin:
     """The model to start from; it must fit the other options."""
     source = options.pretrained_model_name_or_path
-    model = load_autoencoder(source, options.subfolder, options.revision, options.model_config)
+    model = load_autoencoder(source, options.subfolder, options.revision, options.model_config).model
     if options.teacher is not None and not isinstance(model, AutoencoderTiny):
         raise UserError(f"--teacher is for an AutoencoderTiny, {source} holds an {type(model).__name__}.")
     options.check_model_type(_kind(model))
     options.check_against(model.config, source)
     if options.in_channels is not None:
-        adapt_channels(model, options.in_channels)
+        adapt(model).adapt_channels(options.in_channels)
     size = model.config.get("sample_size")
     if model.config.get("network") == "mlp" and options.resolution not in (None, size):
         raise UserError(f"the mlp model of {source} needs --resolution {size}.")

@@ -1,0 +1,406 @@
+"""The one view of an autoencoder that the rest of the package has, whichever class it is.
+
+The classes of diffusers share no base: what `encode` returns has four names, the spatial compression ratio has to be
+counted, statistics of the latents are kept in three ways, and `forward` is not what training needs (that of
+`AutoencoderTiny` rounds the latents to bytes, which has no gradient). An adapter answers these questions for the family
+of classes that it stands for; see `registry` for the table of families.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import diffusers
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from ..errors import UserError
+from ..models.likelihoods import Likelihood
+from ..models.networks import pad_to_multiple
+from ..models.posteriors import DiagonalGaussian
+from ..models.vqvae import CodePosterior
+from .channels import replace_image_convolutions
+
+DEFAULT_RESOLUTION = 256
+PARTS = ("all", "decoder", "encoder")
+LATENT_SIDE = ("encoder", "quant_conv", "quantizer", "bn")  # the modules that decide what the latents are
+IMAGE_SIDE = ("decoder", "post_quant_conv", "likelihood")
+
+
+@dataclass
+class DeterministicPosterior:
+    """q(z|x) of a deterministic autoencoder: all its mass on one latent.
+
+    Attributes:
+        latents: (B, C, h, w).
+    """
+
+    latents: torch.Tensor
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """The latents."""
+        return self.latents
+
+    def mode(self) -> torch.Tensor:
+        """The latents."""
+        return self.latents
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The latents: there is nothing to draw."""
+        return self.latents
+
+
+Posterior = DiagonalGaussian | CodePosterior | DeterministicPosterior
+
+
+@dataclass
+class TrainingPass:
+    """One pass through an autoencoder, with its graph.
+
+    Attributes:
+        reconstruction: (B, C, H, W), about in [-1, 1].
+        latents: what `Adapter.latents` gives for the images, where the pass computed it.
+        kl: KL(q(z|x) || N(0, I)) per image in nats, (B,), of a Gaussian posterior.
+        codebook_losses: losses of a quantiser by name, weighted.
+    """
+
+    reconstruction: torch.Tensor
+    latents: torch.Tensor | None = None
+    kl: torch.Tensor | None = None
+    codebook_losses: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Adapter:
+    """An `AutoencoderKL`, and what other families have in common with it.
+
+    A family is a subclass that overrides what differs. Images are (B, C, H, W) in [-1, 1], latents (B, c, h, w) and
+    unscaled, unless a method says otherwise.
+
+    Args:
+        model: of the class that the adapter stands for.
+
+    Attributes:
+        model: the module that runs and is trained.
+        class_name: name of the class that the model is opened as and saved as.
+        kind: what decides which training options apply: "vae", "vqvae", "tiny", or "diffusers" for any other.
+        gaussian: whether q(z|x) is a Gaussian, rather than a point.
+        discrete: whether the decoder sees the codes of a codebook.
+        remote_code: whether diffusers lacks the class, so that it can be loaded without this package only by code
+            that is saved beside the weights.
+        from_single_file: whether diffusers reads the class from one file with the names of latent diffusion.
+        can_distill: whether the model can learn the latents of a teacher.
+        latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
+    """
+
+    class_name: ClassVar[str]
+    kind: ClassVar[str] = "diffusers"
+    gaussian: ClassVar[bool] = True
+    discrete: ClassVar[bool] = False
+    remote_code: ClassVar[bool] = False
+    from_single_file: ClassVar[bool] = False
+    can_distill: ClassVar[bool] = False
+    latents_expression: ClassVar[str] = ".latent_dist.mode()"
+
+    model: ModelMixin
+
+    def __init__(self, model: ModelMixin) -> None:
+        self.model = model
+
+    @classmethod
+    def model_class(cls) -> type[ModelMixin] | None:
+        """The class of models that the adapter takes; None if the installed diffusers does not have it."""
+        return getattr(diffusers, cls.class_name, None)
+
+    # --- geometry ---
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the model that runs."""
+        return self.model.config
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        return self.config.in_channels
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return self.config.latent_channels
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Pixels of the image per position of the latent grid, along one side."""
+        return 2 ** (len(self.config.block_out_channels) - 1)
+
+    @property
+    def natural_resolution(self) -> int:
+        """Side of the images to train and measure on unless another is asked for, in pixels.
+
+        The `sample_size` of diffusers' configs says little (32 for Stable Diffusion's, 1024 for SDXL's): here it is
+        about 256, which most were trained on.
+        """
+        return usual_resolution(self.spatial_compression_ratio)
+
+    @property
+    def only_image_size(self) -> tuple[int, int] | None:
+        """Height and width of the only images that the model takes; None for a model that takes any size."""
+        return None
+
+    @property
+    def pads_images(self) -> bool:
+        """Whether the model itself takes images whose sides are no multiples of the spatial compression ratio."""
+        return False
+
+    def latent_shape(self, batch_size: int, height: int, width: int) -> tuple[int, ...]:
+        """Shape (B, c, h, w) of the latents of `batch_size` images of that size."""
+        ratio = self.spatial_compression_ratio
+        return (batch_size, self.latent_channels, -(-height // ratio), -(-width // ratio))
+
+    def noise_shape(self, batch_size: int, height: int, width: int) -> tuple[int, ...]:
+        """Shape of the standard normal noise that `training_pass` needs: by default that of the latents."""
+        return self.latent_shape(batch_size, height, width)
+
+    # --- encode and decode ---
+
+    def posterior(self, x: torch.Tensor) -> Posterior:
+        """q(z|x) for images padded to a multiple of the spatial compression ratio."""
+        latent_dist = self.model.encode(self._padded(x)).latent_dist
+        return DiagonalGaussian(latent_dist.mean, latent_dist.logvar, dtype=x.dtype)
+
+    def latents(self, x: torch.Tensor) -> torch.Tensor:
+        """The latents of images as a point: the mean of a Gaussian, the vectors before quantisation, the latents."""
+        posterior = self.posterior(x)
+        assert not isinstance(posterior, CodePosterior)  # those are a family with a method of its own
+        return posterior.mean
+
+    def decode(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
+        """Images of latents, cropped to `image_size` (height, width) where that is given."""
+        return _cropped(self.model.decode(z).sample, image_size)
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """Decode the mode of q(z|x): images of the shape of x."""
+        return self.decode(self.posterior(x).mode(), x.shape[-2:])
+
+    def pipeline_latents(self, z: torch.Tensor) -> torch.Tensor:
+        """The latents as a pipeline gives them to its denoiser: shifted and scaled as the config says."""
+        config = self.config
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        scale = config.get("scaling_factor") or 1.0
+        if mean is not None and std is not None:
+            mean, std = (torch.tensor(v, dtype=z.dtype, device=z.device).view(1, -1, 1, 1) for v in (mean, std))
+            return (z - mean) * scale / std
+        return (z - (config.get("shift_factor") or 0.0)) * scale
+
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        return pad_to_multiple(x, self.spatial_compression_ratio)
+
+    # --- training ---
+
+    @property
+    def likelihood(self) -> Likelihood | None:
+        """p(x|z), of models that have one."""
+        return None
+
+    @property
+    def last_layer(self) -> nn.Conv2d | nn.Linear:
+        """The decoder's last layer."""
+        return [m for m in self.model.decoder.modules() if isinstance(m, (nn.Conv2d, nn.Linear))][-1]
+
+    def training_pass(self, x: torch.Tensor, noise: torch.Tensor) -> TrainingPass:
+        """Encode, sample, decode.
+
+        Args:
+            x: images.
+            noise: standard normal, of `noise_shape`.
+        """
+        q = self.posterior(x)
+        if not isinstance(q, DiagonalGaussian):
+            z = q.mode()
+            return TrainingPass(self.decode(z, x.shape[-2:]), z)
+        return TrainingPass(self.decode(q.rsample(noise).to(x.dtype), x.shape[-2:]), q.mean, q.kl())
+
+    def select_part(self, part: str, learn_likelihood: bool = False) -> None:
+        """Leave gradients, and training mode, to one part of the model.
+
+        Args:
+            part: "all"; "decoder" locks the latent space: nothing before the latents changes, nor do the statistics of
+                a codebook; "encoder" trains what computes the latents, for the decoder (and the codebook) as it is.
+            learn_likelihood: whether the scale of p(x|z) is part of the objective.
+        """
+        self.model.train()
+        frozen = {"all": (), "decoder": LATENT_SIDE, "encoder": (*IMAGE_SIDE, "quantizer")}[part]
+        for name in frozen:
+            child = getattr(self.model, name, None)
+            if isinstance(child, nn.Module):
+                child.requires_grad_(False).eval()
+        if self.likelihood is not None and not learn_likelihood:
+            self.likelihood.requires_grad_(False)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass.
+
+        Raises:
+            UserError: if the class does not support it.
+        """
+        if not self.model._supports_gradient_checkpointing:
+            raise UserError(f"diffusers has no gradient checkpointing for {self.class_name}: leave it out.")
+        self.model.enable_gradient_checkpointing()
+
+    @property
+    def output_channels_per_channel(self) -> int:
+        """Channels of the decoder's output for each channel of the image."""
+        return 1
+
+    @property
+    def fixed_channels_reason(self) -> str | None:
+        """Why the number of image channels cannot be changed; None if it can."""
+        return None
+
+    def adapt_channels(self, channels: int) -> None:
+        """Change the number of image channels in place, see `channels.replace_image_convolutions`.
+
+        Raises:
+            UserError: if the model has no convolution that reads or writes the image alone.
+        """
+        before = self.in_channels
+        if channels == before:
+            return
+        reason = self.fixed_channels_reason
+        if reason is None and not replace_image_convolutions(
+            self.model.encoder, self.model.decoder, before, channels, self.output_channels_per_channel
+        ):
+            reason = "it has no first and last convolution of the image's channels alone"
+        if reason is not None:
+            raise UserError(
+                f"--in_channels {channels} cannot be given to this {self.class_name} of {before} channels: {reason}. "
+                f"Use images of {before} channels."
+            )
+        changes = {"in_channels": channels}
+        if "out_channels" in self.config:
+            changes["out_channels"] = channels
+        self.model.register_to_config(**changes)
+
+    def frozen_encoder(self) -> Adapter:
+        """A frozen copy of what computes the latents; it cannot decode."""
+        decoder, self.model.decoder = self.model.decoder, None
+        try:
+            copied = copy.deepcopy(self)
+        finally:
+            self.model.decoder = decoder
+        copied.model.requires_grad_(False).eval()
+        return copied
+
+    # --- statistics of the latents ---
+
+    def statistics_vectors(self, z: torch.Tensor) -> torch.Tensor:
+        """Latents as the tensor (B, C, h, w) whose channels have statistics of their own."""
+        return z
+
+    def sample_latents(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The latents that a pipeline's training sees: a sample of what `encode` gives."""
+        return self.posterior(x).sample(generator)
+
+    def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Make pipelines see latents of about mean 0 and variance 1, in the way that the pipelines of the family read.
+
+        Here by one `scaling_factor` for all channels, and a `shift_factor` where the config has one already: pipelines
+        of a model that has none do not subtract it.
+
+        Args:
+            mean: of each channel of `statistics_vectors`, (C,).
+            std: likewise.
+        """
+        self.model.register_to_config(**pooled_scaling(mean, std, self.config.get("shift_factor") is not None))
+
+    def pipeline_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation (C,) of each channel as pipelines see them, of latents that have these."""
+        low, high = (self.pipeline_latents((mean + sign * std).view(1, -1, 1, 1)).flatten() for sign in (-1, 1))
+        return (low + high) / 2, (high - low) / 2
+
+    # --- other forms ---
+
+    def use_signed_images(self) -> None:
+        """Let the model work with images in [-1, 1], where its config can say another range."""
+
+    def to_diffusers(self) -> ModelMixin:
+        """The model as a class of diffusers itself, which opens without this package.
+
+        Raises:
+            ValueError: if that class lacks something that the model has; the message says what.
+        """
+        return self.model
+
+    def to_saved(self) -> ModelMixin:
+        """The model in the class that it was opened as."""
+        return self.model
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write weights and configuration, in the class that the model was opened as."""
+        self.to_saved().save_pretrained(folder)
+
+    # --- ONNX ---
+
+    @property
+    def onnx_outputs(self) -> tuple[str, ...] | None:
+        """Names of what `onnx_encode` gives; None if the family cannot be exported, for `onnx_refusal`."""
+        return ("mean", "logvar") if self.gaussian else ("latents",)
+
+    @property
+    def onnx_refusal(self) -> str | None:
+        """Why the model cannot be exported to ONNX; None if it can."""
+        return None
+
+    def onnx_encode(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The encoder as an ONNX file has it: image to the tensors of `onnx_outputs`."""
+        encoded = self.model.encode(image)
+        return (encoded.latent_dist.mean, encoded.latent_dist.logvar) if self.gaussian else (encoded[0],)
+
+    def onnx_latents(self, encoded: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Latents to compare decoders on, from what `onnx_encode` gave."""
+        return encoded[0]
+
+
+class DeterministicAdapter(Adapter):
+    """An autoencoder whose encoder gives the latents themselves."""
+
+    gaussian = False
+
+    def posterior(self, x: torch.Tensor) -> DeterministicPosterior:
+        """The latents of images padded to a multiple of the spatial compression ratio."""
+        return DeterministicPosterior(self.model.encode(self._padded(x))[0])
+
+
+def usual_resolution(spatial_compression_ratio: int) -> int:
+    """The multiple of the ratio at or below 256 pixels; the ratio itself where that is larger."""
+    return max(1, DEFAULT_RESOLUTION // spatial_compression_ratio) * spatial_compression_ratio
+
+
+def pooled_scaling(mean: torch.Tensor, std: torch.Tensor, shifts: bool) -> dict[str, float]:
+    """One `scaling_factor`, and a `shift_factor` if `shifts`, for all channels."""
+    centre = mean.mean() if shifts else mean.new_zeros(())
+    scale = (std.square() + (mean - centre).square()).mean().sqrt()
+    return {"scaling_factor": 1 / scale.item(), **({"shift_factor": centre.item()} if shifts else {})}
+
+
+def _cropped(images: torch.Tensor, size: tuple[int, ...] | None) -> torch.Tensor:
+    return images if size is None else images[..., : size[0], : size[1]]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time of the block; then every part has the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

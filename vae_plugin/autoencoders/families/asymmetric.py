@@ -1,0 +1,67 @@
+"""`AsymmetricAutoencoderKL`: a decoder that is conditioned on an image and a mask (Zhu et al. 2023)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ...errors import UserError
+from ...models.posteriors import DiagonalGaussian
+from ..adapter import Adapter, TrainingPass
+
+
+class AsymmetricAdapter(Adapter):
+    """An `AutoencoderKL` with another decoder, which is trained with random masks."""
+
+    class_name = "AsymmetricAutoencoderKL"
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Pixels of the image per position of the latent grid, along one side."""
+        return 2 ** (len(self.config.down_block_out_channels) - 1)
+
+    def noise_shape(self, batch_size: int, height: int, width: int) -> tuple[int, ...]:
+        """The shape of the latents with one more channel, from which masks are drawn."""
+        _, channels, *positions = self.latent_shape(batch_size, height, width)
+        return (batch_size, channels + 1, *positions)
+
+    def training_pass(self, x: torch.Tensor, noise: torch.Tensor) -> TrainingPass:
+        """Encode, sample, and decode with the image around a random rectangle."""
+        q = self.posterior(x)
+        assert isinstance(q, DiagonalGaussian)
+        z = q.rsample(noise[:, :-1]).to(x.dtype)
+        mask = rectangles(noise[:, -1], x.shape[-2:]).to(x.dtype)
+        images = self.model.decode(z, image=x, mask=mask).sample
+        return TrainingPass(images[..., : x.shape[-2], : x.shape[-1]], q.mean, q.kl())
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Refused: diffusers declares it, but the decoder does not do it."""
+        raise UserError(f"diffusers has no gradient checkpointing for {self.class_name}: leave it out.")
+
+    @property
+    def fixed_channels_reason(self) -> str | None:
+        """The decoder reads the image as well."""
+        return "its network reads the image twice"
+
+    @property
+    def onnx_refusal(self) -> str | None:
+        """The decoder has more inputs than latents."""
+        return "its decoder needs an image and a mask beside the latents"
+
+
+def rectangles(noise: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """Masks (B, 1, H, W), each 1 in a random rectangle (the part to be painted) and 0 around it.
+
+    Args:
+        noise: standard normal (B, h, w), of which four numbers for each image are used (all, if there are fewer).
+        size: height and width.
+    """
+    uniform = 0.5 * (1 + torch.erf(noise.flatten(1) / math.sqrt(2)))
+    uniform = uniform.repeat(1, math.ceil(4 / uniform.shape[1]))[:, :4]
+    low, high = uniform.view(-1, 2, 2).sort(dim=2).values.unbind(2)  # each (B, 2): y, x
+    inside = []
+    for axis, length in enumerate(size):
+        pixels = (torch.arange(length, device=noise.device) + 0.5) / length
+        inside.append((pixels >= low[:, axis, None]) & (pixels <= high[:, axis, None]))
+    return (inside[0][:, :, None] & inside[1][:, None, :]).float()[:, None]

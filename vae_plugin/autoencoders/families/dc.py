@@ -1,0 +1,17 @@
+"""`AutoencoderDC`: the deep compression autoencoder of Sana (Chen et al. 2024)."""
+
+from __future__ import annotations
+
+from ..adapter import DeterministicAdapter
+
+
+class DCAdapter(DeterministicAdapter):
+    """A deterministic autoencoder that knows its own ratio."""
+
+    class_name = "AutoencoderDC"
+    latents_expression = ".latent"
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Pixels of the image per position of the latent grid, along one side."""
+        return self.model.spatial_compression_ratio

@@ -1,0 +1,224 @@
+"""Our own `AutoencoderVAE` and `AutoencoderVQVAE`, and diffusers' `VQModel`, which runs as the latter."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+from ...errors import UserError
+from ...models.affine import CannotStandardizeError
+from ...models.likelihoods import Likelihood
+from ...models.posteriors import DiagonalGaussian
+from ...models.vae import VAE
+from ...models.vqvae import VQVAE, CodePosterior
+from ...objectives import ELBO, Generators, elbo
+from ..adapter import Adapter, TrainingPass, pooled_scaling, usual_resolution
+from ..base import height_and_width
+from ..vae import AutoencoderVAE
+from ..vqvae import AutoencoderVQVAE
+
+
+class OwnAdapter(Adapter):
+    """What our two classes have in common: a likelihood, images of any size, latents standardised in the weights."""
+
+    remote_code = True
+    model: AutoencoderVAE | AutoencoderVQVAE
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Pixels of the image per position of the latent grid, along one side."""
+        return self.model.spatial_compression_ratio
+
+    @property
+    def natural_resolution(self) -> int:
+        """The smaller side of `sample_size`, which the model is made for."""
+        return min(height_and_width(self.config.sample_size))
+
+    @property
+    def pads_images(self) -> bool:
+        """Our models take images of any size."""
+        return True
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x|z)."""
+        return self.model.likelihood
+
+    def latent_shape(self, batch_size: int, height: int, width: int) -> tuple[int, ...]:
+        """Shape (B, c, h, w) of the latents of `batch_size` images of that size."""
+        return self.model.latent_shape(batch_size, height, width)
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """Decode the mode of q(z|x): images of the shape of x."""
+        return self.model(x).sample
+
+    def elbo(self, x: torch.Tensor, generator: Generators = None) -> ELBO:
+        """The evidence lower bound by one sample of z, per image in nats."""
+        return elbo(self.model, x, generator)
+
+    @property
+    def output_channels_per_channel(self) -> int:
+        """Parameters of p(x|z) for each channel of the image."""
+        return self.likelihood.parameters_per_channel
+
+    def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Fold the statistics into the weights (`standardize_latents`).
+
+        A model that cannot take them exactly, without 1x1 convolutions or with codes that cannot be moved, gets one
+        `scaling_factor` and `shift_factor` for all channels.
+        """
+        try:
+            self.model.standardize_latents(mean, std)
+        except CannotStandardizeError:
+            self.model.register_to_config(
+                **pooled_scaling(mean, std, shifts=True),
+                latent_statistics={"mean": mean.tolist(), "std": std.tolist()},
+            )
+
+
+class VAEAdapter(OwnAdapter):
+    """`AutoencoderVAE`."""
+
+    class_name = "AutoencoderVAE"
+    kind = "vae"
+    model: AutoencoderVAE
+
+    @classmethod
+    def model_class(cls) -> type[ModelMixin]:
+        """`AutoencoderVAE`."""
+        return AutoencoderVAE
+
+    @property
+    def only_image_size(self) -> tuple[int, int] | None:
+        """The `sample_size` of a fully connected model."""
+        return height_and_width(self.config.sample_size) if self.config.network == "mlp" else None
+
+    def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
+        """q(z|x)."""
+        return self.model.posterior(x)
+
+    def training_pass(self, x: torch.Tensor, noise: torch.Tensor) -> TrainingPass:
+        """Encode, sample, decode."""
+        # VAE.forward, not the model's own forward: that one is diffusers' and gives the reconstruction only.
+        output, q = VAE.forward(self.model, x, noise)
+        return TrainingPass(self.likelihood.mean(output), q.mean, q.kl())
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the activations of convolutional networks."""
+        if self.config.network == "mlp":
+            raise UserError("gradient checkpointing has nothing to recompute in an mlp: leave it out.")
+        super().enable_gradient_checkpointing()
+
+    @property
+    def fixed_channels_reason(self) -> str | None:
+        """A fully connected network has no convolutions."""
+        return "its network reads every pixel of every channel" if self.config.network == "mlp" else None
+
+    def to_diffusers(self) -> ModelMixin:
+        """An `AutoencoderKL`."""
+        return self.model.to_autoencoder_kl()
+
+
+class VQVAEAdapter(OwnAdapter):
+    """`AutoencoderVQVAE`."""
+
+    class_name = "AutoencoderVQVAE"
+    kind = "vqvae"
+    gaussian = False
+    discrete = True
+    latents_expression = ".latents"
+    model: AutoencoderVQVAE
+
+    @classmethod
+    def model_class(cls) -> type[ModelMixin]:
+        """`AutoencoderVQVAE`."""
+        return AutoencoderVQVAE
+
+    def posterior(self, x: torch.Tensor) -> CodePosterior:
+        """q(k|x)."""
+        return self.model.posterior(x)
+
+    def latents(self, x: torch.Tensor) -> torch.Tensor:
+        """The vectors before quantisation."""
+        return self.model.encoder_output(x)
+
+    def sample_latents(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The vectors before quantisation: what `encode` gives."""
+        return self.model.encode(self._in_range(x)).latents
+
+    def decode(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
+        """Quantise latents and decode them, cropped to `image_size` (height, width) where that is given."""
+        return self._signed(super().decode(z, image_size))
+
+    def decode_indices(self, indices: torch.Tensor) -> torch.Tensor:
+        """Images of indices (B, h, w), or (B, h, w, stages) of a residual quantiser."""
+        return self._signed(self.model.decode_indices(indices))
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """Decode the nearest codes: images of the shape of x."""
+        return self._signed(super().reconstruct(self._in_range(x)))
+
+    def training_pass(self, x: torch.Tensor, noise: torch.Tensor) -> TrainingPass:
+        """Encode, quantise, decode; in training mode the codebook follows."""
+        output, _, losses = VQVAE.forward(self.model, x)
+        return TrainingPass(self.likelihood.mean(output), codebook_losses=losses)
+
+    def use_signed_images(self) -> None:
+        """Set the image range of the config."""
+        self.model.set_image_range(-1, 1)
+
+    def _in_range(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.from_signed(x)
+
+    def _signed(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.to_signed(x)
+
+    def to_diffusers(self) -> ModelMixin:
+        """A `VQModel`."""
+        return self.model.to_vq_model()
+
+    @property
+    def onnx_outputs(self) -> tuple[str, ...]:
+        """Vectors before quantisation, and the indices of the nearest codes."""
+        return ("latents", "indices")
+
+    def onnx_encode(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The encoder as an ONNX file has it."""
+        encoded = self.model.encode(image)
+        return encoded.latents, encoded.indices
+
+    def onnx_latents(self, encoded: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """The codes, from which no other code is as near."""
+        return self.model.quantize(encoded[0])[0]
+
+
+class VQModelAdapter(VQVAEAdapter):
+    """diffusers' `VQModel`, which runs as an `AutoencoderVQVAE` with the same weights and is saved as what it was.
+
+    Its own loss is not the paper's (the commitment weight is on the wrong side, and the codebook has no averages).
+    """
+
+    class_name = "VQModel"
+    remote_code = False
+
+    def __init__(self, model: ModelMixin) -> None:
+        try:
+            ours = AutoencoderVQVAE.from_vq_model(model, dead_code_threshold=0.0)
+        except ValueError as error:
+            raise UserError(f"this VQModel cannot be trained: {error}") from error
+        super().__init__(ours)
+        self.use_signed_images()
+
+    @classmethod
+    def model_class(cls) -> type[ModelMixin] | None:
+        """diffusers' own."""
+        return super(VQVAEAdapter, cls).model_class()
+
+    @property
+    def natural_resolution(self) -> int:
+        """As of diffusers' other classes."""
+        return usual_resolution(self.spatial_compression_ratio)
+
+    def to_saved(self) -> ModelMixin:
+        """A `VQModel` again."""
+        return self.model.to_vq_model()

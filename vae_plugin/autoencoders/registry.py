@@ -1,0 +1,94 @@
+"""Which classes of autoencoders are adapted, and why the others are not."""
+
+from __future__ import annotations
+
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from .adapter import Adapter
+from .families.asymmetric import AsymmetricAdapter
+from .families.dc import DCAdapter
+from .families.flux2 import Flux2Adapter
+from .families.kl import KLAdapter
+from .families.ours import VAEAdapter, VQModelAdapter, VQVAEAdapter
+from .families.tiny import TinyAdapter
+
+FAMILIES: tuple[type[Adapter], ...] = (
+    VAEAdapter,
+    VQVAEAdapter,
+    KLAdapter,
+    AsymmetricAdapter,
+    Flux2Adapter,
+    TinyAdapter,
+    DCAdapter,
+    VQModelAdapter,
+)
+ADAPTERS = {family.class_name: family for family in FAMILIES if family.model_class() is not None}
+
+VIDEO = "it is an autoencoder of videos, and this package works with single images"
+SOUND = "it is an autoencoder of sound"
+ONE_FRAME = "an image is a video of one frame to it, which is not supported yet"
+NOT_YET = "it is an autoencoder of images that is not supported yet"
+NOT_ADAPTED = {  # every other class in diffusers' models/autoencoders
+    "AutoencoderKLAllegro": VIDEO,
+    "AutoencoderKLCogVideoX": VIDEO,
+    "AutoencoderKLCosmos": VIDEO,
+    "AutoencoderKLHunyuanImage": NOT_YET,
+    "AutoencoderKLHunyuanImageRefiner": ONE_FRAME,
+    "AutoencoderKLHunyuanVideo": ONE_FRAME,
+    "AutoencoderKLHunyuanVideo15": VIDEO,
+    "AutoencoderKLKVAE": NOT_YET,
+    "AutoencoderKLKVAEAudio": SOUND,
+    "AutoencoderKLKVAEVideo": VIDEO,
+    "AutoencoderKLLTX2Audio": SOUND,
+    "AutoencoderKLLTX2Video": VIDEO,
+    "AutoencoderKLLTXVideo": VIDEO,
+    "AutoencoderKLMagvit": VIDEO,
+    "AutoencoderKLMiniMaxH3": VIDEO,
+    "AutoencoderKLMiniMaxH3Audio": SOUND,
+    "AutoencoderKLMochi": VIDEO,
+    "AutoencoderKLQwenImage": ONE_FRAME,
+    "AutoencoderKLQwenImage21": ONE_FRAME,
+    "AutoencoderKLTemporalDecoder": VIDEO,
+    "AutoencoderKLWan": ONE_FRAME,
+    "AutoencoderOobleck": SOUND,
+    "AutoencoderRAE": "its encoder is a frozen vision model with a preprocessing of its own",
+    "AutoencoderSAME": SOUND,
+    "AutoencoderVidTok": VIDEO,
+    "ConsistencyDecoderVAE": "its decoder is a diffusion model, which is trained on noise",
+    "Cosmos3AVAEAudioTokenizer": SOUND,
+    "Kandinsky6SRVAE": "it makes a larger image of a smaller one",
+    "LTX2VideoDiffusionDecoderModel": "it is a diffusion model that decodes videos",
+    "LongCatAudioDiTVae": SOUND,
+    "MMAudioVAE": SOUND,
+    "MMAudioVocoder": "it turns spectrograms into sound",
+    "MiniMaxMusic3Vocoder": "it turns spectrograms into sound",
+    "RFD4ProteinaAutoencoder": "it is an autoencoder of protein structures",
+}
+
+
+def adapt(model: Adapter | nn.Module) -> Adapter:
+    """The adapter of a model; an adapter is returned as it is.
+
+    Raises:
+        ValueError: if the model is of no class that is adapted.
+    """
+    if isinstance(model, Adapter):
+        return model
+    for cls in type(model).__mro__:
+        family = ADAPTERS.get(cls.__name__)
+        if family is not None and cls is family.model_class():
+            assert isinstance(model, ModelMixin)
+            return family(model)
+    raise ValueError(f"{type(model).__name__} is not supported: {accepted_classes(type(model).__name__)}")
+
+
+def accepted_classes(refused: str | None = None) -> str:
+    """A sentence that names the classes, and says of one of diffusers' why it is not among them."""
+    reason = NOT_ADAPTED.get(refused or "")
+    return f"it must be one of {', '.join(sorted(ADAPTERS))}." + (f" {refused}: {reason}." if reason else "")
+
+
+def family_of(class_name: str | None) -> type[Adapter] | None:
+    """The adapter of a class by its name, as a config.json gives it; None if there is none."""
+    return ADAPTERS.get(class_name or "")
