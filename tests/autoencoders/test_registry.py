@@ -7,11 +7,12 @@ import pkgutil
 import diffusers.models.autoencoders
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DModel
+from diffusers import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 
 from support.tiny_diffusers import BY_NAME, tiny
 from vae_plugin.autoencoders import adapt
+from vae_plugin.autoencoders.families.flux2 import Flux2Adapter
 from vae_plugin.autoencoders.registry import ADAPTERS, NOT_ADAPTED, accepted_classes, family_of
 
 OURS = {"AutoencoderVAE", "AutoencoderVQVAE"}
@@ -34,11 +35,20 @@ def test_every_class_is_adapted_or_said_why_not():
 
 
 def test_a_class_that_the_installed_diffusers_lacks_is_absent(monkeypatch):
-    monkeypatch.delattr(diffusers, "AutoencoderKLFlux2")
-    assert ADAPTERS["AutoencoderKLFlux2"].model_class() is None
-    with pytest.raises(ValueError, match="must be one of"):
-        adapt(UNet2DModel(block_out_channels=(8, 8), norm_num_groups=4, down_block_types=("DownBlock2D",) * 2,
-                          up_block_types=("UpBlock2D",) * 2))  # fmt: skip
+    monkeypatch.setattr(Flux2Adapter, "class_name", "AutoencoderOfNextYear")
+    assert Flux2Adapter.model_class() is None
+    registry = importlib.reload(importlib.import_module("vae_plugin.autoencoders.registry"))
+    assert "AutoencoderOfNextYear" not in registry.ADAPTERS
+    assert len(registry.ADAPTERS) == len(registry.FAMILIES) - 1
+    with pytest.raises(ValueError, match="AutoencoderKLFlux2 is not supported"):
+        registry.adapt(tiny("AutoencoderKLFlux2"))
+    monkeypatch.undo()
+    importlib.reload(registry)
+
+
+def test_another_model_is_refused():
+    with pytest.raises(ValueError, match="Linear is not supported: it must be one of A.*VQModel"):
+        adapt(torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -31,8 +31,9 @@ class AsymmetricAdapter(Adapter):
         q = self.posterior(x)
         assert isinstance(q, DiagonalGaussian)
         z = q.rsample(noise[:, :-1]).to(x.dtype)
-        mask = rectangles(noise[:, -1], x.shape[-2:]).to(x.dtype)
-        images = self.model.decode(z, image=x, mask=mask).sample
+        image = self._padded(x)
+        mask = rectangles(noise[:, -1], image.shape[-2:]).to(x.dtype)
+        images = self.model.decode(z, image=image, mask=mask).sample
         return TrainingPass(images[..., : x.shape[-2], : x.shape[-1]], q.mean, q.kl())
 
     def enable_gradient_checkpointing(self) -> None:
