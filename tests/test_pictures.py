@@ -63,10 +63,10 @@ def vqvae(**changes):
 
 
 @pytest.mark.parametrize("changes", [{}, {"quantizer_type": "rvq", "num_quantizers": 2}], ids=["one", "several"])
-def test_a_token_map_gives_equal_codes_equal_colours(changes):
+def test_a_index_map_gives_equal_codes_equal_colours(changes):
     vae = vqvae(**changes)
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    sheet = np.asarray(pictures.token_map(vae, images))
+    sheet = np.asarray(pictures.index_map(vae, images))
     side = 64 + pictures.GAP
     assert sheet.shape == (3 * side + pictures.GAP, 3 * side + pictures.GAP, 3)
     codes = vae.encode(images).indices.reshape(3, 8, 8, -1).tolist()

@@ -14,7 +14,7 @@ from .version import __version__
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], object], str]] = {
     "demo": (demo.run, "train on circles, load the result in a diffusers pipeline, leave pictures (3 minutes)"),
-    "finetune": (finetune.run, "train an autoencoder, from nothing or from one that there is"),
+    "finetune": (finetune.main, "train an autoencoder from scratch, or fine-tune an existing one"),
     "evaluate": (evaluate.run, "measure a model on images"),
     "push": (run_push, "publish a model on the Hub"),
     "card": (run_card, "write the model card of a folder again"),

@@ -138,15 +138,16 @@ class TrainingObjective:
     over their dimensions.
 
     Attributes:
-        alpha: weight of the reconstruction.
-        beta: weight of the KL (Higgins et al. 2017); 0 trains a deterministic autoencoder, to be used by its mode.
-        warmup_steps: the weight of the KL rises linearly from 0 to beta over so many optimiser steps (Bowman et al.
-            2016; Sonderby et al. 2016).
-        free_bits: nats that every latent channel may cost for free: sum_j max(free_bits, mean over the batch of KL_j),
-            a channel's KL summed over its places (Kingma et al. 2016, eq. 15).
-        capacity: nats; where given, the KL term is beta * |KL - C| and C rises linearly from 0 to `capacity`
+        alpha: weight of -log p(x|z) in the ELBO.
+        beta: weight of the KL (Higgins et al. 2017); 1 trains on the ELBO, 0 a deterministic autoencoder, to be used by
+            its mode.
+        warmup_steps: optimiser steps over which the weight of the KL rises linearly from 0 to beta (Bowman et al. 2016;
+            Sonderby et al. 2016).
+        free_bits: nats that every latent channel may cost for free: the KL is sum_j max(free_bits, mean over the batch
+            of KL_j), a channel's KL summed over its positions (Kingma et al. 2016, eq. 15).
+        capacity: target of the KL in nats: the KL term is beta * |KL - C|, and C rises linearly from 0 to the target
             (Burgess et al. 2018, eq. 8).
-        capacity_steps: steps over which C rises; 0 sets it at once.
+        capacity_steps: steps over which that target rises from 0; 0 sets it at once.
     """
 
     alpha: float = 1.0

@@ -10,8 +10,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
 
-from .autoencoders import Autoencoder, AutoencoderVAE, AutoencoderVQVAE
-from .autoencoders.interface import reconstruct as reconstruct_by_mode
+from .autoencoders import Adapter, Autoencoder, AutoencoderVAE, AutoencoderVQVAE, adapt
 from .datasets.transforms import to_uint8
 from .latents import traverse
 
@@ -53,14 +52,15 @@ def save_png(image: Image.Image, path: Path) -> Path:
 
 @torch.no_grad()
 def reconstructions(
-    model: ModelMixin,
+    model: Adapter | ModelMixin,
     images: torch.Tensor,
     columns: int = 8,
-    reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
+    reconstruct: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Image.Image:
     """Each original (odd rows) above its reconstruction (even rows), by default from the posterior's mode."""
-    images = images.to(model.device, model.dtype)
-    decoded = reconstruct(model, images)
+    adapter = adapt(model)
+    images = images.to(adapter.model.device, adapter.model.dtype)
+    decoded = (reconstruct or adapter.reconstruct)(images)
     rows = []
     for original, copy in zip(images.split(columns), decoded.split(columns), strict=True):
         blank = original.new_ones(columns - len(original), *original.shape[1:])
@@ -70,14 +70,15 @@ def reconstructions(
 
 @torch.no_grad()
 def extremes(
-    model: ModelMixin,
+    model: Adapter | ModelMixin,
     images: torch.Tensor,
-    reconstruct: Callable[[ModelMixin, torch.Tensor], torch.Tensor] = reconstruct_by_mode,
+    reconstruct: Callable[[torch.Tensor], torch.Tensor] | None = None,
     amplify: float = 4.0,
 ) -> Image.Image:
     """Images (N, C, H, W), below them their reconstructions, and below these the error, black for none."""
-    x = images.to(model.device, model.dtype)
-    decoded = reconstruct(model, x)
+    adapter = adapt(model)
+    x = images.to(adapter.model.device, adapter.model.dtype)
+    decoded = (reconstruct or adapter.reconstruct)(x)
     error = (amplify * (decoded - x).abs()).clamp(max=2) - 1
     return grid(torch.cat([x, decoded, error]), len(images))
 
@@ -118,7 +119,7 @@ def latent_traversal(
 
 
 @torch.no_grad()
-def token_map(model: AutoencoderVQVAE, images: torch.Tensor) -> Image.Image:
+def index_map(model: AutoencoderVQVAE, images: torch.Tensor) -> Image.Image:
     """Three rows: originals, the codes at their places in false colours, reconstructions.
 
     Red, green and blue are the first three principal components of the codes that occur, so that like codes look alike.

@@ -47,7 +47,7 @@ def test_a_class_that_the_installed_diffusers_lacks_is_absent(monkeypatch):
 
 
 def test_another_model_is_refused():
-    with pytest.raises(ValueError, match="Linear is not supported: it must be one of A.*VQModel"):
+    with pytest.raises(ValueError, match=r"Linear is not supported: it must be one of A.*VQModel"):
         adapt(torch.nn.Linear(2, 2))
 
 

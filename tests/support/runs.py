@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vae_plugin.training.finetune_options import FinetuneOptions
+from vae_plugin.options import build
+from vae_plugin.training.settings import FinetuneOptions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = {
@@ -38,12 +39,39 @@ STARTED_AS = {
 
 
 def options(output_dir, **changes):
-    return FinetuneOptions(**{**TINY, "output_dir": str(output_dir), **changes})
+    return build(FinetuneOptions, values(output_dir, changes))
+
+
+def values(output_dir, changes):
+    """The values of a tiny run by name, without those of `TINY` that the changes make meaningless."""
+    chosen = {**TINY, "output_dir": str(output_dir), **changes}
+    for name in useless(chosen) - changes.keys():
+        del chosen[name]
+    return chosen
+
+
+def useless(chosen):
+    names = set()
+    if any(chosen.get(name) for name in ("train_data_dir", "pretrained_model_name_or_path", "dataset_name")):
+        names |= (
+            {"circles_length"}
+            if chosen.get("train_data_dir") or chosen.get("dataset_name", "circles") != "circles"
+            else set()
+        )
+    if chosen.get("pretrained_model_name_or_path") or chosen.get("model_config"):
+        names |= {"block_out_channels", "norm_num_groups", "mid_block_add_attention"}
+    if chosen.get("network") == "mlp":
+        names |= {"block_out_channels", "norm_num_groups", "mid_block_add_attention"}
+    if chosen.get("model_type") == "tiny":
+        names |= {"norm_num_groups", "mid_block_add_attention"}
+    if chosen.get("lr_scheduler") == "constant":
+        names |= {"lr_warmup_steps"}
+    return names & TINY.keys()
 
 
 def flags(output_dir, **changes):
     words = []
-    for name, value in {**TINY, "output_dir": str(output_dir), **changes}.items():
+    for name, value in values(output_dir, changes).items():
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
         else:

@@ -20,10 +20,10 @@ from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_o
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import resnet_decoder, resnet_encoder
 from ..models.quantizers.entropy import perplexity
+from ..models.quantizers.settings import CodebookSettings, make_quantizer, takes_codebook_settings
 from ..models.vqvae import VQVAE
 from ..objectives import elbo
 from .base import AutoencoderBase, check_config, check_norm_groups, height_and_width, make_likelihood
-from .quantizers import make_quantizer
 from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
 
 
@@ -58,20 +58,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             calls this one `latent_channels`.)
         norm_num_groups: groups of the group norms.
         sample_size: height and width (or the two) that the model is made for; other sizes are accepted.
-        num_vq_embeddings: codes K; of a residual quantiser, in each stage. ("fsq" sets it from its levels.)
-        vq_embed_dim: numbers in a code. Default: `latent_channels`; with another number linear layers stand around the
-            quantiser. ("fsq" and "lfq" know theirs.)
-        quantizer_type: "ema" (codebook by moving averages), "vq" (by gradient), "fsq", "lfq", "rvq" or "simvq"; see
-            `vae_plugin.models.quantizers`.
-        commitment_weight: beta of the paper's eq. 3.
-        ema_decay: of the codebook's moving averages.
-        codebook_distance: "euclidean" or "cosine".
-        quantizer_gradient: "straight_through" or "rotation".
-        kmeans_init: place the codes by k-means on the first training batches.
-        dead_code_threshold: share of the mean use below which a code is moved to a token.
-        entropy_weight: of the entropy loss. Default: 0.1 for "lfq", else 0.
-        num_quantizers: stages of "rvq".
-        fsq_levels: of "fsq". Default: those of its paper for `num_vq_embeddings`.
+        codebook: the fields of `CodebookSettings`: `quantizer_type`, `num_vq_embeddings`, `commitment_weight`, ...
         scaling_factor, shift_factor, latents_mean, latents_std, force_upcast: as in `AutoencoderVAE`.
         lookup_from_codebook: there for `VQModel`'s sake; integer latents are always looked up.
         use_quant_conv, use_post_quant_conv: 1x1 convolutions around the latents.
@@ -95,6 +82,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
     _skip_layerwise_casting_patterns = ("quantizer",)
 
     @register_to_config
+    @takes_codebook_settings
     def __init__(
         self,
         in_channels: int = 3,
@@ -106,18 +94,6 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         encoder_out_channels: int | None = None,
         norm_num_groups: int = 32,
         sample_size: int | tuple[int, int] = 64,
-        num_vq_embeddings: int = 512,
-        vq_embed_dim: int | None = None,
-        quantizer_type: str = "ema",
-        commitment_weight: float = 0.25,
-        ema_decay: float = 0.99,
-        codebook_distance: str = "euclidean",
-        quantizer_gradient: str = "straight_through",
-        kmeans_init: bool = True,
-        dead_code_threshold: float = 0.1,
-        entropy_weight: float | None = None,
-        num_quantizers: int = 4,
-        fsq_levels: tuple[int, ...] | None = None,
         scaling_factor: float = 1.0,
         shift_factor: float = 0.0,
         latents_mean: tuple[float, ...] | None = None,
@@ -133,6 +109,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         num_mixtures: int = 10,
         latent_statistics: dict[str, list[float]] | None = None,
         image_range: tuple[float, float] = (-1.0, 1.0),
+        **codebook: Any,
     ) -> None:
         check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
         check_norm_groups(height_and_width(sample_size), block_out_channels, norm_num_groups)
@@ -143,21 +120,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
                 "use_quant_conv and use_post_quant_conv."
             )
         likelihood_module = make_likelihood(likelihood, sigma, num_mixtures)
-        quantizer = make_quantizer(
-            quantizer_type,
-            latent_channels,
-            codebook_size=num_vq_embeddings,
-            codebook_dim=vq_embed_dim,
-            commitment_weight=commitment_weight,
-            ema_decay=ema_decay,
-            distance=codebook_distance,
-            gradient=quantizer_gradient,
-            kmeans_init=kmeans_init,
-            dead_code_threshold=dead_code_threshold,
-            entropy_weight=entropy_weight,
-            num_quantizers=num_quantizers,
-            levels=fsq_levels,
-        )
+        quantizer = make_quantizer(CodebookSettings(**codebook), latent_channels)
         shape = {
             "block_out_channels": block_out_channels,
             "layers_per_block": layers_per_block,

@@ -22,8 +22,8 @@ from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
 from ..datasets import Circles
 from ..finetune import train
 from ..latents import interpolate
-from ..options import option, parse
-from ..training.finetune_options import FinetuneOptions
+from ..options import build, option, parse
+from ..training.settings import FinetuneOptions
 
 BATCH = 64  # of the diffusion transformer
 LABEL = "circle"  # the one class of the pipeline
@@ -85,7 +85,7 @@ def demo(options: DemoOptions) -> dict[str, float]:
         "reconstructions.png": pictures.reconstructions(vae, images),
         "interpolation.png": _interpolation(vae, images[1], images[3]),
         "pipeline.png": pictures.grid(drawn, 8),
-        "tokens.png": pictures.token_map(vqvae, images),
+        "tokens.png": pictures.index_map(vqvae, images),
         "code_changes.png": pictures.code_changes(vqvae, images[4:5]),
     }
     for name, picture in strips.items():
@@ -98,7 +98,8 @@ def demo(options: DemoOptions) -> dict[str, float]:
 
 
 def _training(options: DemoOptions, name: str, steps: int, **changes: Any) -> FinetuneOptions:
-    return FinetuneOptions(
+    return build(
+        FinetuneOptions,
         dataset_name="circles",
         circles_hue=True,
         circles_length=options.num_circles,
@@ -112,7 +113,7 @@ def _training(options: DemoOptions, name: str, steps: int, **changes: Any) -> Fi
         lr_warmup_steps=min(50, steps // 4),
         seed=options.seed,
         output_dir=str(Path(options.output_dir) / name),
-        resume_from_checkpoint="latest",  # a second demo in the same folder goes on from the first
+        resume_from_checkpoint="latest",  # a second demo in the same folder continues the first
         **changes,
     )
 

@@ -1,9 +1,19 @@
 """Images to train on: generated circles whose factors are known, and image files through the `datasets` library."""
 
+from .batches import image_batches
 from .circles import Circles
 from .images import ImageDataset, collate
 from .loading import load_images, stream_images
 from .streaming import ImageStream
 from .transforms import DataError
 
-__all__ = ["Circles", "DataError", "ImageDataset", "ImageStream", "collate", "load_images", "stream_images"]
+__all__ = [
+    "Circles",
+    "DataError",
+    "ImageDataset",
+    "ImageStream",
+    "collate",
+    "image_batches",
+    "load_images",
+    "stream_images",
+]

@@ -1,126 +1,197 @@
-"""From the options to the images of training and validation."""
+"""The images of training and validation, and the batches of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets import Circles, ImageStream, collate, load_images, stream_images
+from ..datasets import Circles, ImageStream, collate, image_batches, load_images, stream_images
 from ..errors import UserError
-from .checkpoints import TrainingState
-from .finetune_options import FinetuneOptions
 from .interrupts import leave_signals_to_the_parent
-from .sampler import GlobalBatchSampler
+from .sampler import GlobalBatchSampler, image_noise
+from .settings import DataSettings, OptimizationSettings
+from .state import TrainingState
+
+STATISTICS_IMAGES = 2048
 
 
-def default_channels(options: FinetuneOptions) -> int:
+@dataclass
+class Batch:
+    """One batch of one process.
+
+    Attributes:
+        images: (B, C, H, W) in [-1, 1], on the device.
+        noise: standard normal of the shape that the loss needs, on the device.
+        positions: where the lanes of a stream stand after it.
+    """
+
+    images: torch.Tensor
+    noise: torch.Tensor
+    positions: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+class TrainingData:
+    """The images of a run, cut into the same batches whatever the number of processes.
+
+    Args:
+        settings: of the data, with the resolution of the run.
+        optimization: for the sizes of batches and steps, and the seed.
+        channels: of the images.
+        accelerator: for the processes and the device.
+
+    Raises:
+        DataError, UserError: if there are no such images, or too few for one step.
+    """
+
+    def __init__(
+        self, settings: DataSettings, optimization: OptimizationSettings, channels: int, accelerator: Accelerator
+    ) -> None:
+        self.settings, self.optimization, self.accelerator = settings, optimization, accelerator
+        self.train, self.validation = load_data(settings, optimization.seed, channels)
+        self.batch_size = optimization.train_batch_size
+        self.global_batch = self.batch_size * accelerator.num_processes
+        self.images_per_step = self.global_batch * optimization.gradient_accumulation_steps
+        self.unreadable: set[str] = set()
+        if self.size is not None and self.size < self.images_per_step:
+            raise UserError(
+                f"{self.size} training images do not fill one step of {self.images_per_step}: give a smaller "
+                "--train_batch_size or --gradient_accumulation_steps."
+            )
+
+    @property
+    def size(self) -> int | None:
+        """Number of training images; None of a stream."""
+        return None if isinstance(self.train, ImageStream) else len(self.train)  # type: ignore[arg-type]
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the run."""
+        if self.optimization.max_train_steps is not None:
+            return self.optimization.max_train_steps
+        assert self.size is not None  # a stream needs --max_train_steps
+        return self.optimization.num_train_epochs * (self.size // self.images_per_step)
+
+    def batches(self, state: TrainingState, noise_shape: Callable[..., tuple[int, ...]]) -> Iterator[Batch]:
+        """The batches of this process from where the state stands, for ever; the state follows the epochs.
+
+        Args:
+            state: of the run.
+            noise_shape: (B, H, W) -> the shape of the noise.
+        """
+        while True:
+            for loaded in self._epoch(state):
+                self.unreadable.update(loaded["unreadable"])
+                x = loaded["pixel_values"].to(self.accelerator.device, non_blocking=True)
+                if self.optimization.channels_last:
+                    x = x.contiguous(memory_format=torch.channels_last)
+                first = state.images + self.accelerator.process_index * self.batch_size
+                numbers = loaded.get("images", range(first, first + len(x)))
+                noise = image_noise(self.optimization.seed, numbers, noise_shape(len(x), *x.shape[-2:]))
+                yield Batch(x, noise.to(x.device), loaded.get("positions", {}))
+            state.epoch += 1
+            state.images_in_epoch = 0
+
+    def statistics_images(self) -> Iterator[torch.Tensor]:
+        """Batches of training images to measure latents on, spread evenly over the set."""
+        return image_batches(self.train, self.batch_size, limit=STATISTICS_IMAGES)
+
+    def validation_images(self) -> Iterator[torch.Tensor]:
+        """Batches of the images held out, each that can be read once."""
+        return image_batches(self.validation, self.batch_size, self.unreadable)
+
+    def report_unreadable(self) -> None:
+        """Say which files were left out."""
+        owner = getattr(self.train, "dataset", self.train)
+        ignored = sorted(map(str, getattr(owner, "ignored_files", ())))
+        for kind, files in (("could not be read as images", sorted(self.unreadable)), ("are not images", ignored)):
+            if files:
+                shown = ", ".join(files[:20]) + " ..." * (len(files) > 20)
+                print(f"{len(files)} file(s) {kind} and were skipped: {shown}")
+
+    def _epoch(self, state: TrainingState) -> Any:
+        """What is left of the epoch that `state` is in; of a stream all that is to come."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        if isinstance(self.train, ImageStream):
+            return self.train.batches(
+                self.batch_size,
+                first_image=state.images,
+                positions={int(lane): tuple(position) for lane, position in state.stream.items()},
+                rank=rank,
+                num_processes=processes,
+                num_threads=max(1, self.settings.dataloader_num_workers),
+            )
+        owner = self.train.dataset if isinstance(self.train, Subset) else self.train
+        if hasattr(owner, "set_epoch"):
+            owner.set_epoch(state.epoch)
+        assert self.size is not None
+        sampler = GlobalBatchSampler(
+            self.size,
+            self.batch_size,
+            rank=rank,
+            num_processes=processes,
+            seed=self.optimization.seed,
+            epoch=state.epoch,
+            first_image=state.images_in_epoch,
+            accumulation=self.optimization.gradient_accumulation_steps,
+        )
+        return DataLoader(
+            self.train,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.settings.dataloader_num_workers,
+            worker_init_fn=leave_signals_to_the_parent,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def default_channels(settings: DataSettings) -> int:
     """Image channels of a new model: gray circles have 1, everything else 3."""
-    return 1 if options.dataset_name == "circles" and not options.circles_hue else 3
+    return 1 if settings.circles and not settings.circles_hue else 3
 
 
-def load_data(options: FinetuneOptions, channels: int) -> tuple[Dataset | ImageStream, Dataset]:
+def load_data(settings: DataSettings, seed: int, channels: int) -> tuple[Dataset | ImageStream, Dataset]:
     """Training and held-out images, (C, resolution, resolution) in [-1, 1] with C = `channels`.
 
     Raises:
         DataError, UserError: if there are none, or they cannot have that many channels.
     """
-    if options.dataset_name == "circles":
-        if options.circles_hue and channels != 3:
-            raise UserError(f"--circles_hue makes images of 3 channels, the model has {channels}: leave it out.")
+    resolution = settings.resolution
+    assert resolution is not None
+    train: Dataset
+    validation: Dataset
+    if settings.circles:
+        if settings.circles_hue and channels != 3:
+            raise UserError(f"--circles_hue makes images of 3 channels, and the model has {channels}: leave it out.")
         if channels not in (1, 3):
-            raise UserError(f"circles have 1 or 3 channels, the model has {channels}: train it on other images.")
-        circles = {"resolution": options.resolution, "channels": channels, "hue": options.circles_hue}
+            raise UserError(f"circles have 1 or 3 channels, and the model has {channels}: train it on other images.")
+        hue, held_out = settings.circles_hue, max(1, settings.num_validation_images)
         try:
-            train = Circles(options.circles_length, seed=2 * options.seed, **circles)
-            validation = Circles(max(1, options.num_validation_images), seed=2 * options.seed + 1, **circles)
+            train = Circles(settings.circles_length, resolution, channels, seed=2 * seed, hue=hue)
+            validation = Circles(held_out, resolution, channels, seed=2 * seed + 1, hue=hue)
         except ValueError as error:
             raise UserError(str(error)) from error
     else:
-        source = {
-            "dataset_name": options.dataset_name,
-            "train_data_dir": options.train_data_dir,
-            "image_column": options.image_column,
-            "resolution": options.resolution,
+        source: dict[str, Any] = {
+            "dataset_name": settings.dataset_name,
+            "train_data_dir": settings.train_data_dir,
+            "image_column": settings.image_column,
+            "resolution": resolution,
             "channels": channels,
-            "center_crop": options.center_crop,
-            "random_flip": options.random_flip,
-            "seed": options.seed,
+            "center_crop": settings.center_crop,
+            "random_flip": settings.random_flip,
+            "seed": seed,
         }
-        if options.streaming:
-            held_out = max(1, options.num_validation_images)
-            stream = stream_images(**source, shuffle_window=options.shuffle_buffer, num_validation=held_out)
+        if settings.streaming:
+            held_out = max(1, settings.num_validation_images)
+            stream = stream_images(**source, shuffle_window=settings.shuffle_buffer, num_validation=held_out)
             return stream, stream.validation()
         images = load_images(**source)
-        train, validation = images.split(max(1, min(options.num_validation_images, len(images) // 10)))
-    if options.max_train_samples is not None and options.max_train_samples < len(train):
-        train = Subset(train, range(options.max_train_samples))
+        train, validation = images.split(max(1, min(settings.num_validation_images, len(images) // 10)))
+    if settings.max_train_samples is not None and settings.max_train_samples < len(train):  # type: ignore[arg-type]
+        train = Subset(train, range(settings.max_train_samples))
     return train, validation
-
-
-def epoch_batches(
-    dataset: Dataset | ImageStream, options: FinetuneOptions, state: TrainingState, rank: int, num_processes: int
-) -> Iterable[dict[str, Any]]:
-    """What is left of the epoch that `state` is in, for one process; of a stream all that is to come."""
-    if isinstance(dataset, ImageStream):
-        return dataset.batches(
-            options.train_batch_size,
-            first_image=state.images,
-            positions={int(lane): tuple(position) for lane, position in state.stream.items()},
-            rank=rank,
-            num_processes=num_processes,
-            num_threads=max(1, options.dataloader_num_workers),
-        )
-    owner = dataset.dataset if isinstance(dataset, Subset) else dataset
-    if hasattr(owner, "set_epoch"):
-        owner.set_epoch(state.epoch)
-    sampler = GlobalBatchSampler(
-        len(dataset),
-        options.train_batch_size,
-        rank=rank,
-        num_processes=num_processes,
-        seed=options.seed,
-        epoch=state.epoch,
-        first_image=state.images_in_epoch,
-        accumulation=options.gradient_accumulation_steps,
-    )
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=options.dataloader_num_workers,
-        worker_init_fn=leave_signals_to_the_parent,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def image_batches(
-    dataset: Dataset | ImageStream, batch_size: int = 32, unreadable: set[str] | None = None, limit: int | None = None
-) -> Iterator[torch.Tensor]:
-    """Batches (B, C, H, W) in order, each image once: what stands in for one that cannot be read is left out.
-
-    Args:
-        dataset: of items with "pixel_values" and perhaps "unreadable".
-        batch_size: of all batches but the last.
-        unreadable: gets the names of the images that cannot be read.
-        limit: take so many images, spread evenly over the set; of a stream, which needs it, over its lanes.
-    """
-    if isinstance(dataset, ImageStream):
-        dataset = dataset.first(limit)
-    if limit is not None and limit < len(dataset):
-        dataset = Subset(dataset, [i * len(dataset) // limit for i in range(limit)])
-    batch: list[torch.Tensor] = []
-    for i in range(len(dataset)):
-        item = dataset[i]
-        if item.get("unreadable"):
-            if unreadable is not None:
-                unreadable.update(item["unreadable"])
-            continue
-        batch.append(item["pixel_values"])
-        if len(batch) == batch_size:
-            yield torch.stack(batch)
-            batch = []
-    if batch:
-        yield torch.stack(batch)

@@ -8,11 +8,14 @@ import signal
 from pathlib import Path
 from types import FrameType
 
+import torch
+from accelerate import Accelerator
+
 
 class InterruptRequest:
-    """Notes SIGINT and SIGTERM while active; the training loop asks `requested` when a step is complete.
+    """Notes SIGINT and SIGTERM while active; the training loop asks for them when a step is complete.
 
-    `accelerate launch` does not hand a SIGTERM on to a single child: it dies and leaves the child running. Under it, on
+    `accelerate launch` does not pass a SIGTERM on to a single child: it dies and leaves the child running. Under it, on
     Linux, the kernel is asked to send SIGTERM here when the launcher is gone. (Not under any other parent: a run
     started with nohup is meant to outlive its shell.)
     """
@@ -31,6 +34,13 @@ class InterruptRequest:
         set_parent_death_signal(0)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def requested_anywhere(self, accelerator: Accelerator) -> bool:
+        """Whether any process was asked; all processes get the same answer."""
+        if accelerator.num_processes == 1:
+            return self.requested
+        flag = torch.tensor(float(self.requested), device=accelerator.device)
+        return bool(accelerator.reduce(flag).item())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

@@ -1,4 +1,4 @@
-"""What a run's card tells beside its numbers: where the model came from, what it was shown, how to repeat it."""
+"""What the card of a run tells beside its numbers: the origin of the model, its data, and how to repeat the run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import platform
 import shlex
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,72 +18,87 @@ from .. import hub
 from ..errors import UserError
 from ..hub.folder import is_local, public_name
 from ..hub.merging import LICENSE_KEYS, split
-from .finetune_options import FinetuneOptions
-from .option_groups import HUB_OPTIONS
+from .settings import DataSettings, HubSettings, ModelSettings
 
 LIBRARIES = ("vae-plugin", "torch", "diffusers", "accelerate")
-NOT_TOLD = (*HUB_OPTIONS, "output_dir", "resume_from_checkpoint", "report_to", "dataloader_num_workers", "revision")
+NOT_TOLD = (
+    *(f.name for f in dataclasses.fields(HubSettings)),
+    "output_dir",
+    "resume_from_checkpoint",
+    "report_to",
+    "dataloader_num_workers",
+    "revision",
+)
 PATHS = ("pretrained_model_name_or_path", "train_data_dir", "dataset_name", "teacher", "model_config")
 
 
-def run_record(
-    options: FinetuneOptions,
-    accelerator: Accelerator,
-    *,
-    train_images: int | None = None,
-    pictures: dict[str, str] | None = None,
-    seconds: float | None = None,
-) -> hub.RunRecord:
-    """The record of a run.
+class Recorder:
+    """Collects what the card of a run tells.
 
     Args:
-        options: of the run.
+        model: settings of the model.
+        data: settings of the data, with the resolution of the run.
+        license: of the weights, where it was given.
+        given: the options that were given, by name.
         accelerator: for the processes and the precision.
-        train_images: how many it was trained on.
-        pictures: caption -> path relative to the output folder.
-        seconds: that training took.
+        train_images: how many images the run trains on; None of a stream.
     """
-    base, circles = options.pretrained_model_name_or_path, options.dataset_name == "circles"
-    on_hub = base is not None and not is_local(base)
-    data_on_hub = options.dataset_name is not None and not circles and not is_local(options.dataset_name)
-    revision = _commit_in_cache(options) if on_hub else None
-    licence = {"license": options.license} if options.license else _license_of_base(options, revision)
-    given = _given(options, accelerator)
-    return hub.RunRecord(
-        dataset="generated circles" if circles else options.dataset_name if data_on_hub else "a folder of images",
-        dataset_id=options.dataset_name if data_on_hub else None,
-        split="held out of training",
-        train_images=train_images,
-        resolution=options.resolution,
-        part=options.train,
-        base_model=public_name(base),
-        base_model_id=base if on_hub else None,
-        base_revision=revision,
-        teacher=public_name(options.teacher),
-        **licence,
-        command=_command(given, accelerator.num_processes),
-        options=given,
-        pictures=dict(pictures or {}),
-        device=accelerator.device.type,
-        num_processes=accelerator.num_processes,
-        mixed_precision=accelerator.mixed_precision,
-        seconds=seconds,
-        versions={"python": platform.python_version(), **_versions()},
-        commit=_commit_of_plugin(),
-    )
+
+    def __init__(
+        self,
+        model: ModelSettings,
+        data: DataSettings,
+        license: str | None,
+        given: Mapping[str, Any],
+        accelerator: Accelerator,
+        train_images: int | None,
+    ) -> None:
+        base = model.pretrained_model_name_or_path
+        on_hub = base is not None and not is_local(base)
+        dataset_id = None if data.circles or is_local(data.dataset_name) else data.dataset_name
+        revision = _commit_in_cache(model) if on_hub else None
+        told = _told(given, accelerator)
+        self._facts: dict[str, Any] = {
+            "dataset": "generated circles" if data.circles else dataset_id or "a folder of images",
+            "dataset_id": dataset_id,
+            "split": "held out of training",
+            "train_images": train_images,
+            "resolution": data.resolution,
+            "part": model.train,
+            "base_model": public_name(base),
+            "base_model_id": base if on_hub else None,
+            "base_revision": revision,
+            "teacher": public_name(model.teacher),
+            **({"license": license} if license else _license_of_base(base, revision)),
+            "command": _command(told, accelerator.num_processes),
+            "options": told,
+            "device": accelerator.device.type,
+            "num_processes": accelerator.num_processes,
+            "mixed_precision": accelerator.mixed_precision,
+            "versions": {"python": platform.python_version(), **_versions()},
+            "commit": _commit_of_plugin(),
+        }
+
+    def record(self, pictures: Mapping[str, str] | None = None, seconds: float | None = None) -> hub.RunRecord:
+        """The record of the run.
+
+        Args:
+            pictures: caption -> path relative to the output folder.
+            seconds: that training took.
+        """
+        return hub.RunRecord(**self._facts, pictures=dict(pictures or {}), seconds=seconds)
 
 
-def _given(options: FinetuneOptions, accelerator: Accelerator) -> dict[str, Any]:
-    """The options that differ from their defaults, without this machine's paths."""
-    told: dict[str, Any] = {}
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if field.name in PATHS:
-            value = public_name(value)
-        if field.name not in NOT_TOLD and value != field.default:
-            told[field.name] = list(value) if isinstance(value, tuple) else value
-    if options.revision is not None:
-        told["revision"] = options.revision
+def _told(given: Mapping[str, Any], accelerator: Accelerator) -> dict[str, Any]:
+    """The options that were given, without the paths of this machine."""
+    told = {}
+    for name, value in given.items():
+        if name in NOT_TOLD:
+            continue
+        value = public_name(value) if name in PATHS else value
+        told[name] = list(value) if isinstance(value, tuple) else value
+    if given.get("revision") is not None:
+        told["revision"] = given["revision"]
     if accelerator.mixed_precision != "no":
         told["mixed_precision"] = accelerator.mixed_precision
     return told
@@ -101,25 +117,25 @@ def _command(given: dict[str, Any], num_processes: int) -> str:
     return " \\\n    ".join(map(shlex.join, [launch, *words, ["--output_dir", "out"]]))
 
 
-def _commit_in_cache(options: FinetuneOptions) -> str | None:
+def _commit_in_cache(model: ModelSettings) -> str | None:
     """The commit of the base model that was loaded: that of its config.json in the client's cache."""
-    name = f"{options.subfolder}/config.json" if options.subfolder else "config.json"
-    path = try_to_load_from_cache(options.pretrained_model_name_or_path, name, revision=options.revision or "main")
+    name = f"{model.subfolder}/config.json" if model.subfolder else "config.json"
+    assert model.pretrained_model_name_or_path is not None
+    path = try_to_load_from_cache(model.pretrained_model_name_or_path, name, revision=model.revision or "main")
     if not isinstance(path, str):
         return None
     parts = Path(path).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
-def _license_of_base(options: FinetuneOptions, revision: str | None) -> dict[str, str]:
-    """The licence that the card of the base model gives, if it has one and can be read now."""
-    base = options.pretrained_model_name_or_path
+def _license_of_base(base: str | None, revision: str | None) -> dict[str, str]:
+    """The licence in the card of the base model, if it has one and can be read now."""
     if base is None:
         return {}
     try:
         path = Path(base) / "README.md" if is_local(base) else hf_hub_download(base, "README.md", revision=revision)
         data, _ = split(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UserError, ValueError, RuntimeError):  # no card, or nobody to give it: then nothing is inherited
+    except (OSError, UserError, ValueError, RuntimeError):  # no card, or out of reach: nothing is inherited
         return {}
     return {key: data[key] for key in LICENSE_KEYS if isinstance(data.get(key), str)}
 

@@ -1,4 +1,4 @@
-"""A perceptual distance between images by a frozen network of features."""
+"""A perceptual distance between images, by the features of a frozen network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ...errors import UserError
 
 EPSILON = 1e-10
 LPIPS_NETWORKS = {"lpips-vgg": "vgg", "lpips-alex": "alex", "lpips-squeeze": "squeeze"}
@@ -17,14 +17,14 @@ LPIPS_NETWORKS = {"lpips-vgg": "vgg", "lpips-alex": "alex", "lpips-squeeze": "sq
 class PerceptualDistance(nn.Module):
     """LPIPS: the weighted squared distance of normalised features (Zhang et al. 2018, eq. 1).
 
-    The features are normalised by x / sqrt(sum x^2 + eps), whose gradient is finite for a vector of zeros too; by
-    x / (sqrt(sum x^2) + eps), as elsewhere, it is not a number there. Computed in float32 in every precision.
+    The features are normalised by x / sqrt(sum x^2 + eps), whose gradient is finite for a vector of zeros too; that of
+    the usual x / (sqrt(sum x^2) + eps) is not a number there. Computed in float32 in every precision.
 
     The network is frozen and stays in evaluation mode; the gradient goes through it to the images.
 
     Args:
         features: images (B, 3, H, W) in [-1, 1] -> a sequence of feature maps (B, C_l, H_l, W_l).
-        weights: for each map non-negative weights of its channels, (C_l,); default: 1 / C_l.
+        weights: for each map, non-negative weights of its channels, (C_l,). Default: 1 / C_l.
     """
 
     def __init__(self, features: nn.Module, weights: Sequence[torch.Tensor] | None = None) -> None:
@@ -34,13 +34,13 @@ class PerceptualDistance(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> PerceptualDistance:
-        """Nothing: the network stays as it is."""
+        """Do nothing: the network stays in evaluation mode."""
         return super().train(False)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The distance of each pair of images (B, C, H, W) in [-1, 1]: (B,), 0 for equal ones.
 
-        Images of one or two channels count as gray ones (the first); of more than three the first three are compared.
+        Of one or two channels the first is compared as gray; of more than three, the first three.
         """
         with torch.autocast(x.device.type, enabled=False):
             maps = zip(self.features(_rgb(x)), self.features(_rgb(y)), strict=True)
@@ -62,14 +62,14 @@ def _normalized(features: torch.Tensor) -> torch.Tensor:
 
 
 def load_perceptual(name: str) -> nn.Module:
-    """The network that `--perceptual_loss` names.
+    """Load the network that `--perceptual_loss` names.
 
     Args:
-        name: one of `LPIPS_NETWORKS` (the published weights, by the lpips package), or "module:function" of your own,
-            which returns a module (x, y) -> (B,), such as a `PerceptualDistance` with features of yours.
+        name: one of `LPIPS_NETWORKS` (the published weights, by the lpips package), or "module:function", a function
+            of your own that returns a module (x, y) -> (B,), such as a `PerceptualDistance` of other features.
 
     Raises:
-        UserError: if it cannot be had.
+        UserError: if there is no such network, or a package for it is missing.
     """
     if name in LPIPS_NETWORKS:
         network = _load_lpips(LPIPS_NETWORKS[name])
@@ -78,9 +78,11 @@ def load_perceptual(name: str) -> nn.Module:
         try:
             network = getattr(importlib.import_module(module), function)()
         except (ImportError, AttributeError, TypeError) as error:
-            raise UserError(f"--perceptual_loss {name}: {error}. Give the module and the function in it.") from error
+            raise UserError(f"--perceptual_loss {name}: {error}. Give MODULE:FUNCTION that can be imported.") from error
         if not isinstance(network, nn.Module):
-            raise UserError(f"--perceptual_loss {name} gives a {type(network).__name__}, not a torch module.")
+            raise UserError(
+                f"--perceptual_loss {name} returns a {type(network).__name__}: it must return a torch module."
+            )
     else:
         names = ", ".join(LPIPS_NETWORKS)
         raise UserError(f"--perceptual_loss is {name!r}: give one of {names}, or MODULE:FUNCTION of your own.")
@@ -93,7 +95,7 @@ def _load_lpips(net: str) -> PerceptualDistance:
     except (ImportError, RuntimeError) as error:
         raise UserError(
             f"--perceptual_loss lpips-{net} needs the packages lpips and torchvision ({error}): "
-            "pip install 'vae-plugin[lpips]', or give MODULE:FUNCTION of a network of your own."
+            "pip install 'vae-plugin[lpips]', or give MODULE:FUNCTION of your own."
         ) from error
     published = lpips.LPIPS(net=net, verbose=False)
     return PerceptualDistance(

@@ -1,4 +1,4 @@
-"""The loss of latent diffusion's first stage between an image and its reconstruction."""
+"""The loss of latent diffusion's first stage, between an image and its reconstruction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..models.distributed import mean_over_processes
+from ...models.distributed import mean_over_processes
 from .discriminator import generator_loss
 
 PIXEL_LOSSES = ("l1", "l2")
@@ -17,14 +17,14 @@ MAX_ADAPTIVE_WEIGHT = 1e4
 
 @dataclass
 class Adversary:
-    """The discriminator as the autoencoder sees it.
+    """The discriminator, as the loss of the autoencoder uses it.
 
     Attributes:
         discriminator: its weights get no gradient from here.
         kind: of `generator_loss`.
-        start_step: optimiser step from which on it counts.
+        start_step: optimiser step from which on the adversarial loss is added.
         scale: weight of the adversarial term, relative to the reconstruction's if `adaptive`.
-        adaptive: weigh the term so that its gradient at the decoder's last layer is as long as the reconstruction's
+        adaptive: scale the term so that its gradient at the decoder's last layer is as long as the reconstruction's
             (Esser et al. 2021, eq. 7).
     """
 
@@ -35,23 +35,23 @@ class Adversary:
     adaptive: bool = True
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """What the discriminator says of images, with a gradient to these only."""
+        """The discriminator's logits of images, with a gradient to the images only."""
         frozen = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         return torch.func.functional_call(self.discriminator, frozen, (images,))
 
 
 class ImageLoss(nn.Module):
-    """Pixels, perceptual distance and adversary (Rombach et al. 2022, eq. 25, after Esser et al. 2021).
+    """Pixel error, perceptual distance and adversarial loss (Rombach et al. 2022, eq. 25, after Esser et al. 2021).
 
-    Everything is a mean over pixels and channels, so that no weight depends on the resolution. The networks that judge
-    are not part of this module: they are neither trained nor saved with it.
+    Everything is a mean over pixels and channels, so that no weight depends on the resolution. The perceptual network
+    and the discriminator are not submodules: they are neither trained nor saved with this module.
 
     Args:
         pixel: "l1" or "l2".
         learned_variance: divide the reconstruction error by a variance that is learned and pay its logarithm: the
             negative log-likelihood (in nats per pixel and channel, up to a constant) of a Laplace or Gaussian p(x|z).
-        perceptual: (x, y) -> (B,).
-        perceptual_scale: weight of the perceptual distance beside the pixels' error.
+        perceptual: distance of two batches of images, (x, y) -> (B,).
+        perceptual_scale: weight of the perceptual distance beside the pixel error.
         adversary: the discriminator, if there is one.
     """
 
@@ -68,7 +68,8 @@ class ImageLoss(nn.Module):
         self.pixel = pixel
         self.log_variance = nn.Parameter(torch.zeros(())) if learned_variance else None
         self.perceptual_scale = perceptual_scale
-        self._judges = (perceptual, adversary)  # in a tuple, where torch does not look for parts of a module
+        self.adversary = adversary
+        self._perceptual = (perceptual,)  # in a tuple, where torch does not look for submodules
 
     def forward(
         self, reconstruction: torch.Tensor, target: torch.Tensor, last_layer: torch.Tensor | None, step: int
@@ -78,24 +79,24 @@ class ImageLoss(nn.Module):
         Args:
             reconstruction: (B, C, H, W), with the graph of the autoencoder.
             target: same shape, in [-1, 1].
-            last_layer: weight of the decoder's last layer, where the adaptive weight measures; None if it has no
-                gradient: then the gradients are compared at the reconstruction.
+            last_layer: weight of the decoder's last layer, where the adaptive weight compares gradients; None if it is
+                not trained: then they are compared at the reconstruction.
             step: optimiser step, from 0.
 
         Returns:
             The loss with gradient, and its terms without: "l1" or "l2", "perceptual", "adversarial" (unweighted),
             "adversarial_weight", "variance".
         """
-        _, adversary = self._judges
+        adversary = self.adversary
         if adversary is None or step < adversary.start_step:
             error, terms = self._error(reconstruction.float(), target.float())
-            return self._likelihood_of(error), terms
-        # The losses are differentiated once, up to the reconstruction; the autoencoder once, with what they add up to.
-        # The usual way takes the gradients of each through the judges twice more.
+            return self._nll(error), terms
+        # The losses are differentiated once, up to the reconstruction; the autoencoder once, with their sum. The usual
+        # way goes back through the perceptual network and the discriminator twice more.
         images = reconstruction.detach().float().requires_grad_()
         error, terms = self._error(images, target.float())
         (towards_target,) = torch.autograd.grad(error, images)
-        nll = self._likelihood_of(error.detach())
+        nll = self._nll(error.detach())
         if self.log_variance is not None:
             towards_target = towards_target * torch.exp(-self.log_variance.detach())
         with torch.autocast(images.device.type, enabled=_autocast_is_bfloat16(images.device.type)):
@@ -109,12 +110,12 @@ class ImageLoss(nn.Module):
 
     def compare(self, x: torch.Tensor, reconstruction: torch.Tensor) -> dict[str, torch.Tensor]:
         """The perceptual distance of each pair, (B,), if there is a network for it."""
-        perceptual, _ = self._judges
+        (perceptual,) = self._perceptual
         return {} if perceptual is None else {"perceptual": perceptual(reconstruction, x)}
 
-    def place_judges(self, device: torch.device) -> None:
+    def place_frozen(self, device: torch.device) -> None:
         """Move the perceptual network; the discriminator is placed where it is trained."""
-        perceptual, _ = self._judges
+        (perceptual,) = self._perceptual
         if isinstance(perceptual, nn.Module):
             perceptual.to(device)
 
@@ -122,7 +123,7 @@ class ImageLoss(nn.Module):
         difference = images - target
         error = difference.abs().mean() if self.pixel == "l1" else difference.square().mean()
         terms = {self.pixel: error.detach()}
-        perceptual, _ = self._judges
+        (perceptual,) = self._perceptual
         if perceptual is not None:
             distance = perceptual(images, target).mean()
             terms["perceptual"] = distance.detach()
@@ -131,7 +132,7 @@ class ImageLoss(nn.Module):
             terms["variance"] = self.log_variance.detach().exp()
         return error, terms
 
-    def _likelihood_of(self, error: torch.Tensor) -> torch.Tensor:
+    def _nll(self, error: torch.Tensor) -> torch.Tensor:
         return error if self.log_variance is None else error * torch.exp(-self.log_variance) + self.log_variance
 
     def _adaptive_weight(
@@ -141,10 +142,10 @@ class ImageLoss(nn.Module):
         towards_real: torch.Tensor,
         last_layer: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Ratio of the lengths of the gradients of the batch of all processes, the same on each of them."""
+        """Ratio of the gradients' lengths over the batch of all processes, the same on each of them."""
         lengths = []
         for gradient in (towards_target, towards_real):
-            # At length 1, so that the pass through a half-precision layer neither overflows nor loses it.
+            # Scaled to a largest value of 1, so that a half-precision layer neither overflows nor flushes it to zero.
             size = gradient.abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
             if last_layer is not None:
                 (gradient,) = torch.autograd.grad(

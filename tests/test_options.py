@@ -14,9 +14,9 @@ from vae_plugin.options import OptionError, option, parse, save, to_dict
 
 @dataclass
 class Options:
-    learning_rate: float = option(1e-3, "Step size; 100% of it at the start.", group="optimisation")
-    max_train_steps: int = option(1000, "Steps.", group="optimisation")
-    mixed_precision: str = option("no", "Precision.", choices=("no", "fp16", "bf16"), group="optimisation")
+    learning_rate: float = option(1e-3, "Step size; 100% of it at the start.", section="optimisation")
+    max_train_steps: int = option(1000, "Steps.", section="optimisation")
+    mixed_precision: str = option("no", "Precision.", choices=("no", "fp16", "bf16"), section="optimisation")
     output_dir: str = option("out", "Where the result goes (50%s).")
     subfolder: str | None = option(None, "Folder in the repository.")
     seed: int | None = option(None, "Seed.")

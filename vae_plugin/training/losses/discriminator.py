@@ -1,4 +1,4 @@
-"""The patch discriminator and what it is trained on."""
+"""The patch discriminator and its loss."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..models.distributed import mean_over_processes
+from ...models.distributed import mean_over_processes
 
 LOSSES = ("hinge", "vanilla")
 REGULARIZATIONS = ("none", "r1", "lecam")
 
 
 class PatchDiscriminator(nn.Module):
-    """Says of every patch of an image whether it is real (Isola et al. 2017, section 3.2.2).
+    """Classifies every patch of an image as real or reconstructed (Isola et al. 2017, section 3.2.2).
 
-    With group norm: it has no statistics that would differ between processes, and takes a batch of one.
+    Group norm has no statistics that would differ between processes, and works with a batch of one.
 
     Args:
         in_channels: of the images.
         channels: of the first layer; doubled by each of the next, up to 8 times.
-        layers: with stride 2; three of them see patches of 70 pixels.
+        layers: layers of stride 2 after the first; with three, a logit sees 70 pixels.
     """
 
     def __init__(self, in_channels: int, channels: int = 64, layers: int = 3) -> None:
@@ -44,12 +44,12 @@ class PatchDiscriminator(nn.Module):
                 nn.init.normal_(module.weight, 0.0, 0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, 1, h, w) of images (B, C, H, W) in [-1, 1]: positive for real."""
+        """Logits (B, 1, h, w) of images (B, C, H, W) in [-1, 1], positive for real ones."""
         return self.layers(x)
 
 
 def generator_loss(logits: torch.Tensor, kind: str) -> torch.Tensor:
-    """What the autoencoder wants of the logits of its reconstructions; the mean over patches.
+    """The adversarial loss of the autoencoder, a mean over patches, shape ().
 
     Args:
         logits: of reconstructions.
@@ -60,12 +60,12 @@ def generator_loss(logits: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def discriminator_loss(real: torch.Tensor, fake: torch.Tensor, kind: str) -> torch.Tensor:
-    """What the discriminator wants; the mean over patches.
+    """The loss of the discriminator, a mean over patches, shape ().
 
     Args:
         real: logits of images.
         fake: logits of reconstructions.
-        kind: as above.
+        kind: "hinge" or "vanilla".
     """
     real, fake = real.float(), fake.float()
     if kind == "hinge":
@@ -81,8 +81,11 @@ class DiscriminatorLoss(nn.Module):
         kind: "hinge" or "vanilla".
         regularization: "none"; "r1", the squared gradient at real images (Mescheder et al. 2018, eq. 9); "lecam", the
             distance of the logits from the average of the other side's (Tseng et al. 2021, eq. 3).
-        regularization_scale: its weight; of "r1" it is gamma.
+        regularization_scale: weight of the regularisation; the gamma of "r1".
+        average_decay: decay of the averages of the logits that "lecam" uses.
     """
+
+    averages: torch.Tensor
 
     def __init__(
         self,

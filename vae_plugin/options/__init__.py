@@ -1,0 +1,26 @@
+"""Options declared once, as dataclass fields: flags, keys of YAML files, help and rules in one place."""
+
+from .declare import GIVEN, Declaration, OptionError, declared, group, option
+from .fields import Option, changed, flat, given_in, options_of, to_dict
+from .files import save
+from .parse import build, parse
+from .rules import judge
+
+__all__ = [
+    "GIVEN",
+    "Declaration",
+    "Option",
+    "OptionError",
+    "build",
+    "changed",
+    "declared",
+    "flat",
+    "given_in",
+    "group",
+    "judge",
+    "option",
+    "options_of",
+    "parse",
+    "save",
+    "to_dict",
+]

@@ -1,0 +1,81 @@
+"""Options in YAML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..files import write_text
+from .declare import OptionError
+from .fields import Option, Quoted, given_in, is_null, names_in, to_dict
+from .near import unknown
+
+_NULL = "tag:yaml.org,2002:null"
+
+
+def save(options: Any, path: str | Path) -> None:
+    """Write the YAML file from which `parse` with `--config` makes equal options: what was given, and nothing else."""
+    given = given_in(options)
+    lines = (  # YAML does not know that the string `none` needs quotes
+        f'{name}: "{value}"\n' if value is not None and is_null(value) else yaml.safe_dump({name: value})
+        for name, value in to_dict(options).items()
+        if name in given
+    )
+    write_text(Path(path), "".join(lines))
+
+
+def read_file(path: str, options: dict[str, Option], in_full: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The values that a file gives, by the names of the options.
+
+    Args:
+        path: of the file.
+        options: by name.
+        in_full: names that stand in every file of a version that wrote all options, given or not. Of such a file a
+            value equal to the default counts as not given.
+
+    Raises:
+        OptionError: if it cannot be read or understood.
+    """
+    try:
+        with open(path, "rb") as file:
+            root = yaml.compose(file, Loader=yaml.SafeLoader)
+    except (OSError, yaml.YAMLError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise OptionError(f"cannot read the options in {path}: {reason}.") from error
+    if root is None or root.tag == _NULL:  # an empty file
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise OptionError(f"cannot read the options in {path}: write a line 'option: value' for each.")
+    known = names_in(options)
+    words: dict[str, Any] = {}
+    for key, node in root.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+        if isinstance(node, yaml.MappingNode):
+            raise OptionError(f"option {name!r} in {path} is a nested map: write every option on the top level.")
+        if name not in known:
+            raise unknown(name, known, f" in {path}")
+        if name in words:
+            raise OptionError(f"option {name!r} stands twice in {path}: keep one.")
+        words[name] = _words(node)
+    complete = bool(in_full) and in_full <= words.keys()
+    values: dict[str, Any] = {}
+    for name, word in words.items():
+        option = known[name]
+        if complete and name != option.name and is_null(word):
+            continue  # another name that was not used
+        value = option.read(word, f"{name!r} in {path}")
+        if complete and value == option.default:
+            continue
+        if option.name in values and values[option.name] != value:
+            raise OptionError(f"--{name} is another name of --{option.name}, and {path} gives both: keep one.")
+        values[option.name] = value
+    return values
+
+
+def _words(node: yaml.Node) -> Any:
+    # The text as written rather than YAML 1.1's reading of it, in which 1e-4 is a string, 010 is 8 and `no` is False.
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.tag == _NULL else Quoted(node.value) if node.style else node.value
+    return [_words(item) for item in node.value] if isinstance(node, yaml.SequenceNode) else {}

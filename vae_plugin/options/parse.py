@@ -1,0 +1,180 @@
+"""Options from the command line, a file, or Python."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from .declare import OptionError
+from .fields import Option, names_in, options_of
+from .files import read_file
+from .near import unknown
+from .rules import judge
+
+T = TypeVar("T")
+
+TOKEN_FLAGS = ("--hub_token", "--token")
+_PLACED = "placed_"  # before the name of a positional argument
+
+
+def parse(cls: type[T], argv: Sequence[str] | None = None, *, prog: str | None = None, description: str = "") -> T:
+    """Read options from the command line and the YAML file of `--config`: a flag wins over the file.
+
+    A value is written alike in both places. `null` or `none` stands for None where the type allows it. In the file a
+    string needs no quotes, not even `mixed_precision: no`, and what is quoted is always a string. What was given is
+    recorded, see `given_in`.
+
+    Args:
+        cls: a dataclass whose fields are made by `option` and are int, float, str, bool, `tuple[X, ...]` or `X | None`,
+            or made by `group`.
+        argv: the arguments; default: those of this process.
+        prog: name of the command in the help.
+        description: of the command in the help.
+
+    Raises:
+        OptionError: if the arguments or the file are not understood, or `cls` refuses them by a ValueError.
+    """
+    options = options_of(cls)
+    known = names_in(options)
+    argv = sys.argv[1:] if argv is None else argv
+    argv = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), argument) for argument in argv]
+    given, rest = _parser(options, prog, description, "--help_all" in argv).parse_known_intermixed_args(argv)
+    if any(word.partition("=")[0] in TOKEN_FLAGS for word in rest):
+        raise OptionError(
+            "a token on the command line can be read by others, and stays in the shell's history: leave it out, set "
+            "HF_TOKEN or run `hf auth login`."
+        )
+    if rest:
+        raise unknown(rest[0].partition("=")[0], ["--config", *(f"--{name}" for name in known)])
+    in_full: frozenset[str] = getattr(cls, "in_full", frozenset())
+    values = {} if given.config is None else read_file(given.config, options, in_full)
+    flags: dict[str, str] = {}
+    for name, opt in known.items():
+        for key, where in ((name, f"--{name}"), (_PLACED + name, name)):
+            value = getattr(given, key, None)
+            if value is None or value == []:
+                continue
+            if opt.name in flags:
+                raise OptionError(f"{flags[opt.name]} and {where} are the same option: give one of them.")
+            flags[opt.name] = where
+            values[opt.name] = value if isinstance(value, bool) else opt.read(value, f"'{where}'")
+    return build(cls, values)
+
+
+def build(cls: type[T], values: Mapping[str, Any] | None = None, **more: Any) -> T:
+    """Options from values by name, as if they had been given on the command line.
+
+    Args:
+        cls: as of `parse`.
+        values: by name.
+        more: further values.
+
+    Raises:
+        OptionError: for a name or a value that is not accepted.
+    """
+    options = options_of(cls)
+    known = names_in(options)
+    parts: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    named: dict[str, str] = {}
+    for name, value in {**(values or {}), **more}.items():
+        if name not in known:
+            raise unknown(name, known)
+        opt = known[name]
+        if opt.name in named:
+            raise OptionError(f"--{named[opt.name]} and --{name} are the same option: give one of them.")
+        named[opt.name] = name
+        opt.check_bounds(value)
+        *of_group, field = opt.path
+        (groups.setdefault(of_group[0], {}) if of_group else parts)[field] = value
+    for name, opt in options.items():
+        if opt.declaration.required is not None and name not in named:
+            raise OptionError(opt.declaration.required)
+    flags = {opt.path: name for name, opt in options.items()}
+    try:
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # TypeVar of a dataclass
+            if "group" in field.metadata:
+                parts[field.name] = _grouped(field, groups.get(field.name, {}), flags)
+        made = cls(**parts)
+    except OptionError:
+        raise
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+    object.__setattr__(made, "_given", frozenset(named))
+    judge(made)
+    check = getattr(made, "check", None)
+    if check is not None:
+        check()
+    return made
+
+
+def _grouped(field: dataclasses.Field, values: dict[str, Any], flags: Mapping[tuple[str, ...], str]) -> Any:
+    """The object of a group; in what a plain class refuses, its fields have the names of their flags."""
+    try:
+        return field.metadata["group"](**values)
+    except ValueError as error:
+        message = str(error)
+        for inner in dataclasses.fields(field.metadata["group"]):
+            flag = flags[(field.name, inner.name)]
+            message = re.sub(rf"(?<![-\w]){inner.name}(?!\w)", f"--{flag}", message)
+        raise OptionError(message) from error
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message)
+
+
+def _parser(options: dict[str, Option], prog: str | None, description: str, every: bool) -> argparse.ArgumentParser:
+    # argparse gives the text of a flag, None where there is none; `Option.read` judges it as it judges the file's.
+    placed = [opt for opt in options.values() if opt.declaration.positional]
+    words = [f"{opt.name.upper()}{' ...' * opt.many}" for opt in placed]
+    short = any(opt.declaration.common for opt in options.values()) and not every
+    closing = "These are the options that most runs need; --help-all lists the others too." if short else None
+    parser = _Parser(
+        prog=prog,
+        description=description,
+        usage=" ".join(["%(prog)s", *words, "[--option VALUE ...]"]),
+        epilog=closing,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="help", help="Show this message.")
+    if any(opt.declaration.common for opt in options.values()):
+        parser.add_argument("--help_all", action="help", help="Show all options.")
+    parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of options; a flag wins over it.")
+    groups: dict[str | None, Any] = {None: parser}
+    for opt in options.values():
+        hidden = short and not opt.declaration.common
+        text = argparse.SUPPRESS if hidden else _help(opt)
+        section = opt.section if not short else None
+        if section not in groups:
+            groups[section] = parser.add_argument_group(section)
+        metavar = "{" + ",".join(map(str, opt.declaration.choices)) + "}" if opt.declaration.choices else None
+        value: dict[str, Any] = {
+            "metavar": metavar or opt.scalar.__name__.upper(),
+            "nargs": "+" if opt.many else None,
+        }
+        if opt.scalar is bool:
+            value = {"action": argparse.BooleanOptionalAction}
+        for i, name in enumerate((opt.name, *opt.declaration.also)):
+            shown = text if i == 0 else argparse.SUPPRESS
+            if opt.scalar is bool:
+                parser.add_argument(
+                    f"--no_{name}", dest=name, action="store_false", default=None, help=argparse.SUPPRESS
+                )
+            groups[section].add_argument(f"--{name}", default=None, help=shown, **value)
+        if opt.declaration.positional:
+            nargs = "*" if opt.many else "?"
+            parser.add_argument(_PLACED + opt.name, nargs=nargs, metavar=opt.name.upper(), help=text, default=None)
+    return parser
+
+
+def _help(opt: Option) -> str:
+    shown = " ".join(map(str, opt.default)) if isinstance(opt.default, tuple) else str(opt.default)
+    text = opt.declaration.help + ("" if opt.default in (None, ()) else f" (default: {shown})")
+    return text.replace("%", "%%")

@@ -1,0 +1,74 @@
+"""Measuring the model of a run on the images held out, and the model that it began as on the same ones."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..files import write_json
+from ..metrics import evaluate
+from ..metrics.evaluation import Evaluation
+from .data import TrainingData
+from .losses import TrainingLoss
+
+COMPARED = (
+    "psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "kl_nats", "codebook_usage", "codebook_perplexity"
+)  # fmt: skip
+NORMAL_95 = 1.96  # half width of the interval that holds 95 % of a normal distribution, in standard deviations
+
+
+class Evaluator:
+    """Measures a model as its loss sees it.
+
+    Args:
+        loss: of the model.
+        data: of the run.
+        seed: of the samples of q(z|x).
+    """
+
+    def __init__(self, loss: TrainingLoss, data: TrainingData, seed: int) -> None:
+        self.loss, self.data, self.seed = loss, data, seed
+
+    def measure(self) -> Evaluation:
+        """The metrics over the images held out."""
+        return evaluate(
+            self.loss.adapter,
+            self.data.validation_images(),
+            seed=self.seed,
+            reconstruct=self.loss.reconstruct,
+            compare=self.loss.compare,
+        )
+
+
+def save_base(evaluation: Evaluation, path: Path) -> None:
+    """Keep what was measured of a model before its first step, for `compare_with_base`."""
+    write_json(path, {"metrics": evaluation, "psnr": evaluation.per_image["psnr"]})
+
+
+def compare_with_base(psnr: Sequence[float], path: Path) -> dict[str, Any]:
+    """The metrics of the base model, to stand beside those of the result.
+
+    Args:
+        psnr: of each image by the result.
+        path: of what `save_base` wrote; without it, or with other images, there is nothing to compare.
+
+    Returns:
+        "base_NAME" for the metrics of the base model; "psnr_gain", the mean over images of the difference in PSNR, and
+        "psnr_gain_ci95", half the width of its 95 % confidence interval, both in dB.
+    """
+    if not path.exists():
+        return {}
+    base = json.loads(path.read_text(encoding="utf-8"))
+    if len(base["psnr"]) != len(psnr):
+        return {}
+    result = {f"base_{name}": base["metrics"][name] for name in COMPARED if name in base["metrics"]}
+    gain = torch.tensor(psnr, dtype=torch.float64) - torch.tensor(base["psnr"], dtype=torch.float64)
+    result["psnr_gain"] = gain.mean().item()
+    if len(gain) > 1:
+        result["psnr_gain_ci95"] = NORMAL_95 * gain.std().item() / math.sqrt(len(gain))
+    return result

@@ -1,0 +1,94 @@
+"""The curves of a run: a line of JSON for every step, the tracker, and the progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from ...files import write_text
+from ..progress import Progress, Stopwatch
+from ..state import TrainingState
+from .base import Hook, Step
+
+SMALLEST_MSE = 1e-10
+
+
+class LogHook(Hook):
+    """Logs every step.
+
+    Args:
+        accelerator: of the run.
+        state: of the run.
+        path: of the curves, OUT/logs/train.jsonl.
+        progress: of the run.
+        stopwatch: of training.
+        learning_rate: gives that of the next step.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        state: TrainingState,
+        path: Path,
+        progress: Progress,
+        stopwatch: Stopwatch,
+        learning_rate: Callable[[], float],
+    ) -> None:
+        super().__init__(1)
+        self.accelerator, self.state, self.progress, self.stopwatch = accelerator, state, progress, stopwatch
+        self.learning_rate = learning_rate
+        self.first_image = state.images
+        self.curves = CurveLog(path, state.step) if accelerator.is_main_process else None
+
+    def act(self, step: Step) -> None:
+        """Log the terms, with "psnr" (dB) in place of "mse", and "learning_rate"."""
+        terms = dict(step.terms)
+        psnr = 10 * math.log10(4 / max(terms.pop("mse"), SMALLEST_MSE))
+        values = {**terms, "psnr": psnr, "learning_rate": self.learning_rate()}
+        self.accelerator.log(values, step=step.number)
+        if self.curves is not None:
+            self.curves.log(step.number - 1, values)
+        shown = {"loss": f"{terms['loss']:.4f}", "psnr": f"{psnr:.1f}"}
+        if "elbo_nats" in terms:
+            shown["elbo"] = f"{terms['elbo_nats']:.1f}"
+        self.progress.step({**shown, "img_s": f"{self.images_per_second or 0:.3g}"})
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Images of all processes a second, without the time of evaluations; None before the first."""
+        images = self.state.images - self.first_image
+        return images / self.stopwatch.seconds if images else None
+
+    def close(self) -> None:
+        """End the curves and the progress."""
+        self.progress.close()
+        if self.curves is not None:
+            self.curves.close()
+
+
+class CurveLog:
+    """A file of JSON lines.
+
+    Args:
+        path: the file.
+        first_step: lines of this step and later ones, left by a run that is continued from before them, are removed.
+    """
+
+    def __init__(self, path: Path, first_step: int) -> None:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < first_step]
+        write_text(path, "".join(line + "\n" for line in kept))
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open for as long as the run lasts
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the values of a step."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

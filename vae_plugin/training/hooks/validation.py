@@ -1,0 +1,68 @@
+"""Evaluations during training: numbers, pictures, and the best weights so far."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from ...files import finish_partial, start_partial, write_json
+from ..average import WeightAverage
+from ..evaluation import Evaluator
+from ..pictures import SamplePictures, log_pictures
+from ..progress import Stopwatch
+from ..result import save_model
+from ..state import TrainingState
+from .base import Hook, Step
+
+
+class ValidationHook(Hook):
+    """Evaluates on the main process, with the averaged weights where there are any.
+
+    Args:
+        accelerator: of the run.
+        state: of the run; it keeps the best PSNR.
+        evaluator: of the model.
+        pictures: of the model.
+        average: of the weights.
+        output_dir: of the run; OUT/best gets the weights of the best evaluation.
+        stopwatch: of training, which stops meanwhile.
+        every: steps between two evaluations.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        state: TrainingState,
+        evaluator: Evaluator,
+        pictures: SamplePictures,
+        average: WeightAverage,
+        output_dir: Path,
+        stopwatch: Stopwatch,
+        every: int | None,
+    ) -> None:
+        super().__init__(every)
+        self.accelerator, self.state, self.evaluator, self.pictures = accelerator, state, evaluator, pictures
+        self.average, self.output_dir, self.stopwatch = average, output_dir, stopwatch
+
+    def act(self, step: Step) -> None:
+        """Measure, draw, and keep the weights if they are the best."""
+        with self.stopwatch:
+            if self.accelerator.is_main_process:
+                with self.average.applied():
+                    self._evaluate(step.number)
+            self.accelerator.wait_for_everyone()
+
+    def _evaluate(self, step: int) -> None:
+        metrics = self.evaluator.measure()
+        paths = self.pictures.save(f"step-{step:06d}-")
+        if self.state.best_psnr is None or metrics["psnr"] > self.state.best_psnr:
+            self.state.best_psnr = metrics["psnr"]
+            best = self.output_dir / "best"
+            staging = start_partial(best)
+            save_model(self.evaluator.loss.adapter, staging)
+            write_json(staging / "metrics.json", {**metrics, "steps": step})
+            finish_partial(best)
+        self.accelerator.log({f"validation/{name}": value for name, value in metrics.items()}, step=step)
+        named = {Path(path).stem.split("-", 2)[2]: self.output_dir / path for path in paths.values()}
+        log_pictures(self.accelerator, named, step)

@@ -1,0 +1,79 @@
+"""How far a run has come, for whoever watches: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from tqdm.auto import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Progress of the steps of a run, on stderr.
+
+    Args:
+        total: optimiser steps of the run.
+        done: steps that were done before.
+        visible: whether to show anything; of several processes only the first does.
+        seconds_between_lines: the shortest time between two lines where stderr is no terminal.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        done: int = 0,
+        *,
+        visible: bool = True,
+        seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total, self.done = total, done
+        self._lines = visible and not sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=done, unit="step", disable=not visible or self._lines)
+        self._pause, self._clock = seconds_between_lines, clock
+        self._last_line = clock()
+
+    def step(self, shown: Mapping[str, str]) -> None:
+        """Count a step.
+
+        Args:
+            shown: values beside it, by name.
+        """
+        self.done += 1
+        self._bar.update()
+        self._bar.set_postfix(shown)
+        now = self._clock()
+        if self._lines and (now - self._last_line >= self._pause or self.done == self.total):
+            self._last_line = now
+            values = "".join(f", {name} {value}" for name, value in shown.items())
+            print(f"step {self.done:,} of {self.total:,}{values}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
+class Stopwatch:
+    """Seconds since it was made, without those inside `paused` blocks."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._paused = 0.0
+        self._pause_began = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._started - self._paused
+
+    def __enter__(self) -> Stopwatch:
+        """Stop for the time of a block."""
+        self._pause_began = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._paused += time.perf_counter() - self._pause_began

@@ -1,0 +1,314 @@
+"""Building a run: the one place that sees all options, and hands each part its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import GradientAccumulationPlugin, set_seed
+
+from ..errors import TrainingStopped, UserError
+from ..files import make_folder
+from ..options import OptionError, changed, given_in, to_dict
+from .average import WeightAverage
+from .checkpoints import find_checkpoint, list_checkpoints, read_checkpoint
+from .data import TrainingData, default_channels
+from .evaluation import Evaluator
+from .failures import StepFailed, stopped
+from .hooks import CheckpointHook, Hook, LogHook, PublishHook, Step, ValidationHook
+from .hooks.publish import Publisher
+from .losses import TrainingLoss
+from .pictures import SamplePictures
+from .progress import Progress, Stopwatch
+from .run_record import Recorder
+from .settings import FinetuneOptions
+from .setup_model import (
+    default_learning_rate,
+    load_teacher,
+    make_losses,
+    make_model,
+    select_trained,
+    settled_resolution,
+)
+from .sharding import prepare_sharding
+from .state import TrainingState
+from .trainee import Trainee
+
+NOT_REPORTED = ("output_dir", "resume_from_checkpoint")
+
+
+@dataclass
+class Run:
+    """The parts of a run, ready for its first step.
+
+    Attributes:
+        options: of the run, with the resolution and the learning rate that were settled.
+        accelerator: the processes, the device and the precision.
+        state: how far the run has come.
+        loss: of the autoencoder.
+        data: the images.
+        autoencoder: the trainee that `loss` is.
+        discriminator: the trainee beside it, if there is one.
+        average: of the autoencoder's weights.
+        evaluator: measures the autoencoder.
+        pictures: draws what it does.
+        recorder: collects what its card tells.
+        publisher: pushes to the Hub, on the main process where that is asked for.
+        log: the curves and the progress.
+        checkpoints: saves the state.
+        hooks: what happens after every step, in order: log, validation, checkpoint, publishing.
+    """
+
+    options: FinetuneOptions
+    accelerator: Accelerator
+    state: TrainingState
+    loss: TrainingLoss
+    data: TrainingData
+    autoencoder: Trainee
+    discriminator: Trainee | None
+    average: WeightAverage
+    evaluator: Evaluator
+    pictures: SamplePictures
+    recorder: Recorder
+    publisher: Publisher | None
+    log: LogHook
+    checkpoints: CheckpointHook
+    hooks: list[Hook] = field(default_factory=list)
+
+    @property
+    def output_dir(self) -> Path:
+        """The folder of the result."""
+        return Path(self.options.output.output_dir)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the run."""
+        return self.data.total_steps
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of one optimiser step."""
+        return self.options.optimization.gradient_accumulation_steps
+
+    @property
+    def modules(self) -> list[torch.nn.Module]:
+        """The modules that are trained."""
+        return [self.autoencoder.module, *([] if self.discriminator is None else [self.discriminator.module])]
+
+    @property
+    def base_file(self) -> Path:
+        """Where the measures of the model before its first step are kept."""
+        return self.output_dir / "logs" / "base.json"
+
+    def after_step(self, terms: dict[str, float]) -> None:
+        """Count the step, and let everything beside training act."""
+        self.state.step += 1
+        self.average.update()
+        step = Step(self.state.step, self.state.step == self.total_steps, terms)
+        for hook in self.hooks:
+            hook.after_step(step)
+
+    def interrupted(self) -> None:
+        """Save, say how to continue, and leave."""
+        self.checkpoints.save()
+        self.log.close()
+        self.accelerator.print(
+            f"Interrupted at step {self.state.step:,}: saved in {self.output_dir / 'checkpoints'}; continue with "
+            "--resume_from_checkpoint latest."
+        )
+        self.accelerator.end_training()
+        if self.publisher is not None:
+            self.publisher.interrupted()
+
+    def stopped(self, failure: StepFailed) -> TrainingStopped:
+        """The error that ends the run."""
+        return stopped(failure, self.output_dir, self.state.step)
+
+
+def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -> Run:
+    """Make the parts of a run, and continue from a checkpoint where that is asked for.
+
+    Args:
+        options: of the run; the resolution and the learning rate are settled in them.
+        perceptual: a perceptual distance (x, y) -> (B,) instead of the one that `--perceptual_loss` names.
+
+    Raises:
+        UserError: if the options cannot work.
+    """
+    output_dir = Path(options.output.output_dir)
+    make_folder(output_dir)
+    accelerator = make_accelerator(options)
+    main, seed = accelerator.is_main_process, options.optimization.seed
+    publisher = Publisher(options.hub, output_dir) if options.hub.push_to_hub and main else None
+    set_seed(seed)
+
+    teacher = load_teacher(options.model)
+    adapter = make_model(
+        options.model,
+        options.codebook,
+        resolution=options.data.resolution,
+        default_channels=default_channels(options.data),
+        teacher=teacher,
+    )
+    options.check_model(adapter, options.model.pretrained_model_name_or_path or options.model.model_config)
+    settle(options, adapter)
+    if options.model.gradient_checkpointing:
+        adapter.enable_gradient_checkpointing()
+    data = TrainingData(options.data, options.optimization, adapter.in_channels, accelerator)
+    resolution, rate = options.data.resolution, options.optimization.learning_rate
+    assert resolution is not None  # both are settled
+    assert rate is not None
+    loss, discriminator_loss = make_losses(
+        adapter,
+        options.loss,
+        options.objective,
+        resolution=resolution,
+        teacher=teacher,
+        perceptual=perceptual,
+    )
+    learns_likelihood = options.loss.name(adapter.likelihood is not None, teacher is not None) == "elbo"
+    select_trained(adapter, options.model, options.optimization, learns_likelihood)
+    loss.place_frozen(accelerator.device)
+
+    autoencoder = Trainee(accelerator, loss, options.optimization, learning_rate=rate, total_steps=data.total_steps)
+    discriminator = None
+    if discriminator_loss is not None:
+        discriminator = Trainee(
+            accelerator,
+            discriminator_loss,
+            options.optimization,
+            learning_rate=options.loss.disc_learning_rate or rate,
+            total_steps=data.total_steps,
+            first_step=options.loss.disc_start or 0,
+        )
+    trainees = [autoencoder, *([] if discriminator is None else [discriminator])]
+    average = WeightAverage(adapter.model, options.optimization)
+    accelerator.register_for_checkpointing(*(trainee.scheduler for trainee in trainees))
+    average.register(accelerator)
+
+    state = resume(accelerator, options, output_dir)
+    if state.step > data.total_steps:
+        raise UserError(
+            f"the checkpoint is at step {state.step}, after the {data.total_steps} asked for: ask for more."
+        )
+    for trainee in trainees:
+        trainee.restore_settings()
+
+    size = "streamed" if data.size is None else f"{data.size:,}"
+    accelerator.print(
+        f"Training on {size} images, {data.global_batch} a step x {options.optimization.gradient_accumulation_steps}, "
+        f"steps {state.step:,} to {data.total_steps:,}, {accelerator.num_processes} x {accelerator.device.type}."
+    )
+    stopwatch = Stopwatch()
+    evaluator = Evaluator(loss, data, seed)
+    pictures = SamplePictures(loss, data.validation, output_dir)
+    values = to_dict(options)
+    given = {name: value for name, value in values.items() if name in given_in(options)}
+    recorder = Recorder(options.model, options.data, options.hub.license, given, accelerator, data.size)
+    log = LogHook(
+        accelerator,
+        state,
+        output_dir / "logs" / "train.jsonl",
+        Progress(data.total_steps, state.step, visible=main),
+        stopwatch,
+        lambda: autoencoder.current_learning_rate,
+    )
+    every = options.output.checkpointing_steps
+    checkpoints = CheckpointHook(
+        accelerator,
+        state,
+        output_dir,
+        every=every,
+        total_limit=options.output.checkpoints_total_limit,
+        options=values,
+    )
+    validation = ValidationHook(
+        accelerator, state, evaluator, pictures, average, output_dir, stopwatch, options.output.validation_steps
+    )
+    publishing = PublishHook(publisher, adapter, average, recorder.record, every)
+    return Run(
+        options=options,
+        accelerator=accelerator,
+        state=state,
+        loss=loss,
+        data=data,
+        autoencoder=autoencoder,
+        discriminator=discriminator,
+        average=average,
+        evaluator=evaluator,
+        pictures=pictures,
+        recorder=recorder,
+        publisher=publisher,
+        log=log,
+        checkpoints=checkpoints,
+        hooks=[log, validation, checkpoints, publishing],
+    )
+
+
+def settle(options: FinetuneOptions, adapter: Any) -> None:
+    """Set the resolution and the learning rate where they were left to the model."""
+    options.data.resolution = settled_resolution(options.model, adapter, options.data.resolution)
+    if options.optimization.learning_rate is None:
+        options.optimization.learning_rate = default_learning_rate(options.model)
+
+
+def make_accelerator(options: FinetuneOptions) -> Accelerator:
+    """The processes, device and precision that `accelerate launch` or the options ask for.
+
+    Raises:
+        UserError: if accelerate does not accept them.
+    """
+    optimization, output = options.optimization, options.output
+    try:
+        accelerator = Accelerator(
+            mixed_precision=optimization.mixed_precision,
+            log_with=output.report_to,
+            project_dir=output.output_dir,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(
+                num_steps=optimization.gradient_accumulation_steps, sync_with_dataloader=False
+            ),
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except (ValueError, ImportError) as error:
+        raise UserError(f"accelerate refuses these settings: {error}") from error
+    prepare_sharding(accelerator, optimization, options.loss.disc_start is not None)
+    if output.report_to is not None:
+        values = {name: value for name, value in to_dict(options).items() if isinstance(value, (int, float, str))}
+        accelerator.init_trackers("logs", config=values)
+    return accelerator
+
+
+def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path) -> TrainingState:
+    """The state to continue from: that of `--resume_from_checkpoint`, or the beginning.
+
+    Raises:
+        UserError: if there is no such checkpoint, or it was made with other options that cannot change.
+    """
+    name = options.output.resume_from_checkpoint
+    if name is None:
+        existing = list_checkpoints(output_dir)
+        if existing:
+            raise UserError(
+                f"{output_dir} has checkpoints up to {existing[-1].name}: continue with --resume_from_checkpoint "
+                "latest, or give another --output_dir."
+            )
+        return TrainingState()
+    checkpoint = find_checkpoint(output_dir, name)
+    if checkpoint is None:
+        accelerator.print(f"No checkpoint in {output_dir / 'checkpoints'} yet: starting from the beginning.")
+        return TrainingState()
+    state, then = read_checkpoint(checkpoint)
+    try:
+        differences = changed(then, options)
+    except OptionError as error:
+        raise UserError(f"{checkpoint} cannot be continued so: {error}") from error
+    accelerator.load_state(str(checkpoint))
+    accelerator.print(f"Continuing from {checkpoint}.")
+    now = to_dict(options)
+    for option, value in differences.items():
+        if option not in NOT_REPORTED:
+            accelerator.print(f"  --{option} was {value} and is {now[option]} from here on.")
+    return state

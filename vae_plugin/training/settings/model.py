@@ -1,0 +1,155 @@
+"""Which model is trained, and which part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...autoencoders.adapter import PARTS
+from ...autoencoders.base import LIKELIHOODS
+from ...autoencoders.vae import NETWORKS
+from ...errors import UserError
+from ...models.likelihoods import ScaleSetting
+from ...options import GIVEN, option
+
+ALL_BUT_TINY = ("vae", "vqvae", "diffusers")
+CONV = {"kind": ALL_BUT_TINY, "network": ("conv",)}
+
+
+@dataclass
+class ModelSettings:
+    """Settings of the model of a run."""
+
+    pretrained_model_name_or_path: str | None = option(
+        None,
+        "Model to start from: a folder, a Hub id or a .safetensors file of an image autoencoder of diffusers or of "
+        "ours. "
+        "Without it a new model is trained.",
+        common=True,
+    )
+    subfolder: str | None = option(
+        None, "Folder of the model inside that repository, such as vae.", when={"pretrained_model_name_or_path": GIVEN}
+    )
+    revision: str | None = option(
+        None, "Branch, tag or commit of that repository.", when={"pretrained_model_name_or_path": GIVEN}
+    )
+    model_type: str = option("vae", "Kind of a new model.", choices=("vae", "vqvae", "tiny"), common=True)
+    model_config: str | None = option(
+        None, "config.json of a new model of any class (_class_name), or of the model in a single file."
+    )
+    train: str = option(
+        "all", "Part of the model to train; 'decoder' locks the latent space.", choices=PARTS, common=True
+    )
+    lora_rank: int | None = option(
+        None,
+        "Train low-rank changes (LoRA) of this rank instead of the weights; they are merged at the end.",
+        at_least=1,
+        when={"pretrained_model_name_or_path": GIVEN},
+    )
+    lora_alpha: float | None = option(
+        None,
+        "Scale of the low-rank changes, times the rank. By default the rank.",
+        at_least=0,
+        when={"lora_rank": GIVEN},
+    )
+    teacher: str | None = option(
+        None, "Autoencoder whose latents a new --model_type tiny learns: a folder, a Hub id or a file."
+    )
+    teacher_subfolder: str | None = option(
+        None, "Folder of the teacher inside that repository.", when={"teacher": GIVEN}
+    )
+    network: str = option(
+        "conv", "Networks of a new model.", choices=NETWORKS, when={"kind": ("vae",)}, of_new_model="network"
+    )
+    in_channels: int | None = option(
+        None,
+        "Channels of the images. By default those of the model; of a new one 1 for gray circles, otherwise 3. The "
+        "first "
+        "and last convolution of a model with another number are adapted.",
+        at_least=1,
+    )
+    block_out_channels: tuple[int, ...] = option(
+        (32, 64, 64, 64),
+        "Channels of each level of a new conv model; n levels reduce each side 2^(n-1) times.",
+        at_least=1,
+        when={"network": ("conv",)},
+        of_new_model="block_out_channels",
+    )
+    layers_per_block: int = option(
+        1,
+        "Residual blocks of each level of a new conv model.",
+        at_least=1,
+        when=CONV,
+        of_new_model="layers_per_block",
+    )
+    norm_num_groups: int = option(
+        16, "Groups of the group norms of a new conv model.", at_least=1, when=CONV, of_new_model="norm_num_groups"
+    )
+    mid_block_add_attention: bool = option(
+        True,
+        "Self-attention in the middle of a new conv model.",
+        when=CONV,
+        of_new_model="mid_block_add_attention",
+    )
+    latent_channels: int = option(
+        4,
+        "Channels of the latents of a new model.",
+        at_least=1,
+        when={"teacher": (None,)},
+        of_new_model="latent_channels",
+    )
+    hidden_sizes: tuple[int, ...] = option(
+        (200, 200),
+        "Units of the hidden layers of a new mlp model.",
+        at_least=1,
+        when={"kind": ("vae",), "network": ("mlp",)},
+        of_new_model="hidden_sizes",
+    )
+    mlp_act_fn: str = option(
+        "tanh",
+        "Activation of a new mlp model.",
+        choices=("tanh", "relu", "softplus", "silu", "gelu"),
+        when={"kind": ("vae",), "network": ("mlp",)},
+        of_new_model="mlp_act_fn",
+    )
+    likelihood: str = option(
+        "gaussian",
+        "Likelihood p(x|z) of a new model.",
+        choices=LIKELIHOODS,
+        when={"kind": ("vae", "vqvae")},
+        of_new_model="likelihood",
+    )
+    sigma: str = option(
+        "optimal",
+        "Scale of the gaussian or laplace likelihood of a new model: a positive number, learned, or optimal.",
+        when={"kind": ("vae", "vqvae"), "likelihood": ("gaussian", "laplace")},
+        of_new_model="sigma",
+    )
+    num_mixtures: int = option(
+        10,
+        "Components of the logistic_mixture likelihood of a new model.",
+        at_least=1,
+        when={"kind": ("vae", "vqvae"), "likelihood": ("logistic_mixture",)},
+        of_new_model="num_mixtures",
+    )
+    gradient_checkpointing: bool = option(
+        False, "Recompute activations in the backward pass, which saves memory and takes time.", on_resume=True
+    )
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the model starts with random weights."""
+        return self.pretrained_model_name_or_path is None
+
+    @property
+    def sigma_setting(self) -> ScaleSetting:
+        """`sigma` as the models take it.
+
+        Raises:
+            UserError: if it is none of the accepted values.
+        """
+        if self.sigma == "learned" or self.sigma == "optimal":
+            return self.sigma
+        try:
+            return float(self.sigma)
+        except ValueError:
+            raise UserError(f"--sigma is {self.sigma!r}: give a positive number, 'learned' or 'optimal'.") from None

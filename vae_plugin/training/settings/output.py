@@ -1,0 +1,39 @@
+"""Where the result of a run goes, and what is saved and measured on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...options import option
+
+TRACKERS = ("tensorboard", "wandb", "trackio")
+
+
+@dataclass
+class OutputSettings:
+    """Settings of the output of a run."""
+
+    output_dir: str = option(
+        "vae-output", "Folder of the result, which from_pretrained opens.", common=True, on_resume=True
+    )
+    checkpointing_steps: int = option(500, "Steps between checkpoints.", at_least=1, on_resume=True)
+    checkpoints_total_limit: int = option(3, "Newest checkpoints to keep.", at_least=1, on_resume=True)
+    resume_from_checkpoint: str | None = option(
+        None,
+        "Checkpoint to continue from: 'latest', a name in OUT/checkpoints, or a path.",
+        common=True,
+        on_resume=True,
+    )
+    validation_steps: int | None = option(
+        None, "Steps between evaluations during training. By default there are none.", at_least=1, common=True,
+        on_resume=True,
+    )  # fmt: skip
+    report_to: str | None = option(None, "Tracker of the curves.", choices=TRACKERS, on_resume=True)
+    latent_scaling: str = option(
+        "auto",
+        "Latent statistics of the training data: write them (fold them into the weights of our models), or keep "
+        "those of "
+        "the model. 'auto' keeps them where the latent space is meant to stay: a locked one, an anchor, a teacher.",
+        choices=("auto", "write", "keep"),
+        on_resume=True,
+    )

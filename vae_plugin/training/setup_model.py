@@ -1,0 +1,197 @@
+"""The model of a run, the part of it that is trained, and its losses."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..autoencoders import Adapter, load_autoencoder, new_from_config
+from ..errors import UserError
+from ..models.quantizers.settings import CodebookSettings
+from ..objectives import TrainingObjective
+from .lora import add_lora
+from .losses import (
+    Adversary,
+    CodebookLoss,
+    DiscriminatorLoss,
+    DistillationLoss,
+    ELBOLoss,
+    ImageLoss,
+    PatchDiscriminator,
+    ReconstructionLoss,
+    TrainingLoss,
+    load_perceptual,
+)
+from .new_model import new_model, new_tiny
+from .settings import LossSettings, ModelSettings, OptimizationSettings
+
+NEW_RESOLUTION = 64
+
+
+def load_teacher(settings: ModelSettings) -> Adapter | None:
+    """The autoencoder of `--teacher`, which is not trained."""
+    if settings.teacher is None:
+        return None
+    teacher = load_autoencoder(settings.teacher, settings.teacher_subfolder)
+    teacher.model.requires_grad_(False).eval()
+    return teacher
+
+
+def make_model(
+    settings: ModelSettings,
+    codebook: CodebookSettings,
+    *,
+    resolution: int | None,
+    default_channels: int,
+    teacher: Adapter | None = None,
+) -> Adapter:
+    """The model of `--pretrained_model_name_or_path`, or a new one, in float32.
+
+    Args:
+        settings: of the model.
+        codebook: of a new VQ-VAE.
+        resolution: side of the images that a new model is made for. Default: 64.
+        default_channels: image channels of a new model, unless they are given.
+        teacher: of a distillation.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    if settings.pretrained_model_name_or_path is not None:
+        return _load(settings, resolution)
+    if settings.model_config is not None:
+        adapter = new_from_config(settings.model_config)
+        if settings.in_channels not in (None, adapter.in_channels):
+            raise UserError(
+                f"--in_channels is {settings.in_channels}, and {settings.model_config} says {adapter.in_channels}: "
+                "leave "
+                "it out."
+            )
+        return adapter
+    channels = settings.in_channels or (default_channels if teacher is None else teacher.in_channels)
+    if settings.model_type == "tiny":
+        return new_tiny(settings, channels, teacher)
+    try:
+        return new_model(settings, codebook, channels, resolution or NEW_RESOLUTION)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def settled_resolution(settings: ModelSettings, adapter: Adapter, resolution: int | None) -> int:
+    """The side of the images that the run trains on.
+
+    Raises:
+        UserError: if the model does not take images of that size.
+    """
+    if resolution is None:
+        resolution = NEW_RESOLUTION if settings.is_new else adapter.natural_resolution
+    ratio = adapter.spatial_compression_ratio
+    if not adapter.pads_images and resolution % ratio:
+        raise UserError(
+            f"--resolution {resolution} is not a multiple of {ratio}, the spatial compression ratio of this "
+            f"{adapter.class_name}: give one."
+        )
+    return resolution
+
+
+def default_learning_rate(settings: ModelSettings) -> float:
+    """The peak learning rate, unless it is given."""
+    if settings.lora_rank:
+        return 1e-4
+    if not settings.is_new:
+        return 1e-5
+    return 1e-4 if settings.model_config is not None or settings.model_type == "tiny" else 1e-3
+
+
+def select_trained(
+    adapter: Adapter, settings: ModelSettings, optimization: OptimizationSettings, learn_likelihood: bool
+) -> None:
+    """Leave gradients to what is trained; after it no weight is added."""
+    adapter.select_part(settings.train, learn_likelihood)
+    if settings.lora_rank is not None:
+        add_lora(adapter.model, settings.lora_rank, settings.lora_alpha)
+    if optimization.channels_last:
+        adapter.model.to(memory_format=torch.channels_last)
+    if optimization.compile:
+        compile_parts(adapter.model.encoder)
+        compile_parts(adapter.model.decoder, but=adapter.last_layer)
+
+
+def compile_parts(module: nn.Module, but: nn.Module | None = None) -> None:
+    """Compile a network in place; its weights keep their names.
+
+    Args:
+        module: the network.
+        but: a layer to leave out. The adaptive weight of the adversarial loss needs the gradient of that layer alone,
+            which costs the whole backward pass in a network that is compiled as a whole.
+    """
+    if isinstance(module, (nn.ModuleList, nn.ModuleDict)) or any(part is but for part in module.modules()):
+        for child in module.children():
+            compile_parts(child, but)
+    else:
+        module.compile()
+
+
+def make_losses(
+    adapter: Adapter,
+    settings: LossSettings,
+    objective: TrainingObjective,
+    *,
+    resolution: int,
+    teacher: Adapter | None = None,
+    perceptual: nn.Module | None = None,
+) -> tuple[TrainingLoss, DiscriminatorLoss | None]:
+    """The loss of the model, and that of its discriminator, if there is one.
+
+    Args:
+        adapter: of the model, before `select_trained` where an anchor is wanted.
+        settings: of the losses.
+        objective: the weights of the ELBO.
+        resolution: side of the images in pixels.
+        teacher: of a distillation.
+        perceptual: a perceptual distance (x, y) -> (B,) instead of the one that the settings name.
+    """
+    pixel = settings.name(adapter.likelihood is not None, teacher is not None)
+    if pixel == "elbo":
+        return (CodebookLoss(adapter) if adapter.discrete else ELBOLoss(adapter, objective)), None
+    if perceptual is None and settings.perceptual_loss is not None:
+        perceptual = load_perceptual(settings.perceptual_loss)
+    discriminator_loss, adversary = None, None
+    if settings.disc_start is not None:
+        discriminator = PatchDiscriminator(adapter.in_channels, settings.disc_channels, settings.disc_layers)
+        if resolution < discriminator.smallest_image:
+            raise UserError(
+                f"--resolution {resolution} is too small for a discriminator of --disc_layers {settings.disc_layers}: "
+                f"give at least {discriminator.smallest_image}, or fewer layers."
+            )
+        discriminator_loss = DiscriminatorLoss(
+            discriminator, settings.disc_loss, settings.disc_regularization, settings.disc_regularization_scale
+        )
+        adversary = Adversary(
+            discriminator, settings.disc_loss, settings.disc_start, settings.disc_scale, settings.disc_adaptive_weight
+        )
+    image_loss = ImageLoss(
+        pixel,
+        learned_variance=settings.learned_variance,
+        perceptual=perceptual,
+        perceptual_scale=settings.perceptual_scale,
+        adversary=adversary,
+    )
+    if teacher is not None:
+        return DistillationLoss(adapter, teacher, image_loss, latent_scale=settings.latent_scale), discriminator_loss
+    loss = ReconstructionLoss(adapter, image_loss, kl_scale=settings.kl_scale, anchor_scale=settings.latent_anchor)
+    return loss, discriminator_loss
+
+
+def _load(settings: ModelSettings, resolution: int | None) -> Adapter:
+    source = settings.pretrained_model_name_or_path
+    assert source is not None
+    adapter = load_autoencoder(source, settings.subfolder, settings.revision, settings.model_config)
+    if settings.teacher is not None and not adapter.can_distill:
+        raise UserError(f"--teacher is for an AutoencoderTiny, and {source} holds {adapter.class_name}: leave it out.")
+    if settings.in_channels is not None:
+        adapter.adapt_channels(settings.in_channels)
+    only = adapter.only_image_size
+    if only is not None and resolution not in (None, only[0]):
+        raise UserError(f"the mlp model of {source} needs --resolution {only[0]}.")
+    return adapter

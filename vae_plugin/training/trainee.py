@@ -1,0 +1,158 @@
+"""A module that is trained, with its optimiser and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers.optimization import get_scheduler
+from torch import nn
+from torch.optim import Optimizer
+
+from ..errors import UserError
+from .failures import StepFailed
+from .settings import OptimizationSettings
+
+
+class Trainee:
+    """A loss module, its optimiser and its schedule; prepared for the processes of the run.
+
+    The weights and the optimiser's moments are float32 in every precision.
+
+    Args:
+        accelerator: of the run.
+        module: its `forward` returns terms with "loss".
+        settings: of the optimiser.
+        learning_rate: its peak.
+        total_steps: optimiser steps of the run.
+        first_step: step from which on the module is trained.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        module: nn.Module,
+        settings: OptimizationSettings,
+        *,
+        learning_rate: float,
+        total_steps: int,
+        first_step: int = 0,
+    ) -> None:
+        self.accelerator = accelerator
+        self.settings = settings
+        self.learning_rate = learning_rate
+        self.first_step = first_step
+        optimizer = make_optimizer(settings, trained_parameters(module), learning_rate, accelerator.device)
+        # Not prepared by accelerate, which would advance it once for every process.
+        self.scheduler = get_scheduler(
+            settings.lr_scheduler,
+            optimizer,
+            num_warmup_steps=settings.lr_warmup_steps,
+            num_training_steps=max(1, total_steps - first_step),
+        )
+        self.module, self.optimizer = accelerator.prepare(module, optimizer)
+
+    def update(self, terms: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Backward from `terms["loss"]` and, after the last batch of a step, the step of optimiser and schedule.
+
+        Returns:
+            The terms as numbers, means over all processes.
+
+        Raises:
+            StepFailed: if the loss or the gradient is not finite; no step was taken with it.
+        """
+        accelerator = self.accelerator
+        means = mean_terms(accelerator, terms)
+        if not math.isfinite(means["loss"]):
+            raise StepFailed(f"the loss is {means['loss']}")
+        accelerator.backward(terms["loss"])
+        if accelerator.sync_gradients:
+            norm = accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm or math.inf)
+            # In float16 the loss scale is found by overflowing now and then; such steps are skipped.
+            if norm is not None and accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
+                raise StepFailed(f"the norm of the gradient is {norm}")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if accelerator.sync_gradients:
+            self.scheduler.step()
+        return means
+
+    def restore_settings(self) -> None:
+        """Set what a checkpoint has brought of the optimiser's settings to what they are now."""
+        rate, settings = self.learning_rate, self.settings
+        for group in self.optimizer.param_groups:
+            if group["initial_lr"] != rate:
+                course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
+                group.update(initial_lr=rate, lr=rate * course)
+            group.update(
+                betas=(settings.adam_beta1, settings.adam_beta2),
+                eps=settings.adam_epsilon,
+                weight_decay=settings.adam_weight_decay,
+            )
+        self.scheduler.base_lrs = [rate] * len(self.scheduler.base_lrs)
+
+    @property
+    def current_learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.scheduler.get_last_lr()[0])
+
+
+def make_optimizer(
+    settings: OptimizationSettings, parameters: Iterable[nn.Parameter], learning_rate: float, device: torch.device
+) -> Optimizer:
+    """AdamW; on a GPU in one kernel, and where asked for with moments of 8 bits.
+
+    Raises:
+        UserError: if 8 bits are not available here.
+    """
+    arguments: dict[str, Any] = {
+        "lr": learning_rate,
+        "betas": (settings.adam_beta1, settings.adam_beta2),
+        "weight_decay": settings.adam_weight_decay,
+        "eps": settings.adam_epsilon,
+    }
+    if not settings.use_8bit_adam:
+        return torch.optim.AdamW(parameters, fused=device.type == "cuda", **arguments)
+    if device.type != "cuda":
+        raise UserError(f"--use_8bit_adam needs a CUDA GPU, and this run is on {device.type}: leave it out.")
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise UserError("--use_8bit_adam needs bitsandbytes: pip install 'vae-plugin[8bit]'.") from error
+    return bitsandbytes.optim.AdamW8bit(parameters, **arguments)
+
+
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters with a gradient, each once.
+
+    Raises:
+        UserError: if there are none.
+    """
+    found = [p for p in module.parameters() if p.requires_grad]
+    if not found:
+        raise UserError("there is nothing to train: no part of the model has a gradient.")
+    return found
+
+
+def mean_terms(accelerator: Accelerator, terms: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """The terms of a loss as numbers, means over all processes."""
+    means = accelerator.reduce(torch.stack([t.detach().float() for t in terms.values()]), reduction="mean")
+    return dict(zip(terms, means.tolist(), strict=True))
+
+
+class TermMeans:
+    """Means of the terms over the batches of one optimiser step."""
+
+    def __init__(self) -> None:
+        self._batches: list[dict[str, float]] = []
+
+    def add(self, terms: dict[str, float]) -> None:
+        """Take the terms of a batch."""
+        self._batches.append(terms)
+
+    def result(self) -> dict[str, float]:
+        """The means, by the names of the first batch."""
+        return {name: sum(terms[name] for terms in self._batches) / len(self._batches) for name in self._batches[0]}
