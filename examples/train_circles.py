@@ -20,8 +20,8 @@ from torch import nn
 from vae_plugin.autoencoders import AutoencoderVAE
 from vae_plugin.errors import exit_status
 from vae_plugin.finetune import train
-from vae_plugin.options import option, parse
-from vae_plugin.training.finetune_options import FinetuneOptions
+from vae_plugin.options import build, option, parse
+from vae_plugin.training.settings import FinetuneOptions
 
 RESOLUTION = 64
 CHANNELS = (8, 8, 16, 24, 24, 24, 24)
@@ -98,7 +98,8 @@ def run(options: TrainingOptions) -> None:
 
 
 def _options(options: TrainingOptions, source: Path, output_dir: Path, steps: int, **changes: Any) -> FinetuneOptions:
-    return FinetuneOptions(
+    return build(
+        FinetuneOptions,
         pretrained_model_name_or_path=str(source),
         dataset_name="circles",
         circles_hue=True,

@@ -99,7 +99,7 @@ def test_both_commands_take_a_discrete_model(tmp_path, capsys):
     assert main(["evaluate", *source, "--max_images", "5"]) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert metrics["kl_nats"] == pytest.approx(64 * math.log(32))
-    assert metrics["codebook_tokens"] == 5 * 64
+    assert metrics["codebook_positions"] == 5 * 64
     assert main(["evaluate", *source, "--max_images", "5", "--num_importance_samples", "2"]) == 2
     assert "leave num_importance_samples out" in capsys.readouterr().err
     Image.new("L", (20, 20)).save(tmp_path / "black.png")
@@ -119,7 +119,10 @@ MISTAKES = {
         ["reconstruct", "--pretrained_model_name_or_path", "{folder}", "--images", "not-there.png"],
         "cannot be read as an image",
     ),
-    "another kind of model": (["evaluate", "--pretrained_model_name_or_path", "{other}"], "holds a UNet2DModel"),
+    "another kind of model": (
+        ["evaluate", "--pretrained_model_name_or_path", "{other}"],
+        "holds UNet2DModel, which is not supported",
+    ),
     "two sources": (
         ["evaluate", "--pretrained_model_name_or_path", "x", "--dataset_name", "circles", "--data_dir", "y"],
         "both given",

@@ -11,8 +11,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from vae_plugin import finetune
 from vae_plugin.autoencoders.loading import load_autoencoder
 from vae_plugin.options import parse
-from vae_plugin.training.finetune_options import FinetuneOptions
-from vae_plugin.training.perceptual import PerceptualDistance
+from vae_plugin.training.losses import PerceptualDistance
+from vae_plugin.training.settings import FinetuneOptions
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PUBLISHED = {"pretrained_model_name_or_path", "teacher"}  # what a configuration takes from elsewhere
@@ -30,19 +30,19 @@ def test_the_configuration_trains(config, tmp_path):
     words = ["--config", str(config), "--output_dir", str(tmp_path / "out"), "--max_train_steps", "2"]
     words += ["--circles_length", "200", "--num_validation_images", "16"]
     options = parse(FinetuneOptions, ["--config", str(config)])
-    if options.train_data_dir is not None:
+    if options.data.train_data_dir is not None:
         words += ["--train_data_dir", "null", "--dataset_name", "circles", "--circles_hue", "--resolution", "32"]
-    if options.perceptual_loss is not None:
+    if options.loss.perceptual_loss is not None:
         words += ["--perceptual_loss", "test_examples:network"]
-    if options.disc_start is not None:
+    if options.loss.disc_start is not None:
         words += ["--disc_start", "1"]
     model = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
     model.save_pretrained(tmp_path / "published")
     for name in PUBLISHED:
-        if getattr(options, name) is not None:
+        if getattr(options.model, name) is not None:
             words += [f"--{name}", str(tmp_path / "published")]
-    finetune.run(words, "finetune.py")
-    assert isinstance(load_autoencoder(str(tmp_path / "out")), ModelMixin)
+    finetune.main(words, "finetune.py")
+    assert isinstance(load_autoencoder(str(tmp_path / "out")).model, ModelMixin)
 
 
 @pytest.mark.parametrize("config", sorted((EXAMPLES / "launch").glob("*.yaml")), ids=lambda path: path.stem)

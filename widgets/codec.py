@@ -223,7 +223,7 @@ class Codec:
 
     def native(self, indices: torch.Tensor) -> torch.Tensor:
         """Codes (..., codes per place) as the model wants them: without the last axis where there is one code."""
-        return indices if self.model.quantizer.codes_per_place > 1 else indices[..., 0]
+        return indices if self.model.quantizer.codes_per_position > 1 else indices[..., 0]
 
     @contextmanager
     def _stopping(self, superseded: Callable[[], bool] | None) -> Iterator[None]:

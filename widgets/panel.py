@@ -76,7 +76,7 @@ class Panel:
             "flat": codec.flat,
             "discrete": discrete,
             "codes": model.codebook_size if discrete else 0,
-            "stages": model.quantizer.codes_per_place if discrete else 0,
+            "stages": model.quantizer.codes_per_position if discrete else 0,
             "samples": not discrete,
             "images": len(self._session.images),
             "labels": [

@@ -160,10 +160,10 @@ def draw_prior(
             [Line(f"z = torch.randn({n}, {', '.join(map(str, shape))}, {seeded})[{i}]") for i in range(n)],
         )
     quantizer = session.codec.model.quantizer
-    size = (n, *shape[1:], quantizer.codes_per_place)
+    size = (n, *shape[1:], quantizer.codes_per_position)
     indices = torch.randint(quantizer.codebook_size, size, generator=generator)
     latents = torch.stack([session.codec.codes(one) for one in indices])
-    native = "" if quantizer.codes_per_place > 1 else "[..., 0]"
+    native = "" if quantizer.codes_per_position > 1 else "[..., 0]"
     lines = [
         Line(f"ids = torch.randint({quantizer.codebook_size}, {size}, {seeded})[{i}]{native}", ids=True)
         for i in range(n)

@@ -157,7 +157,7 @@ def _indices(tensor: torch.Tensor | None, codec: Codec) -> torch.Tensor | None:
     if tensor is None or not codec.discrete or tensor.dtype != torch.int64:
         return None
     model = codec.model
-    fits = tuple(tensor.shape) == (*codec.latent_shape[1:], model.quantizer.codes_per_place)
+    fits = tuple(tensor.shape) == (*codec.latent_shape[1:], model.quantizer.codes_per_position)
     return tensor if fits and tensor.min() >= 0 and tensor.max() < model.codebook_size else None
 
 

@@ -5,7 +5,7 @@ import torch
 
 from support.tiny_vqvae import images, tiny
 from vae_plugin import AutoencoderVQVAE
-from vae_plugin.autoencoders.quantizers import FSQ_LEVELS
+from vae_plugin.models.quantizers.settings import FSQ_LEVELS
 
 
 def test_quantize_gives_what_pipelines_of_discrete_latents_look_for():

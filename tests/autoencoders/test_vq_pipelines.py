@@ -14,7 +14,7 @@ from support import tiny_amused
 from support import tiny_pipelines as tiny
 from support.tiny_pipelines import TinyPipeline
 from vae_plugin import AutoencoderVQVAE
-from vae_plugin.autoencoders.quantizers import QUANTIZERS
+from vae_plugin.models.quantizers.settings import QUANTIZERS
 
 AMUSED = {
     "text to image": tiny_amused.build_amused,

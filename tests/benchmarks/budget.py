@@ -14,9 +14,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch.utils.flop_counter import FlopCounterMode
 
-from vae_plugin.autoencoders.interface import decode, posterior
-from vae_plugin.autoencoders.loading import new_from_config
-from vae_plugin.training.discriminator import PatchDiscriminator
+from vae_plugin.autoencoders import new_from_config
+from vae_plugin.training.losses import PatchDiscriminator
 
 STABLE_DIFFUSION = {
     "block_out_channels": (128, 256, 512, 512),
@@ -59,7 +58,7 @@ def main() -> None:
     fixed = 4 * weights / 2**30
     print(f"float32 weights {fixed:.2f} GiB, gradients {fixed:.2f}, AdamW {2 * fixed:.2f}, --use_ema {fixed:.2f}")
     parts = {
-        "all": lambda t: decode(model, posterior(model, t).mode()),
+        "all": lambda t: adapter.decode(adapter.posterior(t).mode()),
         "discriminator": discriminator,
     }
     for name, work in parts.items():
@@ -71,9 +70,9 @@ def main() -> None:
     for parameter in (*model.encoder.parameters(), *(model.quant_conv.parameters() if model.quant_conv else ())):
         parameter.requires_grad_(False)
     with torch.no_grad():
-        z = posterior(model, x).mode()
-        encoding, _ = budget(lambda t: posterior(model, t).mode(), x)
-    decoding, kept = budget(lambda t: decode(model, t), z)
+        z = adapter.posterior(x).mode()
+        encoding, _ = budget(lambda t: adapter.posterior(t).mode(), x)
+    decoding, kept = budget(lambda t: adapter.decode(t), z)
     print(
         f"--train decoder: {(encoding + 3 * decoding) / 1e12:.2f} TFLOP an image, {kept / 2**30:.2f} GiB kept in "
         f"float32, about {kept / 2**31:.2f} in 16 bits"

@@ -22,11 +22,17 @@ from diffusers import AutoencoderKL
 from torch import nn
 from torch.nn import functional as F
 
-from vae_plugin.training.discriminator import DiscriminatorLoss, PatchDiscriminator, discriminator_loss
-from vae_plugin.training.image_loss import Adversary, ImageLoss
-from vae_plugin.training.perceptual import PerceptualDistance
-from vae_plugin.training.recipe_losses import ReconstructionLoss
-from vae_plugin.training.trained_part import compile_parts
+from vae_plugin.autoencoders import adapt
+from vae_plugin.training.losses import (
+    Adversary,
+    DiscriminatorLoss,
+    ImageLoss,
+    PatchDiscriminator,
+    PerceptualDistance,
+    ReconstructionLoss,
+)
+from vae_plugin.training.losses.discriminator import discriminator_loss
+from vae_plugin.training.setup_model import compile_parts
 
 
 class VGG16(nn.Module):
@@ -111,7 +117,7 @@ class Ours(Setup):
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         image_loss = ImageLoss("l1", perceptual=self.perceptual, adversary=Adversary(self.discriminator))
-        self.loss = ReconstructionLoss(self.vae, image_loss, kl_scale=1e-6)
+        self.loss = ReconstructionLoss(adapt(self.vae), image_loss, kl_scale=1e-6)
         self.judge = DiscriminatorLoss(self.discriminator)
         if options.channels_last:
             for module in (self.vae, self.perceptual, self.discriminator):

@@ -74,7 +74,7 @@ def test_a_discrete_model_says_its_codes(changes, words):
 
 def test_whole_numbers_are_written_out():
     model = AutoencoderVQVAE(in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16)
-    assert "| 1,234,567 |" in str(model_card(model, {"codebook_tokens": 1234567}, RunRecord(dataset="circles")))
+    assert "| 1,234,567 |" in str(model_card(model, {"codebook_positions": 1234567}, RunRecord(dataset="circles")))
 
 
 def test_the_base_model_stands_beside_it_with_the_interval_of_the_difference(vae):

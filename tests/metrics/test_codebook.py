@@ -26,7 +26,7 @@ def test_usage_is_over_everything_that_was_shown():
     for i in range(100):
         usage.update(torch.arange(10).reshape(1, 2, 5) + 10 * i)
     assert usage.result() == pytest.approx(
-        {"codebook_usage": 1.0, "codebook_perplexity": 1000.0, "dead_codes": 0, "codebook_tokens": 1000}
+        {"codebook_usage": 1.0, "codebook_perplexity": 1000.0, "dead_codes": 0, "codebook_positions": 1000}
     )
 
 
@@ -42,4 +42,4 @@ def test_a_large_set_is_counted_exactly():
     usage = CodebookUsage(2)
     usage.counts[0] = 2**24
     usage.update(torch.zeros(1, dtype=torch.long))
-    assert usage.result()["codebook_tokens"] == 2**24 + 1
+    assert usage.result()["codebook_positions"] == 2**24 + 1

@@ -13,13 +13,11 @@ from PIL import Image
 from support.runs import assert_same, options, weights
 from support.tiny_diffusers import BY_NAME, latents, tiny
 from vae_plugin import finetune
-from vae_plugin.autoencoders.interface import compression, pipeline_latents, posterior, reconstruct
-from vae_plugin.autoencoders.loading import load_autoencoder
+from vae_plugin.autoencoders import adapt, load_autoencoder
 from vae_plugin.datasets import load_images
 from vae_plugin.errors import UserError
 from vae_plugin.metrics import evaluate
-from vae_plugin.training.image_loss import ImageLoss
-from vae_plugin.training.recipe_losses import DistillationLoss
+from vae_plugin.training.losses import DistillationLoss, ImageLoss
 from vae_plugin.training.statistics import measured_latents, normalize_latents
 
 GAN = {"disc_start": 2, "disc_channels": 4, "disc_layers": 1, "reconstruction_loss": "l1"}
@@ -46,14 +44,11 @@ def tuned(model, tmp_path, photographs, **changes):
         "pretrained_model_name_or_path": str(source),
         "train_data_dir": str(photographs),
         "max_train_steps": 4,
-        "block_out_channels": (32, 64, 64, 64),
-        "norm_num_groups": 16,
-        "mid_block_add_attention": True,
         "learning_rate": 1e-3,
         "num_validation_images": 4,
         "train_batch_size": 4,
     }
-    finetune.train(options(out, **{**settings, **changes}), perceptual=changes.pop("network", None))
+    finetune.train(options(out, **{**settings, **changes}))
     return out
 
 
@@ -181,8 +176,6 @@ def test_a_tiny_model_learns_the_latents_of_a_teacher(part, photographs, tmp_pat
         "teacher": str(tmp_path / "teacher"),
         "model_type": "tiny",
         "block_out_channels": (8, 8),
-        "norm_num_groups": 16,
-        "mid_block_add_attention": True,
         "train_data_dir": str(photographs),
         "train": part,
         "reconstruction_loss": "l2",
@@ -201,29 +194,29 @@ def test_a_tiny_model_learns_the_latents_of_a_teacher(part, photographs, tmp_pat
     teacher = AutoencoderKL.from_pretrained(tmp_path / "teacher").eval()
     x = torch.rand(2, 3, 16, 16) * 2 - 1
     expected = student.decode((teacher.encode(x).latent_dist.mode() - 1.0) * 0.5).sample
-    loss = DistillationLoss(student, teacher, ImageLoss("l2"))
-    torch.testing.assert_close(loss.reconstruct(student, x), expected)
+    loss = DistillationLoss(adapt(student), adapt(teacher), ImageLoss("l2"))
+    torch.testing.assert_close(loss.reconstruct(x), expected)
 
 
 def test_a_model_of_a_config_begins_from_nothing(photographs, tmp_path):
     tiny("AutoencoderDC").save_config(tmp_path / "config")
     out = tmp_path / "out"
-    settings = {"block_out_channels": (32, 64, 64, 64), "norm_num_groups": 16, "mid_block_add_attention": True}
     data = {"train_data_dir": str(photographs), "model_config": str(tmp_path / "config")}
-    finetune.train(options(out, **settings, **data, max_train_steps=2))
+    finetune.train(options(out, **data, max_train_steps=2))
     assert BY_NAME["AutoencoderDC"].from_pretrained(out).config.attention_head_dim == 4
 
 
 def test_flux2_statistics_are_those_its_pipeline_applies():
     model = tiny("AutoencoderKLFlux2")
     images = [torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(3)]
-    normalize_latents(model, images)
-    z = torch.cat([posterior(model, x).sample(torch.Generator().manual_seed(5)) for x in images])
+    adapter = adapt(model)
+    normalize_latents(adapter, images)
+    z = torch.cat([adapter.posterior(x).sample(torch.Generator().manual_seed(5)) for x in images])
     patches = Flux2Pipeline._patchify_latents(z)
     seen = (patches - model.bn.running_mean.view(1, -1, 1, 1)) / (model.bn.running_var.view(1, -1, 1, 1) + 1e-4).sqrt()
     torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(16), atol=0.3, rtol=0)
     torch.testing.assert_close(seen.std((0, 2, 3)), torch.ones(16), atol=0.3, rtol=0)
-    measured = measured_latents(model, images)
+    measured = measured_latents(adapter, images)
     assert measured["latents_mean"] == pytest.approx(0, abs=1e-3)
     assert measured["latents_std"] == pytest.approx(1, abs=1e-2)
 
@@ -232,8 +225,9 @@ def test_flux2_statistics_are_those_its_pipeline_applies():
 def test_scaling_makes_the_latents_of_a_pipeline_standard(shift):
     model = tiny("AutoencoderKL", shift_factor=shift)
     images = [torch.rand(8, 3, 16, 16) * 2 - 1 for _ in range(3)]
-    normalize_latents(model, images)
-    seen = torch.cat([pipeline_latents(model, posterior(model, x).sample()) for x in images])
+    adapter = adapt(model)
+    normalize_latents(adapter, images)
+    seen = torch.cat([adapter.pipeline_latents(adapter.posterior(x).sample()) for x in images])
     assert seen.square().mean().item() == pytest.approx(1, abs=0.1)
     if shift is None:
         assert model.config.shift_factor is None
@@ -244,26 +238,31 @@ def test_scaling_makes_the_latents_of_a_pipeline_standard(shift):
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_class_has_the_same_few_functions(name, tmp_path):
     tiny(name).save_pretrained(tmp_path)
-    model = load_autoencoder(str(tmp_path)).eval()
-    x = torch.rand(2, 3, 18, 15) * 2 - 1  # no multiple of the factor
-    assert compression(model) == 2
-    assert posterior(model, x).mode().shape == (2, model.config.latent_channels, 9, 8)
-    assert reconstruct(model, x).shape == x.shape
+    adapter = load_autoencoder(str(tmp_path))
+    adapter.model.eval()
+    x = torch.rand(2, 3, 18, 15) * 2 - 1  # no multiple of the ratio
+    assert adapter.spatial_compression_ratio == 2
+    assert adapter.posterior(x).mode().shape == (2, adapter.latent_channels, 9, 8)
+    assert adapter.reconstruct(x).shape == x.shape
     if name not in ("AutoencoderTiny",):  # whose own forward rounds the latents to bytes
         square = torch.rand(2, 3, 16, 16) * 2 - 1
-        torch.testing.assert_close(reconstruct(model, square), BY_NAME[name].from_pretrained(tmp_path)(square).sample)
+        expected = BY_NAME[name].from_pretrained(tmp_path)(square).sample
+        torch.testing.assert_close(adapter.reconstruct(square), expected)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"beta": 2.0}, "--beta means nothing to a AutoencoderKL"),
+        ({"beta": 2.0}, "--beta applies only to --model_type vae, not to AutoencoderKL: leave it out"),
         ({"reconstruction_loss": "elbo"}, "needs a model with a likelihood"),
         ({"resolution": 15}, "--resolution 15 is not a multiple of 2"),
         ({"teacher": "somewhere"}, "somewhere"),
-        ({"disc_scale": 1.0}, "--disc_scale is given without --disc_start"),
-        ({"latent_anchor": 1.0, "train": "decoder"}, "locks the latents"),
-        ({"latent_channels": 16}, "--latent_channels 16 is of a new model"),
+        ({"disc_scale": 1.0}, "--disc_scale needs --disc_start: give both"),
+        (
+            {"latent_anchor": 1.0, "train": "decoder"},
+            "--latent_anchor applies only to --train all or encoder, not to decoder",
+        ),
+        ({"latent_channels": 16}, "--latent_channels 16 conflicts with .*, which has 4. It applies only to new models"),
         ({"disc_start": 0}, "too small for a discriminator"),
         ({"use_8bit_adam": True}, "needs a CUDA GPU"),
         ({"perceptual_loss": "nothing.here:network"}, "--perceptual_loss nothing.here:network"),
@@ -278,7 +277,7 @@ def test_what_cannot_be_is_one_sentence(changes, words, photographs, tmp_path):
 
 def test_a_class_that_cannot_be_trained_says_why(photographs, tmp_path):
     (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderRAE"}')
-    with pytest.raises(UserError, match=r"AutoencoderRAE, which cannot be trained here.*frozen vision model"):
+    with pytest.raises(UserError, match=r"AutoencoderRAE, which is not supported: .*frozen vision model"):
         load_autoencoder(str(tmp_path))
 
 

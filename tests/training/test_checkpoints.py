@@ -5,9 +5,10 @@ import json
 import pytest
 from accelerate import Accelerator
 
+from vae_plugin import files
 from vae_plugin.errors import UserError
-from vae_plugin.training import checkpoints, files
-from vae_plugin.training.checkpoints import TrainingState
+from vae_plugin.training import checkpoints
+from vae_plugin.training.state import TrainingState
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from support.runs import LIKE_SGD, SCRIPT, TINY, assert_alike, assert_same, curv
 from support.tiny_diffusers import tiny
 from vae_plugin import finetune
 from vae_plugin.errors import TrainingStopped
+from vae_plugin.options import build
 from vae_plugin.training.checkpoints import list_checkpoints
-from vae_plugin.training.discriminator import DiscriminatorLoss
-from vae_plugin.training.finetune_options import FinetuneOptions
+from vae_plugin.training.losses import DiscriminatorLoss
+from vae_plugin.training.settings import FinetuneOptions
 
 KILLS = 20
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # as the runs that these are compared with
@@ -25,7 +26,8 @@ import json, os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
 from vae_plugin import finetune
-from vae_plugin.training.finetune_options import FinetuneOptions
+from vae_plugin.options import build
+from vae_plugin.training.settings import FinetuneOptions
 
 settings, kills = json.loads(sys.argv[1]), int(sys.argv[2])
 checkpoints = os.path.join(settings["output_dir"], "checkpoints")
@@ -51,7 +53,7 @@ while True:
     if child == 0:
         status = 1
         try:
-            finetune.train(FinetuneOptions(**settings, resume_from_checkpoint="latest"))
+            finetune.train(build(FinetuneOptions, settings, resume_from_checkpoint="latest"))
             status = 0
         finally:
             os._exit(status)
@@ -88,7 +90,7 @@ def test_killed_twenty_times_it_ends_bit_for_bit_the_same(tmp_path):
     killed = json.loads(result.stdout.splitlines()[-1])
     assert sum(killed.values()) == KILLS
     assert killed["writing"] >= KILLS // 3
-    finetune.train(FinetuneOptions(**{**settings, "output_dir": str(tmp_path / "whole")}))
+    finetune.train(build(FinetuneOptions, {**settings, "output_dir": str(tmp_path / "whole")}))
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
     for file in ("model_1.safetensors", "model.safetensors"):
         one, other = (load_file(tmp_path / n / "checkpoints" / "step-000240" / file) for n in ("whole", "killed"))
@@ -101,8 +103,8 @@ def test_two_processes_with_a_discriminator_compute_what_one_does(tmp_path):
     changes = {**LIKE_SGD, "learning_rate": 0.1, "disc_start": 2, "disc_scale": 0.5, "learned_variance": True}
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", SCRIPT]
     two = settings_of(tmp_path / "two", tmp_path, **changes, train_batch_size=4)
-    process = start(launch, *flags(tmp_path / "two", **without_model(two)))
-    finetune.train(FinetuneOptions(**settings_of(tmp_path / "one", tmp_path, **changes)))
+    process = start(launch, *flags(tmp_path / "two", **two))
+    finetune.train(build(FinetuneOptions, settings_of(tmp_path / "one", tmp_path, **changes)))
     finish(process)
     assert_alike(tmp_path / "one", tmp_path / "two")
 
@@ -110,16 +112,16 @@ def test_two_processes_with_a_discriminator_compute_what_one_does(tmp_path):
 def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(tmp_path):
     settings = settings_of(tmp_path / "out", tmp_path)
     limited = (
-        "import resource, runpy, sys; from vae_plugin.training import checkpoints as c; real = c.save_checkpoint\n"
+        "import resource, runpy, sys; from vae_plugin.training.hooks import checkpoint as c; real = c.save_checkpoint\n"
         "import vae_plugin.finetune as f\n"
         "def full(*a):\n"
         "    if a[2].step > 5: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "    return real(*a)\n"
-        "f.save_checkpoint = full\n"
+        "c.save_checkpoint = full\n"
         "from vae_plugin.errors import exit_status\n"
-        "sys.exit(exit_status(lambda: f.run(None, 'finetune.py')))"
+        "sys.exit(exit_status(lambda: f.main(None, 'finetune.py')))"
     )
-    words = flags(tmp_path / "out", **without_model(settings))
+    words = flags(tmp_path / "out", **settings)
     result = subprocess.run(
         [sys.executable, "-c", limited, *words], capture_output=True, text=True, timeout=200, env=ONE_THREAD
     )
@@ -128,8 +130,8 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(tmp_path):
     assert "step-000005" in result.stderr
     assert "Traceback" not in result.stderr
     assert [path.name for path in list_checkpoints(tmp_path / "out")] == ["step-000005"]
-    finetune.train(FinetuneOptions(**settings, resume_from_checkpoint="latest"))
-    finetune.train(FinetuneOptions(**settings_of(tmp_path / "whole", tmp_path)))
+    finetune.train(build(FinetuneOptions, settings, resume_from_checkpoint="latest"))
+    finetune.train(build(FinetuneOptions, settings_of(tmp_path / "whole", tmp_path)))
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "out"))
 
 
@@ -142,10 +144,4 @@ def test_a_bad_batch_stops_the_discriminator_too(tmp_path, monkeypatch):
 
     monkeypatch.setattr(DiscriminatorLoss, "forward", broken)
     with pytest.raises(TrainingStopped, match=r"the loss is nan at step 5: .* last good checkpoint is .*step-000005"):
-        finetune.train(FinetuneOptions(**settings_of(tmp_path / "out", tmp_path)))
-
-
-def without_model(settings):
-    """For `flags`, which begin from the tiny settings of a new model."""
-    standard = {"block_out_channels": (32, 64, 64, 64), "norm_num_groups": 16, "mid_block_add_attention": True}
-    return {**standard, **{name: value for name, value in settings.items() if name != "output_dir"}}
+        finetune.train(build(FinetuneOptions, settings_of(tmp_path / "out", tmp_path)))

@@ -65,11 +65,11 @@ def test_two_processes_read_what_one_does(shards, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"streaming": True}, "circles are generated"),
+        ({"streaming": True}, "--streaming has no effect on generated circles"),
         ({"streaming": True, "dataset_name": "someone/images", "max_train_steps": None}, "give --max_train_steps"),
         (
             {"streaming": True, "dataset_name": "someone/images", "max_train_samples": 9},
-            "--max_train_samples is of",
+            "--max_train_samples has no effect with --streaming",
         ),
     ],
 )

@@ -10,9 +10,9 @@ import torch
 
 from support.runs import LIKE_SGD, SCRIPT, assert_alike, assert_same, curves, finish, flags, options, start, weights
 from vae_plugin import AutoencoderVQVAE, finetune
-from vae_plugin.autoencoders.quantizers import QUANTIZERS
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError
+from vae_plugin.models.quantizers.settings import QUANTIZERS
 
 DISCRETE = {"model_type": "vqvae", "codebook_size": 64}
 
@@ -23,8 +23,9 @@ def codebook(output_dir):
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_every_quantizer_trains_and_is_measured(tmp_path, quantizer):
-    size = {} if quantizer != "fsq" else {"codebook_size": None, "fsq_levels": (4, 4, 3)}
-    metrics = finetune.train(options(tmp_path, **{**DISCRETE, "quantizer": quantizer, "num_quantizers": 2, **size}))
+    size = {"fsq": {"fsq_levels": (4, 4, 3)}, "rvq": {"codebook_size": 64, "num_quantizers": 2}}
+    changes = size.get(quantizer, {"codebook_size": 64})
+    metrics = finetune.train(options(tmp_path, model_type="vqvae", quantizer=quantizer, **changes))
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     model = AutoencoderVQVAE.from_pretrained(tmp_path).eval()
     assert model.config.quantizer_type == quantizer
@@ -34,12 +35,12 @@ def test_every_quantizer_trains_and_is_measured(tmp_path, quantizer):
     counts = torch.bincount(indices.flatten(), minlength=model.codebook_size)
     p = counts[counts > 0] / counts.sum()
     stages = 2 if quantizer == "rvq" else 1
-    assert metrics["codebook_tokens"] == 12 * 8 * 8 * stages
+    assert metrics["codebook_positions"] == 12 * 8 * 8 * stages
     assert metrics["dead_codes"] == (counts == 0).sum()
     assert metrics["codebook_usage"] == pytest.approx((counts > 0).float().mean().item())
     assert metrics["codebook_perplexity"] == pytest.approx(2 ** -(p * p.log2()).sum().item(), rel=1e-5)
     assert metrics["kl_nats"] == pytest.approx(stages * 8 * 8 * math.log(model.codebook_size), rel=1e-6)
-    for name in ("reconstructions", "prior", "tokens", "code_changes"):
+    for name in ("reconstructions", "prior", "indices", "code_changes"):
         assert (tmp_path / "samples" / f"{name}.png").is_file()
     assert "AutoencoderVQVAE" in (tmp_path / "README.md").read_text()
 
@@ -99,14 +100,26 @@ def test_the_codebook_goes_on_from_where_a_finished_model_left_it(tmp_path):
 
 
 MISTAKES = {
-    "a codebook of a VAE": ({"codebook_size": 64}, "--codebook_size means nothing to a vae"),
-    "the other average": ({"ema_decay": 0.9}, "--ema_max_decay"),
-    "a KL of a VQ-VAE": ({**DISCRETE, "beta": 0.5}, "--beta means nothing to a vqvae"),
+    "a codebook of a VAE": (
+        {"codebook_size": 64},
+        "--codebook_size applies only to --model_type vqvae, not to vae: leave it out",
+    ),
+    "the other average": ({"ema_decay": 0.9}, "--ema_decay applies only to --model_type vqvae"),
+    "a KL of a VQ-VAE": (
+        {**DISCRETE, "beta": 0.5},
+        "--beta applies only to --model_type vae, not to vqvae: leave it out",
+    ),
     "nothing to recompute": ({"network": "mlp", "gradient_checkpointing": True}, "nothing to recompute in an mlp"),
-    "an mlp": ({**DISCRETE, "network": "mlp"}, "--network means nothing to a vqvae"),
+    "an mlp": (
+        {**DISCRETE, "network": "mlp"},
+        "--network applies only to --model_type vae, not to vqvae: leave it out",
+    ),
     "no power of two": ({**DISCRETE, "codebook_size": 60, "quantizer": "lfq"}, "power of two"),
     "unknown levels": ({**DISCRETE, "quantizer": "fsq"}, "give the levels themselves"),
-    "levels and a size": ({**DISCRETE, "quantizer": "fsq", "fsq_levels": (4, 4)}, "both given"),
+    "levels and a size": (
+        {**DISCRETE, "quantizer": "fsq", "fsq_levels": (4, 4)},
+        "--codebook_size has no effect with --fsq_levels",
+    ),
     "no codes": ({**DISCRETE, "codebook_size": 0}, "--codebook_size is 0: it must be at least 1"),
 }
 

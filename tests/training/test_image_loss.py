@@ -6,11 +6,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from support.tiny_diffusers import tiny
+from vae_plugin.autoencoders import adapt
+from vae_plugin.autoencoders.families.asymmetric import rectangles
 from vae_plugin.errors import UserError
-from vae_plugin.training.discriminator import DiscriminatorLoss, PatchDiscriminator, discriminator_loss, generator_loss
-from vae_plugin.training.image_loss import Adversary, ImageLoss
-from vae_plugin.training.perceptual import EPSILON, PerceptualDistance, load_perceptual
-from vae_plugin.training.recipe_losses import ReconstructionLoss, last_layer, rectangles
+from vae_plugin.training.losses import (
+    Adversary,
+    DiscriminatorLoss,
+    ImageLoss,
+    PatchDiscriminator,
+    PerceptualDistance,
+    ReconstructionLoss,
+    load_perceptual,
+)
+from vae_plugin.training.losses.discriminator import discriminator_loss, generator_loss
+from vae_plugin.training.losses.perceptual import EPSILON
+from vae_plugin.training.losses.reconstruction import last_weight
 
 
 class Features(nn.Module):
@@ -84,7 +94,7 @@ def test_it_takes_images_of_any_number_of_channels(channels):
 def test_networks_by_name():
     network = load_perceptual("test_image_loss:a_network")
     assert not any(p.requires_grad for p in network.parameters())
-    with pytest.raises(UserError, match="gives a int"):
+    with pytest.raises(UserError, match="returns a int"):
         load_perceptual("test_image_loss:not_a_network")
     with pytest.raises(UserError, match="lpips-vgg, lpips-alex"):
         load_perceptual("vgg16")
@@ -107,7 +117,7 @@ def test_gradients_are_those_of_the_sum_of_the_losses(pixel, adaptive, learned_v
     )
     if learned_variance:
         loss_module.log_variance.data.fill_(-0.4)
-    loss, terms = loss_module(model(x).sample, x, last_layer(model), step=0)
+    loss, terms = loss_module(model(x).sample, x, last_weight(adapt(model)), step=0)
     loss.backward()
     parameters = [p for p in (*model.parameters(), *loss_module.parameters()) if p.grad is not None]
     gradients = [p.grad.clone() for p in parameters]
@@ -145,9 +155,9 @@ def test_before_its_first_step_the_adversary_is_not_asked():
         loss_module(images().requires_grad_(), images(seed=1), None, step=3)
 
 
-def test_the_judges_are_neither_trained_nor_saved():
+def test_the_frozen_networks_are_neither_trained_nor_saved():
     adversary = Adversary(PatchDiscriminator(3, 4, 1))
-    loss = ReconstructionLoss(tiny("AutoencoderKL"), ImageLoss(perceptual=a_network(), adversary=adversary))
+    loss = ReconstructionLoss(adapt(tiny("AutoencoderKL")), ImageLoss(perceptual=a_network(), adversary=adversary))
     assert all(name.startswith("model.") for name in loss.state_dict())
 
 

@@ -1,6 +1,5 @@
 """What a run tells of itself: a command that repeats it, the base beside the result, no path of the machine."""
 
-import dataclasses
 import json
 import math
 import shlex
@@ -11,9 +10,10 @@ from PIL import Image
 
 from support.runs import options
 from vae_plugin import AutoencoderVAE, finetune
-from vae_plugin.options import parse
-from vae_plugin.training.comparison import compare_with_base, measure_base
-from vae_plugin.training.finetune_options import FinetuneOptions
+from vae_plugin.metrics.evaluation import Evaluation
+from vae_plugin.options import flat, given_in, parse
+from vae_plugin.training.evaluation import compare_with_base, save_base
+from vae_plugin.training.settings import FinetuneOptions
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,12 @@ def test_the_command_repeats_the_run(tuned):
     out, given = tuned
     words = shlex.split(json.loads((out / "run.json").read_text())["command"].replace("\\\n", " "))
     assert words[:2] == ["vae-plugin", "finetune"]
-    told = dataclasses.asdict(parse(FinetuneOptions, words[2:]))
-    expected = dataclasses.asdict(given) | {
+    told = parse(FinetuneOptions, words[2:])
+    expected = flat(given) | {
         "pretrained_model_name_or_path": "base", "train_data_dir": "photos", "output_dir": "out",
     }  # fmt: skip
-    assert told == expected
+    assert flat(told) == expected
+    assert given_in(told) == given_in(given)
 
 
 def test_no_path_of_the_machine_is_told(tuned, folder):
@@ -88,11 +89,7 @@ def test_the_base_is_measured_on_the_same_images(folder, tmp_path):
 
 
 def test_the_gain_and_its_interval(tmp_path):
-    def measure(per_image):
-        per_image["psnr"] = [20.0, 22.0, 24.0]
-        return {"psnr": 22.0, "num_images": 3}
-
-    measure_base(measure, tmp_path / "base.json")
+    save_base(Evaluation({"psnr": 22.0, "num_images": 3}, {"psnr": [20.0, 22.0, 24.0]}), tmp_path / "base.json")
     result = compare_with_base([21.0, 24.0, 27.0], tmp_path / "base.json")
     assert result == {"base_psnr": 22.0, "psnr_gain": 2.0, "psnr_gain_ci95": pytest.approx(1.96 / math.sqrt(3))}
     assert compare_with_base([21.0], tmp_path / "base.json") == {}  # other images

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vae_plugin import AutoencoderVAE
+from vae_plugin.autoencoders import adapt
 from vae_plugin.training.statistics import fit_noise_scale, latent_statistics, normalize_latents
 
 
@@ -22,7 +23,7 @@ def images():
 @pytest.mark.parametrize("likelihood", ["gaussian", "laplace"])
 def test_the_optimal_sigma_is_the_maximum_of_the_likelihood(likelihood, images):
     vae = model(likelihood=likelihood, sigma="optimal")
-    fit_noise_scale(vae, images.split(7))
+    fit_noise_scale(adapt(vae), images.split(7))
     scale = vae.likelihood.scale
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -42,13 +43,13 @@ def test_the_optimal_sigma_is_the_maximum_of_the_likelihood(likelihood, images):
 def test_another_sigma_is_left_alone(sigma, images):
     vae = model(sigma=sigma)
     before = {k: v.clone() for k, v in vae.state_dict().items()}
-    fit_noise_scale(vae, [images])
+    fit_noise_scale(adapt(vae), [images])
     assert all((before[k] == v).all() for k, v in vae.state_dict().items())
 
 
 def test_statistics_do_not_depend_on_the_batches(images):
     vae = model()
-    once = latent_statistics(vae, [images])
+    once = latent_statistics(adapt(vae), [images])
     with torch.no_grad():
         z = vae.posterior(images).sample(torch.Generator().manual_seed(0))
     torch.testing.assert_close(once[0].float(), z.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
@@ -60,10 +61,10 @@ def test_pipelines_see_standard_latents(config, images):
     vae = model(**config)
     with torch.no_grad():
         before = vae(images).sample
-    normalize_latents(vae, images.split(8))
+    normalize_latents(adapt(vae), images.split(8))
     with torch.no_grad():
         torch.testing.assert_close(vae(images).sample, before, rtol=1e-3, atol=1e-4)
-    mean, std = latent_statistics(vae, [images], seed=5)
+    mean, std = latent_statistics(adapt(vae), [images], seed=5)
     mean, std = (mean - vae.config.shift_factor) * vae.config.scaling_factor, std * vae.config.scaling_factor
     if config:  # one scale and shift for all channels: they hold for the channels together
         mean, std = mean.mean(), (std**2 + (mean - mean.mean()) ** 2).mean().sqrt()

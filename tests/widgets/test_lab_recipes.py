@@ -83,7 +83,7 @@ def test_after_codes_were_chosen(lab, name):
     if name not in DISCRETE:
         pytest.skip("no codes")
     chain_of_changes(lab)
-    stages = lab._session.codec.model.quantizer.codes_per_place
+    stages = lab._session.codec.model.quantizer.codes_per_position
     for y, x, code in ((1, 2, 3), (0, 0, 5), (1, 2, 7)):
         edit(lab, {"token": {"y": y, "x": x, "stage": stages - 1, "code": code}})
     indices = lab.indices

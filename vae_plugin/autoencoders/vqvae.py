@@ -256,7 +256,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         """
         commit_loss = torch.zeros((), device=z.device)
         if not z.is_floating_point():
-            several = (self.quantizer.codes_per_place,) if self.quantizer.codes_per_place > 1 else ()
+            several = (self.quantizer.codes_per_position,) if self.quantizer.codes_per_position > 1 else ()
             z = self.quantizer.indices_to_codes(z if shape is None else z.reshape(*shape[:3], *several))
             z = z.to(self.dtype)
         else:
@@ -286,7 +286,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
         learn (section 3.3 of the paper).
         """
         _, _, height, width = self.latent_shape(n)
-        several = (self.quantizer.codes_per_place,) if self.quantizer.codes_per_place > 1 else ()
+        several = (self.quantizer.codes_per_position,) if self.quantizer.codes_per_position > 1 else ()
         device = self._input_device if generator is None else generator.device
         shape = (n, height, width, *several)
         indices = torch.randint(self.codebook_size, shape, generator=generator, device=device).to(self._input_device)

@@ -34,8 +34,9 @@ METRICS = {
     "codebook_usage": ("share of codes that occur", ""),
     "codebook_perplexity": ("perplexity of the codes", ""),
     "dead_codes": ("codes that do not occur", ""),
-    "codebook_tokens": ("tokens that these three are counted over", ""),
+    "codebook_positions": ("positions that these three are counted over", ""),
 }
+RENAMED = {"codebook_tokens": "codebook_positions"}  # in the metrics.json of 0.1
 TASK = "image-to-image"  # the Hub has none for autoencoders; this is where the known ones stand
 LATENTS_OF = {"AutoencoderTiny": ".latents", "VQModel": ".latents", "AutoencoderDC": ".latent"}
 
@@ -60,6 +61,7 @@ def model_card(
         remote_code: module beside the weights for those who load without the plugin.
     """
     record = record or RunRecord()
+    metrics = {RENAMED.get(name, name): value for name, value in metrics.items()}
     config = model.config
     ours = isinstance(model, OURS) and getattr(model, "saved_as", None) is None
     name = getattr(model, "saved_as", type(model)).__name__
@@ -113,7 +115,7 @@ def model_card(
         sections |= {
             "codebook_size": model.codebook_size,
             "code_dim": model.quantizer.code_dim,
-            "codes_per_place": model.quantizer.codes_per_place,
+            "codes_per_position": model.quantizer.codes_per_position,
             "quantizer": type(model.quantizer).__name__,
         }
     tags = ["vq-vae" if kind == "vqvae" else "vae", "diffusers"]
@@ -251,7 +253,9 @@ def _limits(metrics: Mapping[str, Any], record: RunRecord) -> list[str]:
         )
     dead = metrics.get("dead_codes")
     if dead:
-        limits.append(f"{dead:,} codes did not occur in the {metrics['codebook_tokens']:,} tokens that were counted.")
+        limits.append(
+            f"{dead:,} codes did not occur in the {metrics['codebook_positions']:,} positions that were counted."
+        )
     if record.resolution:
         limits.append(f"It was trained and measured at {record.resolution} x {record.resolution} pixels only.")
     return limits

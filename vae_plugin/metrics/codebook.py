@@ -29,7 +29,7 @@ class CodebookUsage:
 
         Returns:
             "codebook_usage", the share of codes that occur; "codebook_perplexity"; "dead_codes", how many do not occur;
-            "codebook_tokens", how many tokens were counted.
+            "codebook_positions", how many tokens were counted.
         """
         counts = self.counts
         used = int((counts > 0).sum())
@@ -37,5 +37,5 @@ class CodebookUsage:
             "codebook_usage": used / len(counts),
             "codebook_perplexity": perplexity(counts).item(),
             "dead_codes": len(counts) - used,
-            "codebook_tokens": int(counts.sum()),
+            "codebook_positions": int(counts.sum()),
         }

@@ -19,12 +19,12 @@ class CodePosterior:
     Attributes:
         quantized: the chosen codes as latents, (B, C, h, w).
         indices: (B, h, w), or (B, h, w, codes per place).
-        nats_per_place: KL of q from the uniform prior over the codes of a place.
+        nats_per_position: KL of q from the uniform prior over the codes of a place.
     """
 
     quantized: torch.Tensor
     indices: torch.Tensor
-    nats_per_place: float
+    nats_per_position: float
 
     def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
         """The quantised latents: there is nothing to draw."""
@@ -36,7 +36,7 @@ class CodePosterior:
 
     def kl_per_dimension(self) -> torch.Tensor:
         """KL(q || uniform) at every place, (B, h, w) nats: log K whatever the image."""
-        return self.quantized.new_full(self.indices.shape[:3], self.nats_per_place, dtype=torch.float32)
+        return self.quantized.new_full(self.indices.shape[:3], self.nats_per_position, dtype=torch.float32)
 
     def kl(self) -> torch.Tensor:
         """KL(q || uniform) per image: (B,) nats, h * w * log K."""
@@ -60,7 +60,7 @@ class VQVAE(EncoderDecoder):
     def posterior(self, x: torch.Tensor) -> CodePosterior:
         """q(k|x) for images (B, C, H, W); the codebook's statistics are left alone."""
         quantized, indices, _ = self.quantizer(self.encoder_output(x), update=False)
-        return CodePosterior(quantized, indices, self.quantizer.nats_per_place)
+        return CodePosterior(quantized, indices, self.quantizer.nats_per_position)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, CodePosterior, Losses]:
         """The pass of training: encode, quantise, decode; in training mode the codebook follows.
@@ -72,5 +72,5 @@ class VQVAE(EncoderDecoder):
             The parameters of p(x|k), cropped to the image; q(k|x); and the losses of the quantiser.
         """
         quantized, indices, losses = self.quantizer(self.encoder_output(x))
-        posterior = CodePosterior(quantized, indices, self.quantizer.nats_per_place)
+        posterior = CodePosterior(quantized, indices, self.quantizer.nats_per_position)
         return self.decoder_output(quantized, x.shape[-2:]), posterior, losses

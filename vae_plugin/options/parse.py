@@ -104,7 +104,8 @@ def build(cls: type[T], values: Mapping[str, Any] | None = None, **more: Any) ->
         raise
     except ValueError as error:
         raise OptionError(str(error)) from error
-    object.__setattr__(made, "_given", frozenset(named))
+    unset = {name for name in named if options[name].get(made) is None and options[name].default is None}
+    object.__setattr__(made, "_given", frozenset(named) - unset)
     judge(made)
     check = getattr(made, "check", None)
     if check is not None:

@@ -50,13 +50,15 @@ def quantizer(request):
 def test_one_interface(quantizer):
     z = latents(4).requires_grad_()
     quantized, indices, losses = quantizer(z)
-    several = (quantizer.codes_per_place,) if quantizer.codes_per_place > 1 else ()
+    several = (quantizer.codes_per_position,) if quantizer.codes_per_position > 1 else ()
     assert quantized.shape == z.shape
     assert indices.shape == (2, 16, 16, *several)
     assert indices.dtype == torch.long
     assert 0 <= indices.min() <= indices.max() < quantizer.codebook_size
     assert all(value.shape == () for value in losses.values())
-    assert quantizer.nats_per_place == pytest.approx(quantizer.codes_per_place * math.log(quantizer.codebook_size))
+    assert quantizer.nats_per_position == pytest.approx(
+        quantizer.codes_per_position * math.log(quantizer.codebook_size)
+    )
     sum(losses.values(), quantized.square().mean()).backward()
     assert torch.isfinite(z.grad).all()
     assert z.grad.abs().sum() > 0

@@ -22,16 +22,16 @@ class Quantizer(nn.Module):
     Everything is computed in float32, under autocast too, and the parameters and buffers stay float32 when the model is
     cast: in bfloat16 one nearest code in ten is another one, and indices above 256 cannot be counted.
 
-    A subclass gives `quantize_tokens` and `lookup`, and owns its codebook: offloading moves the parameters of a module
+    A subclass gives `quantize_vectors` and `lookup`, and owns its codebook: offloading moves the parameters of a module
     when its `forward` is called, which is why looking up codes goes through `forward` too.
 
     Attributes:
         codebook_size: number of codes K, of every stage if there are several.
-        codes_per_place: indices at every place, 1 but for residual quantisers.
+        codes_per_position: indices at every place, 1 but for residual quantisers.
     """
 
     codebook_size: int
-    codes_per_place: int = 1
+    codes_per_position: int = 1
 
     def __init__(self, dim: int, code_dim: int) -> None:
         super().__init__()
@@ -46,9 +46,9 @@ class Quantizer(nn.Module):
         return self.dim != self.code_dim
 
     @property
-    def nats_per_place(self) -> float:
+    def nats_per_position(self) -> float:
         """KL of a code from the uniform prior over codes: log K (van den Oord et al. 2017, section 3.1)."""
-        return self.codes_per_place * math.log(self.codebook_size)
+        return self.codes_per_position * math.log(self.codebook_size)
 
     def forward(
         self, z: torch.Tensor | None = None, *, indices: torch.Tensor | None = None, update: bool | None = None
@@ -63,7 +63,7 @@ class Quantizer(nn.Module):
 
         Returns:
             quantised: (B, dim, H, W) in z's dtype, with the quantiser's gradient with respect to z;
-            indices: (B, H, W) int64, or (B, H, W, codes_per_place) if there are several;
+            indices: (B, H, W) int64, or (B, H, W, codes_per_position) if there are several;
             losses: scalars by name, each with its weight: their sum is the quantiser's part of the training loss.
                 Every one is a mean over batch, places and dimensions of the code, so that it does not depend on the
                 batch's size or the image's.
@@ -78,13 +78,13 @@ class Quantizer(nn.Module):
         batch, _, height, width = z.shape
         with torch.autocast(z.device.type, enabled=False):
             tokens = self.project_in(z.float().movedim(1, -1).reshape(-1, self.dim))
-            codes, indices, losses = self.quantize_tokens(tokens, self.training if update is None else update)
+            codes, indices, losses = self.quantize_vectors(tokens, self.training if update is None else update)
             quantized = self.project_out(codes)
         quantized = quantized.unflatten(0, (batch, height, width)).movedim(-1, 1).contiguous()
         return quantized.to(z.dtype), indices.unflatten(0, (batch, height, width)), losses
 
     def indices_to_codes(self, indices: torch.Tensor) -> torch.Tensor:
-        """The quantised latents (B, dim, H, W), float32, of indices (B, H, W) or (B, H, W, codes_per_place).
+        """The quantised latents (B, dim, H, W), float32, of indices (B, H, W) or (B, H, W, codes_per_position).
 
         Raises:
             ValueError: for indices of another shape or outside the codebook.
@@ -92,9 +92,9 @@ class Quantizer(nn.Module):
         return self(indices=indices)
 
     def _codes(self, indices: torch.Tensor) -> torch.Tensor:
-        several = self.codes_per_place > 1
-        if indices.ndim != 3 + several or (several and indices.shape[-1] != self.codes_per_place):
-            shape = f"(batch, height, width{f', {self.codes_per_place}' if several else ''})"
+        several = self.codes_per_position > 1
+        if indices.ndim != 3 + several or (several and indices.shape[-1] != self.codes_per_position):
+            shape = f"(batch, height, width{f', {self.codes_per_position}' if several else ''})"
             raise ValueError(f"got indices of shape {tuple(indices.shape)}: expected {shape}.")
         if not torch.compiler.is_compiling() and ((indices < 0) | (indices >= self.codebook_size)).any():
             low, high = indices.min().item(), indices.max().item()
@@ -121,8 +121,8 @@ class Quantizer(nn.Module):
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         raise CannotStandardizeError(f"the codes of a {type(self).__name__} cannot be moved.")
 
-    def quantize_tokens(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        """Codes (N, code_dim), indices (N,) or (N, codes_per_place), and losses of tokens (N, code_dim)."""
+    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+        """Codes (N, code_dim), indices (N,) or (N, codes_per_position), and losses of tokens (N, code_dim)."""
         raise NotImplementedError
 
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:

@@ -38,7 +38,7 @@ class FiniteScalarQuantizer(Quantizer):
     def extra_repr(self) -> str:
         return f"{self.levels}, {self.dim}"
 
-    def quantize_tokens(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         del update  # there is nothing to keep
         bounded = self._bound(tokens)
         digits = bounded.detach().round()

@@ -51,7 +51,7 @@ class LookupFreeQuantizer(Quantizer):
     def extra_repr(self) -> str:
         return f"{self.codebook_size}, {self.dim}"
 
-    def quantize_tokens(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         del update  # there is nothing to keep
         positive = tokens.detach() > 0
         codes = 2.0 * positive - 1

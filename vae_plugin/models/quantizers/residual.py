@@ -42,14 +42,14 @@ class ResidualVectorQuantizer(Quantizer):
             raise ValueError(f"num_quantizers is {num_quantizers}: with fewer than 2 use a VectorQuantizer.")
         super().__init__(dim, codebook_dim or dim)
         self.codebook_size = codebook_size
-        self.codes_per_place = num_quantizers
+        self.codes_per_position = num_quantizers
         self.gradient = gradient
         self.stages = nn.ModuleList(
             VectorQuantizer(codebook_size, self.code_dim, gradient=gradient, seed=seed + i, **options)
             for i in range(num_quantizers)
         )
 
-    def quantize_tokens(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         residual, total = tokens, torch.zeros_like(tokens)
         losses: Losses = {}
         indices = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -92,13 +91,6 @@ class CodebookSettings:
                 raise ValueError(f"{name} is {value}: it must be at least 0.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}: it must be at least 0 and below 1.")
-        if self.quantizer_type == "fsq" and self.fsq_levels is not None and self.num_vq_embeddings is not None:
-            codes = math.prod(self.fsq_levels)
-            if codes != self.num_vq_embeddings:
-                raise ValueError(
-                    f"num_vq_embeddings is {self.num_vq_embeddings}, and fsq_levels {tuple(self.fsq_levels)} make "
-                    f"{codes} codes: give one of them."
-                )
 
 
 def make_quantizer(settings: CodebookSettings, dim: int) -> Quantizer:

@@ -58,7 +58,7 @@ class SimVectorQuantizer(Quantizer):
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:
         return self.transform(F.embedding(indices, self.frozen_codes))
 
-    def quantize_tokens(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         del update  # the codebook moves by its gradient alone
         with torch.no_grad():
             codebook = self.transform(self.frozen_codes)

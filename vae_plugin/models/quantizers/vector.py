@@ -115,7 +115,7 @@ class VectorQuantizer(Quantizer):
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:
         return self._on_sphere(F.embedding(indices, self.codebook))
 
-    def quantize_tokens(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         tokens = self._on_sphere(tokens)
         if update and (placed := int(self.num_placed)) < self.codebook_size:
             self._place_codes(tokens, placed)

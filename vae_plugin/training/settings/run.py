@@ -25,6 +25,7 @@ CHOICES = {
     "codebook_distance": ("euclidean", "cosine"),
     "quantizer_gradient": tuple(GRADIENTS),
 }
+CONDITIONS = {"num_vq_embeddings": {"fsq_levels": (None,)}}  # whose product is the number of codes
 CODEBOOK = declared(
     CodebookSettings,
     {},
@@ -33,7 +34,7 @@ CODEBOOK = declared(
             "flag": FLAGS.get(field.name),
             "choices": CHOICES.get(field.name),
             "of_new_model": field.name,
-            "when": {"kind": ("vqvae",), "quantizer": quantizers_with(field.name)},
+            "when": {"kind": ("vqvae",), "quantizer": quantizers_with(field.name), **CONDITIONS.get(field.name, {})},
         }
         for field in fields(CodebookSettings)
     },
