@@ -121,7 +121,7 @@ MISTAKES = {
     ),
     "another kind of model": (
         ["evaluate", "--pretrained_model_name_or_path", "{other}"],
-        "holds UNet2DModel, which is not supported",
+        "holds UNet2DModel, which is not",
     ),
     "two sources": (
         ["evaluate", "--pretrained_model_name_or_path", "x", "--dataset_name", "circles", "--data_dir", "y"],

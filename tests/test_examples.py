@@ -7,6 +7,7 @@ import torch
 from accelerate.commands.config import load_config_from_file
 from diffusers import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
+from PIL import Image
 
 from vae_plugin import finetune
 from vae_plugin.autoencoders.loading import load_autoencoder
@@ -25,13 +26,25 @@ def network() -> PerceptualDistance:
     return PerceptualDistance(features)
 
 
+def photographs(folder: Path, count: int = 40) -> Path:
+    """Images of two colours each."""
+    folder.mkdir()
+    for i in range(count):
+        image = Image.new("RGB", (40, 36), (6 * i, 90, 200 - 4 * i))
+        image.paste((250, 5 * i, 30), (i % 30, 5, 40, 30))
+        image.save(folder / f"{i:02d}.png")
+    return folder
+
+
 @pytest.mark.parametrize("config", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_configuration_trains(config, tmp_path):
     words = ["--config", str(config), "--output_dir", str(tmp_path / "out"), "--max_train_steps", "2"]
-    words += ["--circles_length", "200", "--num_validation_images", "16"]
+    words += ["--num_validation_images", "16"]
     options = parse(FinetuneOptions, ["--config", str(config)])
     if options.data.train_data_dir is not None:
-        words += ["--train_data_dir", "null", "--dataset_name", "circles", "--circles_hue", "--resolution", "32"]
+        words += ["--train_data_dir", str(photographs(tmp_path / "photographs")), "--resolution", "32"]
+    else:
+        words += ["--circles_length", "200"]
     if options.loss.perceptual_loss is not None:
         words += ["--perceptual_loss", "test_examples:network"]
     if options.loss.disc_start is not None:

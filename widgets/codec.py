@@ -15,9 +15,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
 
-from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
-from ..autoencoders.interface import CLASSES, compression, decode, latent_shape, natural_resolution, posterior
-from ..autoencoders.loading import as_trained, load_autoencoder
+from ..autoencoders import Adapter, adapt, load_autoencoder
+from ..autoencoders.registry import accepted_classes
 from ..datasets.transforms import to_uint8
 from ..errors import UserError
 
@@ -51,24 +50,27 @@ class Encoded:
         return self.mean if self.std is None else self.mean + self.std * noise
 
 
-def open_model(model: object) -> ModelMixin:
+def open_model(model: object) -> Adapter:
     """The autoencoder that a user gave: a model, a pipeline that holds one, or a folder, file or id on the Hub.
 
     Raises:
         UserError: if it is none of these, or an autoencoder of another kind.
     """
     if isinstance(model, (str, PathLike)):
-        return load_autoencoder(str(model)).model
+        return load_autoencoder(str(model))
     part = getattr(model, "vae", None) or getattr(model, "vqvae", None)
     if part is not None and not isinstance(model, nn.Module):
         model = part
-    if not isinstance(model, tuple(CLASSES.values())):
-        raise UserError(
-            f"LatentLab was given {_describe(model)}: give an autoencoder ({', '.join(sorted(CLASSES))}), a pipeline "
-            "that has one, or the folder or Hub id of one."
-        )
-    # A VQ-VAE of ours keeps the range of images that it has: it is the user's object.
-    return model if isinstance(model, AutoencoderVQVAE) else as_trained(model)
+    try:
+        if isinstance(model, (nn.Module, Adapter)):
+            return adapt(model)
+    except ValueError:
+        pass
+    raise UserError(
+        f"LatentLab was given {_describe(model)}: give an autoencoder, a pipeline that has one, or the folder or Hub "
+        "id "
+        f"of one; {accepted_classes()}"
+    )
 
 
 def _describe(thing: object) -> str:
@@ -87,33 +89,33 @@ class Codec:
         decode_seconds: what a decode of one latent at full size takes, a moving average; None before the first.
     """
 
-    def __init__(self, model: ModelMixin, resolution: int | None = None) -> None:
-        self.model = model
+    def __init__(self, model: Adapter | ModelMixin, resolution: int | None = None) -> None:
+        self.adapter = adapt(model)
+        self.model = self.adapter.model
         if resolution is not None and resolution < 1:
             raise UserError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
         self.image_size = self._image_size(resolution)
-        self.channels = model.config.in_channels
-        self.latent_shape = latent_shape(model, 1, *self.image_size)[1:]
+        self.channels = self.adapter.in_channels
+        self.latent_shape = self.adapter.latent_shape(1, *self.image_size)[1:]
         self.decode_seconds: float | None = None
         self._trials: dict[int, list[float]] = {}
 
     def _image_size(self, resolution: int | None) -> tuple[int, int]:
-        if isinstance(self.model, AutoencoderVAE) and self.model.config.network == "mlp":
-            size = self.model.config.sample_size
-            height, width = (size, size) if isinstance(size, int) else size
+        if self.adapter.only_image_size is not None:
+            height, width = self.adapter.only_image_size
             if resolution not in (None, height) or height != width:
                 raise UserError(
                     f"this model's fully connected networks take images of {height}x{width} only"
                     + (f", and resolution is {resolution}: leave it out." if height == width else ", not squares.")
                 )
             return height, width
-        side = resolution or natural_resolution(self.model)
+        side = resolution or self.adapter.natural_resolution
         return side, side
 
     @property
     def discrete(self) -> bool:
         """Whether a decoder sees codes rather than the latents themselves."""
-        return isinstance(self.model, AutoencoderVQVAE)
+        return self.adapter.discrete
 
     @property
     def flat(self) -> bool:
@@ -123,7 +125,7 @@ class Codec:
     @property
     def factor(self) -> int:
         """Pixels per place of the latent, along one side."""
-        return compression(self.model)
+        return self.adapter.spatial_compression_ratio
 
     def _to_device(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.model.device, self.model.dtype)
@@ -132,11 +134,9 @@ class Codec:
     def encode(self, images: torch.Tensor) -> Encoded:
         """The posterior of images (B, C, H, W) in [-1, 1]."""
         x = self._to_device(images)
-        if self.discrete:
-            return Encoded(_on_cpu(self.model.encoder_output(x)), None, None)
-        q = posterior(self.model, x)
-        if not hasattr(q, "std"):
-            return Encoded(_on_cpu(q.mode()), None, None)
+        if not self.adapter.gaussian:
+            return Encoded(_on_cpu(self.adapter.latents(x)), None, None)
+        q = self.adapter.posterior(x)
         return Encoded(_on_cpu(q.mean), _on_cpu(q.std), _on_cpu(q.kl_per_dimension()))
 
     @torch.no_grad()
@@ -152,12 +152,10 @@ class Codec:
         if self.flat:
             size = self.image_size
         if indices is not None:
-            images = self.model.decode_indices(self.native(indices).to(self.model.device))[..., : size[0], : size[1]]
+            images = self.adapter.decode_indices(self.native(indices).to(self.model.device))
+            images = images[..., : size[0], : size[1]]
         else:
-            images = decode(self.model, self._to_device(z), size)
-        if self.discrete:
-            low, high = self.model.config.image_range
-            images = (images - low) * (2 / (high - low)) - 1
+            images = self.adapter.decode(self._to_device(z), size)
         return _on_cpu(images)
 
     def decode_full(

@@ -43,13 +43,8 @@ def encoding_line(codec: Codec, source: str, seed: int | None) -> Line:
     if odd or any(side % codec.factor for side in codec.image_size):
         return Line(f"x = {source}\nz = {{lab}}.encode(x{'' if seed is None else f', seed={seed}'})")
     x = "x[None]" if plain else "x[None].to(vae.device, vae.dtype)"
-    kind = type(model).__name__
-    if codec.discrete or kind == "AutoencoderTiny":
-        z = f"vae.encode({x}).latents"
-    elif kind == "AutoencoderDC":
-        z = f"vae.encode({x}).latent"
-    else:
-        z = f"vae.encode({x}).latent_dist.{draw}"
+    latents = f".latent_dist.{draw}" if codec.adapter.gaussian else codec.adapter.latents_expression
+    z = f"vae.encode({x}){latents}"
     return Line(f"x = {source}\nz = {z}[0]{'' if plain else '.float().cpu()'}")
 
 

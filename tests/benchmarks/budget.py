@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch.utils.flop_counter import FlopCounterMode
 
-from vae_plugin.autoencoders import new_from_config
+from vae_plugin.autoencoders import adapt, new_from_config
 from vae_plugin.training.losses import PatchDiscriminator
 
 STABLE_DIFFUSION = {
@@ -51,7 +51,8 @@ def main() -> None:
     with torch.device("meta"):
         model = AutoencoderKL(**STABLE_DIFFUSION) if options.model_config is None else None
         discriminator = PatchDiscriminator(3)
-    model = model or new_from_config(options.model_config).to("meta")
+    adapter = adapt(model) if model is not None else new_from_config(options.model_config)
+    model = adapter.model.to("meta")
     x = torch.zeros(1, model.config.in_channels, options.resolution, options.resolution, device="meta")
     weights = sum(p.numel() for p in model.parameters())
     print(f"{type(model).__name__}: {weights / 1e6:.1f} million weights")

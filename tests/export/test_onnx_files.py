@@ -10,7 +10,7 @@ from diffusers import AsymmetricAutoencoderKL, AutoencoderDC, AutoencoderTiny, C
 
 from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin import AutoencoderVQVAE
-from vae_plugin.autoencoders.interface import compression
+from vae_plugin.autoencoders import adapt
 from vae_plugin.errors import UserError
 from vae_plugin.export import onnx_files, save_onnx
 
@@ -73,7 +73,7 @@ def continuous(request, tmp_path_factory):
 def test_any_batch_and_size(continuous):
     model, folder, differences = continuous
     encoder, decoder = session(folder, "encoder"), session(folder, "decoder")
-    factor = compression(model)
+    factor = adapt(model).spatial_compression_ratio
     for batch, height, width in SIZES:
         x = images(batch, height=factor * height, width=factor * width)
         found = run(encoder, x)
@@ -102,7 +102,7 @@ def test_what_the_files_say_of_themselves(continuous):
         opened = session(folder, part)
         metadata = opened.get_modelmeta().custom_metadata_map
         assert metadata["class"] == type(model).__name__
-        assert metadata["downsampling_factor"] == str(compression(model))
+        assert metadata["spatial_compression_ratio"] == str(adapt(model).spatial_compression_ratio)
         assert float(metadata["scaling_factor"]) == model.config.scaling_factor
         (only,) = opened.get_inputs()
         assert (only.name, only.shape[:2]) == (given, shape)

@@ -260,7 +260,7 @@ def test_every_class_has_the_same_few_functions(name, tmp_path):
         ({"disc_scale": 1.0}, "--disc_scale needs --disc_start: give both"),
         (
             {"latent_anchor": 1.0, "train": "decoder"},
-            "--latent_anchor applies only to --train all or encoder, not to decoder",
+            "--latent_anchor applies only to --train all or encoder",
         ),
         ({"latent_channels": 16}, "--latent_channels 16 conflicts with .*, which has 4. It applies only to new models"),
         ({"disc_start": 0}, "too small for a discriminator"),
@@ -324,7 +324,6 @@ def test_the_best_weights_are_kept(photographs, tmp_path):
         max_train_steps=8,
         learning_rate=0.3,  # too much: it becomes worse
         lr_scheduler="constant",
-        lr_warmup_steps=0,
     )
     best = json.loads((out / "best" / "metrics.json").read_text())
     log = [json.loads(line) for line in (out / "logs" / "train.jsonl").read_text().splitlines()]

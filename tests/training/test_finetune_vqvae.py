@@ -102,17 +102,17 @@ def test_the_codebook_goes_on_from_where_a_finished_model_left_it(tmp_path):
 MISTAKES = {
     "a codebook of a VAE": (
         {"codebook_size": 64},
-        "--codebook_size applies only to --model_type vqvae, not to vae: leave it out",
+        "--codebook_size applies only to --model_type vqvae, not to vae",
     ),
     "the other average": ({"ema_decay": 0.9}, "--ema_decay applies only to --model_type vqvae"),
     "a KL of a VQ-VAE": (
         {**DISCRETE, "beta": 0.5},
-        "--beta applies only to --model_type vae, not to vqvae: leave it out",
+        "--beta applies only to --model_type vae, not to vqvae",
     ),
     "nothing to recompute": ({"network": "mlp", "gradient_checkpointing": True}, "nothing to recompute in an mlp"),
     "an mlp": (
         {**DISCRETE, "network": "mlp"},
-        "--network applies only to --model_type vae, not to vqvae: leave it out",
+        "--network applies only to --model_type vae, not to vqvae",
     ),
     "no power of two": ({**DISCRETE, "codebook_size": 60, "quantizer": "lfq"}, "power of two"),
     "unknown levels": ({**DISCRETE, "quantizer": "fsq"}, "give the levels themselves"),

@@ -95,6 +95,7 @@ class Adapter:
         remote_code: whether diffusers lacks the class, so that it can be loaded without this package only by code
             that is saved beside the weights.
         from_single_file: whether diffusers reads the class from one file with the names of latent diffusion.
+        has_single_file: whether the weights can be written as such a file.
         can_distill: whether the model can learn the latents of a teacher.
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
     """
@@ -105,6 +106,7 @@ class Adapter:
     discrete: ClassVar[bool] = False
     remote_code: ClassVar[bool] = False
     from_single_file: ClassVar[bool] = False
+    has_single_file: ClassVar[bool] = False
     can_distill: ClassVar[bool] = False
     latents_expression: ClassVar[str] = ".latent_dist.mode()"
 
@@ -325,6 +327,11 @@ class Adapter:
         low, high = (self.pipeline_latents((mean + sign * std).view(1, -1, 1, 1)).flatten() for sign in (-1, 1))
         return (low + high) / 2, (high - low) / 2
 
+    @property
+    def standardizes_channels(self) -> bool:
+        """Whether `write_latent_statistics` makes every channel standard, rather than all of them together."""
+        return False
+
     # --- other forms ---
 
     def use_signed_images(self) -> None:
@@ -349,8 +356,8 @@ class Adapter:
     # --- ONNX ---
 
     @property
-    def onnx_outputs(self) -> tuple[str, ...] | None:
-        """Names of what `onnx_encode` gives; None if the family cannot be exported, for `onnx_refusal`."""
+    def onnx_outputs(self) -> tuple[str, ...]:
+        """Names of what `onnx_encode` returns."""
         return ("mean", "logvar") if self.gaussian else ("latents",)
 
     @property
@@ -364,7 +371,7 @@ class Adapter:
         return (encoded.latent_dist.mean, encoded.latent_dist.logvar) if self.gaussian else (encoded[0],)
 
     def onnx_latents(self, encoded: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Latents to compare decoders on, from what `onnx_encode` gave."""
+        """Latents to compare decoders on, from the result of `onnx_encode`."""
         return encoded[0]
 
 

@@ -130,13 +130,3 @@ def _family(kind: str | None, source: str) -> type[Adapter]:
 def _model_class(family: type[Adapter]) -> Any:
     """The class itself; `Any`, because diffusers' loading methods are mixed in."""
     return family.model_class()
-
-
-def as_trained(model: Any) -> Any:
-    """Bridge for callers that do not ask the adapter yet."""
-    return adapt(model).model
-
-
-def as_saved(model: Any) -> Any:
-    """Bridge for callers that do not ask the adapter yet."""
-    return adapt(model).to_saved()

@@ -10,14 +10,11 @@ from pathlib import Path
 from torch.utils.data import Subset
 
 from .. import metrics
-from ..autoencoders import AutoencoderVQVAE
-from ..autoencoders.interface import OURS, natural_resolution
-from ..autoencoders.loading import load_autoencoder
-from ..datasets import Circles, load_images
+from ..autoencoders import load_autoencoder
+from ..datasets import Circles, image_batches, load_images
 from ..errors import UserError
 from ..files import write_json
 from ..options import option, parse
-from ..training.data import image_batches
 
 
 @dataclass
@@ -54,8 +51,8 @@ class EvaluateOptions:
 def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
     """Parse the options, measure, print."""
     options = parse(EvaluateOptions, argv, prog=prog, description="Measure a model on images.")
-    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).model
-    channels, size = model.config.in_channels, options.resolution or natural_resolution(model)
+    adapter = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
+    channels, size = adapter.in_channels, options.resolution or adapter.natural_resolution
     if options.data_dir is None and options.dataset_name in (None, "circles"):
         if options.circles_hue and channels != 3:
             raise UserError(f"--circles_hue makes images of 3 channels, the model has {channels}: leave it out.")
@@ -71,13 +68,12 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
             center_crop=True,
         )
         images = Subset(images, range(min(len(images), options.max_images)))
-    if options.num_importance_samples and isinstance(model, AutoencoderVQVAE):
-        raise UserError("a VQ-VAE's posterior is certain, its ELBO is its bound: leave num_importance_samples out.")
-    if options.num_importance_samples and not isinstance(model, OURS):
-        raise UserError(f"an {type(model).__name__} has no likelihood: leave num_importance_samples out.")
+    reason = metrics.no_importance_weighted_bound(adapter)
+    if options.num_importance_samples and reason is not None:
+        raise UserError(f"{reason}: leave --num_importance_samples out.")
     unreadable: set[str] = set()
     result = metrics.evaluate(
-        model,
+        adapter,
         image_batches(images, unreadable=unreadable),
         num_importance_samples=options.num_importance_samples,
         seed=options.seed,

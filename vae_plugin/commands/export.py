@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 
-from ..autoencoders.loading import as_saved, load_autoencoder
+from ..autoencoders import Adapter, load_autoencoder
 from ..errors import UserError
 from ..export.diffusers_folder import save_diffusers_folder
 from ..export.onnx_files import TOLERANCE, save_onnx
@@ -31,17 +30,17 @@ class Format:
         is_file: `--output` is a file rather than a folder.
     """
 
-    write: Callable[[ModelMixin, Path, ExportOptions], list[str]]
+    write: Callable[[Adapter, Path, ExportOptions], list[str]]
     takes: tuple[str, ...] = ()
     is_file: bool = False
 
 
-def _write_diffusers(model: ModelMixin, output: Path, options: ExportOptions) -> list[str]:
+def _write_diffusers(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     cls = save_diffusers_folder(model, output, DTYPES[options.dtype or "float32"], options.overwrite)
     return [f"{output} holds diffusers' {cls.__name__}: {cls.__name__}.from_pretrained({str(output)!r})."]
 
 
-def _write_single_file(model: ModelMixin, output: Path, options: ExportOptions) -> list[str]:
+def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     dtype = DTYPES[options.dtype or "float32"]
     kl = save_single_file(model, output, options.prefix is not None, dtype, options.overwrite)
     lines = [
@@ -55,7 +54,7 @@ def _write_single_file(model: ModelMixin, output: Path, options: ExportOptions) 
     return lines
 
 
-def _write_onnx(model: ModelMixin, output: Path, options: ExportOptions) -> list[str]:
+def _write_onnx(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     differences = save_onnx(model, output, options.overwrite)
     measured = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
     return [
@@ -64,9 +63,9 @@ def _write_onnx(model: ModelMixin, output: Path, options: ExportOptions) -> list
     ]
 
 
-def _write_remote_code(model: ModelMixin, output: Path, options: ExportOptions) -> list[str]:
+def _write_remote_code(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     with fill_folder(output, options.overwrite) as staging:
-        as_saved(model).save_pretrained(staging)
+        model.save(staging)
         module = write_remote_code(staging)
     return [
         f"{output} opens without vae-plugin too, for those who trust {module.name}: "
@@ -126,7 +125,8 @@ def run(argv: Sequence[str] | None, prog: str) -> Path:
     else:
         check_folder(output, options.overwrite)
     _check_not_source(output, options)
-    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).model.eval()
+    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
+    model.model.eval()
     for line in chosen.write(model, output, options):
         print(line)
     return output

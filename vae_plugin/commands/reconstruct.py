@@ -10,8 +10,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from .. import pictures
-from ..autoencoders.interface import reconstruct
-from ..autoencoders.loading import load_autoencoder
+from ..autoencoders import load_autoencoder
 from ..datasets.transforms import image_to_tensor, to_pil
 from ..errors import UserError
 from ..files import make_folder
@@ -40,7 +39,8 @@ class ReconstructOptions:
 def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     """Parse the options, encode and decode each image at its own size, write the pairs."""
     options = parse(ReconstructOptions, argv, prog=prog, description="Encode and decode image files.")
-    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision).model.eval()
+    adapter = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
+    adapter.model.eval()
     make_folder(Path(options.output_dir))
     paths = [Path(options.output_dir) / f"{Path(name).stem}-reconstruction.png" for name in options.images]
     for i, path in enumerate(paths):
@@ -50,12 +50,12 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     for name, path in zip(options.images, paths, strict=True):
         try:
             with Image.open(name) as image:
-                x = image_to_tensor(image, model.config.in_channels)[None]
+                x = image_to_tensor(image, adapter.in_channels)[None]
         except (OSError, UnidentifiedImageError) as error:
             raise UserError(f"{name} cannot be read as an image: {error}") from error
-        if model.config.get("network") == "mlp":
+        if adapter.only_image_size is not None:
             raise UserError("an mlp model takes images of one size only: use evaluate, which crops them.")
-        reconstruction = reconstruct(model, x)
+        reconstruction = adapter.reconstruct(x)
         pair = torch.cat([x, reconstruction], dim=3)[0]
         pictures.save_png(to_pil(pair), path)
         print(f"{path}  PSNR {psnr(reconstruction, x).item():.2f} dB")

@@ -8,29 +8,26 @@ from pathlib import Path
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
-from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
+from ..autoencoders import Adapter, adapt
 from ..errors import UserError
 from .place import fill_folder
 
 
-def plain(model: ModelMixin) -> ModelMixin:
-    """The model as diffusers' own class: an `AutoencoderKL` or `VQModel` of ours, any other as it is.
+def plain(model: Adapter | ModelMixin) -> ModelMixin:
+    """The model as a class of diffusers itself: ours as an `AutoencoderKL` or `VQModel`, any other as it is.
 
     Raises:
         UserError: if that class lacks something that the model has; the message says what.
     """
+    adapter = adapt(model)
     try:
-        if isinstance(model, AutoencoderVAE):
-            return model.to_autoencoder_kl()
-        if isinstance(model, AutoencoderVQVAE):
-            return model.to_vq_model()
+        return adapter.to_diffusers()
     except ValueError as error:
-        raise UserError(f"this {type(model).__name__} cannot become a class of diffusers: {error}") from error
-    return model
+        raise UserError(f"this {adapter.class_name} cannot become a class of diffusers: {error}") from error
 
 
 def save_diffusers_folder(
-    model: ModelMixin, folder: Path, dtype: torch.dtype = torch.float32, overwrite: bool = False
+    model: Adapter | ModelMixin, folder: Path, dtype: torch.dtype = torch.float32, overwrite: bool = False
 ) -> type[ModelMixin]:
     """Write config.json and the weights; `from_pretrained` of the returned class opens them, or a pipeline's `vae=`.
 
@@ -45,9 +42,10 @@ def save_diffusers_folder(
     Raises:
         UserError: if no class of diffusers can have what the model has, or the folder is not empty.
     """
-    converted = plain(model)
-    if converted is model:
-        converted = copy.deepcopy(model)
+    adapter = adapt(model)
+    converted = plain(adapter)
+    if converted is adapter.model:
+        converted = copy.deepcopy(converted)
     with fill_folder(folder, overwrite) as staging:
         in_precision(converted, dtype).save_pretrained(staging)
     return type(converted)

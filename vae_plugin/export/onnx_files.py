@@ -13,32 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AsymmetricAutoencoderKL,
-    AutoencoderDC,
-    AutoencoderKL,
-    AutoencoderKLFlux2,
-    AutoencoderTiny,
-    VQModel,
-)
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
-from ..autoencoders.interface import compression
+from ..autoencoders import Adapter, adapt
 from ..errors import UserError
 from .diffusers_folder import in_precision
 from .place import fill_folder
 
-GAUSSIAN = (AutoencoderVAE, AutoencoderKL, AutoencoderKLFlux2)
-DETERMINISTIC = (AutoencoderTiny, AutoencoderDC)
-TRACED = (2, 4, 6)  # batch, and places of the latent in height and width; all differ, and none is 1
+TRACED = (2, 4, 6)  # batch, and positions of the latent in height and width; all differ, and none is 1
 CHECKED = (3, 5, 3)
 TOLERANCE = 1e-4  # of an output's largest number: two float32 implementations of Stable Diffusion's differ by 2e-5
 ONE_FILE_BYTES = 1_900_000_000  # a protobuf ends at 2 GiB; the weights of a larger network stand in a file beside it
 
 
-def save_onnx(model: ModelMixin, folder: Path, overwrite: bool = False) -> dict[str, float]:
+def save_onnx(model: Adapter | ModelMixin, folder: Path, overwrite: bool = False) -> dict[str, float]:
     """Write encoder.onnx and decoder.onnx, float32, for any batch, height and width.
 
     The encoder takes `image` (B, C, H, W) in [-1, 1], and gives
@@ -49,10 +38,10 @@ def save_onnx(model: ModelMixin, folder: Path, overwrite: bool = False) -> dict[
     - of a discrete one (`AutoencoderVQVAE`, `VQModel`) `latents` before quantisation, and `indices` of the nearest
       codes, int64 (B, h, w), or (B, h, w, stages) of a residual quantiser.
 
-    H and W must be multiples of the down-sampling factor f, which is in the metadata of both files: pad the image
+    H and W must be multiples of the spatial compression ratio f, which is in the metadata of both files: pad the image
     before, crop the reconstruction after. The decoder takes `latents`, unscaled, and gives `image`; that of a discrete
     model quantises them first, so that it takes what its encoder gave. `scaling_factor` and `shift_factor` are in the
-    metadata too, and used by neither file. The distances of all places to all codes are in memory at once.
+    metadata too, and used by neither file. The distances of all positions to all codes are in memory at once.
 
     Both are run by onnxruntime with another batch and size than they were traced with, and compared with torch.
 
@@ -69,48 +58,42 @@ def save_onnx(model: ModelMixin, folder: Path, overwrite: bool = False) -> dict[
         UserError: if the model cannot be exported, a package for it is missing, or the check failed; there are no files
             then.
     """
-    _check_supported(model)
+    adapter = adapt(model)
+    if adapter.onnx_refusal is not None:
+        raise UserError(f"{adapter.class_name} cannot be exported to ONNX: {adapter.onnx_refusal}.")
     if not hasattr(torch.compiler, "is_exporting"):
         raise UserError(f"ONNX files need a newer torch than {torch.__version__}: pip install 'torch>=2.7'.")
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         raise UserError(f"ONNX files need {', '.join(missing)}: pip install 'vae-plugin[onnx]'.")
-    model = AutoencoderVQVAE.from_vq_model(model) if isinstance(model, VQModel) else copy.deepcopy(model)
-    model = in_precision(model, torch.float32).eval()
-    if hasattr(model, "disable_tiling"):
-        model.disable_tiling()
-        model.disable_slicing()
+    adapter = copy.deepcopy(adapter)
+    adapter.model = in_precision(adapter.model, torch.float32).eval()
+    if hasattr(adapter.model, "disable_tiling"):
+        adapter.model.disable_tiling()
+        adapter.model.disable_slicing()
     with fill_folder(folder, overwrite) as staging, torch.no_grad():
-        encoder, decoder = Encoder(model), Decoder(model)
-        images, z = _inputs(model, encoder, TRACED)
-        factor = compression(model)
-        metadata = _metadata(model, factor)
-        _write(encoder, {"image": images}, encoder.outputs, factor, staging / "encoder.onnx", metadata)
+        encoder, decoder = Encoder(adapter), Decoder(adapter.model)
+        images, z = _inputs(adapter, encoder, TRACED)
+        ratio, metadata = adapter.spatial_compression_ratio, _metadata(adapter)
+        _write(encoder, {"image": images}, adapter.onnx_outputs, ratio, staging / "encoder.onnx", metadata)
         _write(decoder, {"latents": z}, ("image",), 1, staging / "decoder.onnx", metadata)
-        images, z = _inputs(model, encoder, CHECKED)
+        images, z = _inputs(adapter, encoder, CHECKED)
+        expected = dict(zip(adapter.onnx_outputs, encoder(images), strict=True))
         return {
-            **_compare(staging / "encoder.onnx", images, dict(zip(encoder.outputs, encoder(images), strict=True))),
+            **_compare(staging / "encoder.onnx", images, expected),
             **_compare(staging / "decoder.onnx", z, {"image": decoder(z)}),
         }
 
 
 class Encoder(nn.Module):
-    """Images to the tensors named in `outputs`."""
+    """Images to the tensors named in the adapter's `onnx_outputs`."""
 
-    def __init__(self, model: ModelMixin) -> None:
+    def __init__(self, adapter: Adapter) -> None:
         super().__init__()
-        self.model = model
-        self.outputs = ("mean", "logvar") if isinstance(model, GAUSSIAN) else ("latents",)
-        if isinstance(model, AutoencoderVQVAE):
-            self.outputs = ("latents", "indices")
+        self.model, self.adapter = adapter.model, adapter
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        encoded = self.model.encode(image)
-        if isinstance(self.model, GAUSSIAN):
-            return encoded.latent_dist.mean, encoded.latent_dist.logvar
-        if isinstance(self.model, AutoencoderVQVAE):
-            return encoded.latents, encoded.indices
-        return (encoded[0],)
+        return self.adapter.onnx_encode(image)
 
 
 class Decoder(nn.Module):
@@ -124,33 +107,21 @@ class Decoder(nn.Module):
         return self.model.decode(latents).sample
 
 
-def _check_supported(model: ModelMixin) -> None:
-    name = type(model).__name__
-    if isinstance(model, AsymmetricAutoencoderKL):
-        raise UserError(f"an {name} cannot be exported to ONNX: its decoder wants an image and a mask beside latents.")
-    if not isinstance(model, (*GAUSSIAN, *DETERMINISTIC, AutoencoderVQVAE, VQModel)):
-        known = ", ".join(cls.__name__ for cls in (*GAUSSIAN, *DETERMINISTIC, AutoencoderVQVAE, VQModel))
-        raise UserError(f"a {name} cannot be exported to ONNX: it must be one of {known}.")
-    if model.config.get("network") == "mlp":
-        raise UserError("an mlp takes images of one size only, an ONNX file is for any: give a network of kind 'conv'.")
-
-
-def _inputs(model: ModelMixin, encoder: Encoder, size: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise as images, and its latents: those of a quantised model are codes, from which no other code is as near."""
+def _inputs(adapter: Adapter, encoder: Encoder, size: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise as images, and latents to decode."""
     batch, height, width = size
-    factor = compression(model)
-    shape = (batch, model.config.in_channels, height * factor, width * factor)
+    ratio = adapter.spatial_compression_ratio
+    shape = (batch, adapter.in_channels, height * ratio, width * ratio)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    z = encoder(images)[0]
-    return images, model.quantize(z)[0] if isinstance(model, AutoencoderVQVAE) else z
+    return images, adapter.onnx_latents(encoder(images))
 
 
-def _metadata(model: ModelMixin, factor: int) -> dict[str, str]:
-    config = model.config
+def _metadata(adapter: Adapter) -> dict[str, str]:
+    config = adapter.config
     known = {name: config.get(name) for name in ("scaling_factor", "shift_factor", "latents_mean", "latents_std")}
     return {
-        "class": type(model).__name__,
-        "downsampling_factor": str(factor),
+        "class": type(adapter.model).__name__,
+        "spatial_compression_ratio": str(adapter.spatial_compression_ratio),
         **{name: json.dumps(value) for name, value in known.items() if value is not None},
     }
 
@@ -159,13 +130,13 @@ def _write(
     module: nn.Module,
     inputs: dict[str, torch.Tensor],
     outputs: tuple[str, ...],
-    factor: int,
+    ratio: int,
     file: Path,
     metadata: dict[str, str],
 ) -> None:
-    """Trace and write; height and width are `factor` times an unknown number."""
+    """Trace and write; height and width are `ratio` times an unknown number."""
     ((name, example),) = inputs.items()
-    dims = [factor * torch.export.Dim(side) if factor > 1 else torch.export.Dim(side) for side in ("height", "width")]
+    dims = [ratio * torch.export.Dim(side) if ratio > 1 else torch.export.Dim(side) for side in ("height", "width")]
     dynamic = {name: {0: torch.export.Dim("batch"), 2: dims[0], 3: dims[1]}}
     try:
         with _quiet():

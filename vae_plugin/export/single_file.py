@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from safetensors.torch import save_file
 
-from ..autoencoders import AutoencoderVAE
+from ..autoencoders import Adapter, adapt
 from ..autoencoders.kl_model import DESCRIPTION
 from ..errors import UserError
 from .diffusers_folder import plain
@@ -56,7 +56,7 @@ def ldm_state_dict(model: AutoencoderKL) -> dict[str, torch.Tensor]:
 
 
 def save_single_file(
-    model: ModelMixin,
+    model: Adapter | ModelMixin,
     file: Path,
     prefix: bool = False,
     dtype: torch.dtype = torch.float32,
@@ -106,18 +106,19 @@ def save_single_file(
     return kl
 
 
-def single_file_form(model: ModelMixin) -> AutoencoderKL:
+def single_file_form(model: Adapter | ModelMixin) -> AutoencoderKL:
     """The `AutoencoderKL` whose weights a single file would hold.
 
     Raises:
         UserError: if there is none, because the model is of another kind or has parts without a name in that layout.
     """
-    kl = plain(model) if isinstance(model, AutoencoderVAE) else model
-    if not isinstance(kl, AutoencoderKL):
+    adapter = adapt(model)
+    if not adapter.has_single_file:
         raise UserError(
-            f"a single file of latent diffusion holds an AutoencoderKL, this is an {type(model).__name__}: "
+            f"a single file of latent diffusion holds an AutoencoderKL, and this is {adapter.class_name}: "
             "export it with --format diffusers."
         )
+    kl = plain(adapter)
     blocks = {*kl.config.down_block_types, *kl.config.up_block_types}
     if blocks != {"DownEncoderBlock2D", "UpDecoderBlock2D"}:
         raise UserError(

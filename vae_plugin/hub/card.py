@@ -12,9 +12,8 @@ import jinja2
 from diffusers.models.modeling_utils import ModelMixin
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 
-from ..autoencoders import Autoencoder, AutoencoderVQVAE
+from ..autoencoders import Adapter, adapt
 from ..autoencoders.base import height_and_width
-from ..autoencoders.interface import OURS, compression, natural_resolution
 from .record import RunRecord
 from .text import escaped, fenced, in_code
 
@@ -38,11 +37,10 @@ METRICS = {
 }
 RENAMED = {"codebook_tokens": "codebook_positions"}  # in the metrics.json of 0.1
 TASK = "image-to-image"  # the Hub has none for autoencoders; this is where the known ones stand
-LATENTS_OF = {"AutoencoderTiny": ".latents", "VQModel": ".latents", "AutoencoderDC": ".latent"}
 
 
 def model_card(
-    model: ModelMixin,
+    model: Adapter | ModelMixin,
     metrics: Mapping[str, Any],
     record: RunRecord | None = None,
     *,
@@ -53,7 +51,7 @@ def model_card(
     """The card of an autoencoder.
 
     Args:
-        model: for its configuration and number of weights.
+        model: any image autoencoder, or its adapter; for its configuration and number of weights.
         metrics: the content of metrics.json, where every number of the card comes from.
         record: of the run; without it the card tells of the model only.
         repo_id: where it is published.
@@ -62,10 +60,9 @@ def model_card(
     """
     record = record or RunRecord()
     metrics = {RENAMED.get(name, name): value for name, value in metrics.items()}
-    config = model.config
-    ours = isinstance(model, OURS) and getattr(model, "saved_as", None) is None
-    name = getattr(model, "saved_as", type(model)).__name__
-    height, width = height_and_width(config.sample_size if ours else record.resolution or natural_resolution(model))
+    adapter = adapt(model)
+    config, name, ours = adapter.config, adapter.class_name, adapter.remote_code
+    height, width = height_and_width(config.sample_size if ours else record.resolution or adapter.natural_resolution)
     results = _results(metrics)
     sections = {
         "repo_id": repo_id,
@@ -88,19 +85,19 @@ def model_card(
         "height": height,
         "width": width,
         "latent_channels": config.latent_channels,
-        "factor": compression(model),
-        "num_parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        "factor": adapter.spatial_compression_ratio,
+        "num_parameters": f"{sum(p.numel() for p in adapter.model.parameters()):,}",
         "remote_code": remote_code,
     }
     if not ours:
         sections |= {
             "class_name": name,
             "article": "An" if name[0] in "AEIOU" else "A",
-            "latents_of": LATENTS_OF.get(name, ".latent_dist.mode()"),
+            "latents_of": adapter.latents_expression,
             "rule": _pipeline_rule(config),
             "same_latents": record.part == "decoder",
         }
-        return _card("autoencoder", sections, _metadata(model, metrics, record, repo_id, "diffusers", []))
+        return _card("autoencoder", sections, _metadata(adapter, metrics, record, repo_id, "diffusers", []))
     standard = config.scaling_factor == 1 and config.shift_factor == 0
     sections |= {
         "network": config.get("network", "conv"),
@@ -108,18 +105,18 @@ def model_card(
         "scaling_factor": config.scaling_factor,
         "shift_factor": config.shift_factor,
         # Of weights of which nobody has said that they were trained, nothing is claimed.
-        "standardized": None if record.dataset is None else standard and _each_channel_alone(model),
+        "standardized": None if record.dataset is None else standard and adapter.standardizes_channels,
     }
-    kind = "vqvae" if isinstance(model, AutoencoderVQVAE) else "vae"
-    if kind == "vqvae":
+    if adapter.discrete:
+        quantizer = adapter.model.quantizer
         sections |= {
-            "codebook_size": model.codebook_size,
-            "code_dim": model.quantizer.code_dim,
-            "codes_per_position": model.quantizer.codes_per_position,
-            "quantizer": type(model.quantizer).__name__,
+            "codebook_size": quantizer.codebook_size,
+            "code_dim": quantizer.code_dim,
+            "codes_per_position": quantizer.codes_per_position,
+            "quantizer": type(quantizer).__name__,
         }
-    tags = ["vq-vae" if kind == "vqvae" else "vae", "diffusers"]
-    return _card(kind, sections, _metadata(model, metrics, record, repo_id, "vae-plugin", tags))
+    tags = ["vq-vae" if adapter.discrete else "vae", "diffusers"]
+    return _card(adapter.kind, sections, _metadata(adapter, metrics, record, repo_id, "vae-plugin", tags))
 
 
 def _card(kind: str, sections: Mapping[str, Any], data: ModelCardData) -> ModelCard:
@@ -132,14 +129,14 @@ def _card(kind: str, sections: Mapping[str, Any], data: ModelCardData) -> ModelC
 
 
 def _metadata(
-    model: ModelMixin,
+    adapter: Adapter,
     metrics: Mapping[str, Any],
     record: RunRecord,
     repo_id: str | None,
     library: str,
     tags: list[str],
 ) -> ModelCardData:
-    factor, channels = compression(model), model.config.latent_channels
+    factor, channels = adapter.spatial_compression_ratio, adapter.latent_channels
     tags = [*tags, "autoencoder", f"f{factor}", f"c{channels}", *(["fine-tuned"] if record.base_model else [])]
     values = {
         "license": record.license,
@@ -156,7 +153,7 @@ def _metadata(
             data[name] = value
     measured = {key: metrics[key] for key in METRICS if _is_number(metrics.get(key))}
     if measured and record.dataset is not None:
-        data["model_name"] = f"{getattr(model, 'saved_as', type(model)).__name__} f{factor} c{channels}"
+        data["model_name"] = f"{adapter.class_name} f{factor} c{channels}"
         data["metrics"] = [key for key in ("psnr", "ssim") if key in measured] or None
         size = {"resolution": record.resolution, "num_images": metrics.get("num_images")}
         data["eval_results"] = [
@@ -253,9 +250,7 @@ def _limits(metrics: Mapping[str, Any], record: RunRecord) -> list[str]:
         )
     dead = metrics.get("dead_codes")
     if dead:
-        limits.append(
-            f"{dead:,} codes did not occur in the {metrics['codebook_positions']:,} positions that were counted."
-        )
+        limits.append(f"{dead:,} codes did not occur in the {metrics['codebook_positions']:,} positions counted.")
     if record.resolution:
         limits.append(f"It was trained and measured at {record.resolution} x {record.resolution} pixels only.")
     return limits
@@ -297,8 +292,3 @@ def _is_number(value: Any) -> bool:
 
 def _written(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _each_channel_alone(model: Autoencoder) -> bool:
-    """Whether standardised latents are so in every channel: codes in their own space allow one scale for all."""
-    return not isinstance(model, AutoencoderVQVAE) or model.quantizer.projects

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from ..autoencoders.interface import CLASSES
+from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
 
 WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.safetensors.index.json")
@@ -39,8 +39,8 @@ def class_name(folder: Path) -> str:
         raise UserError(f"{folder} has no config.json: give the folder of a model.") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{config} does not say the class of a model (_class_name).") from error
-    if name not in CLASSES:
-        raise UserError(f"{folder} holds a {name}: it must be one of {', '.join(CLASSES)}.")
+    if family_of(name) is None:
+        raise UserError(f"{folder} holds {name}, which is not supported: {accepted_classes(name)}")
     return name
 
 

@@ -16,7 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
 from huggingface_hub.hf_api import RepoFile
 
-from ..autoencoders.loading import as_saved, load_autoencoder
+from ..autoencoders import Adapter, adapt, load_autoencoder
 from ..errors import PushError
 from ..files import write_text
 from .card import model_card
@@ -30,7 +30,7 @@ ATTEMPTS_AGAINST_OTHERS = 5  # commits of others that may come between ours
 
 
 def push(
-    model_or_folder: ModelMixin | str | Path,
+    model_or_folder: Adapter | ModelMixin | str | Path,
     repo_id: str,
     *,
     private: bool = False,
@@ -98,7 +98,7 @@ def staged(model_or_folder: ModelMixin | str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="vae-plugin-push-") as root:
         target = Path(root, "model")
         if isinstance(model_or_folder, ModelMixin):
-            as_saved(model_or_folder).save_pretrained(target)
+            adapt(model_or_folder).save(target)
             published_files(target)
         else:
             snapshot(Path(model_or_folder), target)
@@ -122,7 +122,7 @@ def write_card(
     if license is not None:
         record.license, record.license_name, record.license_link = license, None, None
     card = model_card(
-        load_autoencoder(str(folder)).model,
+        load_autoencoder(str(folder)),
         read_json(folder / "metrics.json"),
         record,
         repo_id=repo_id,

@@ -1,7 +1,15 @@
 """How good an autoencoder is, in numbers."""
 
-from .evaluation import evaluate
+from .evaluation import Evaluation, evaluate, no_importance_weighted_bound
 from .latent import RunningMoments, active_units
 from .reconstruction import psnr, ssim
 
-__all__ = ["RunningMoments", "active_units", "evaluate", "psnr", "ssim"]
+__all__ = [
+    "Evaluation",
+    "RunningMoments",
+    "active_units",
+    "evaluate",
+    "no_importance_weighted_bound",
+    "psnr",
+    "ssim",
+]

@@ -192,7 +192,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     state = resume(accelerator, options, output_dir)
     if state.step > data.total_steps:
         raise UserError(
-            f"the checkpoint is at step {state.step}, after the {data.total_steps} asked for: ask for more."
+            f"the checkpoint is at step {state.step}, after the {data.total_steps} steps asked for: give more."
         )
     for trainee in trainees:
         trainee.restore_settings()

@@ -10,3 +10,4 @@ class KLAdapter(Adapter):
 
     class_name = "AutoencoderKL"
     from_single_file = True
+    has_single_file = True

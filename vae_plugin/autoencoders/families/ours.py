@@ -81,6 +81,7 @@ class VAEAdapter(OwnAdapter):
 
     class_name = "AutoencoderVAE"
     kind = "vae"
+    has_single_file = True
     model: AutoencoderVAE
 
     @classmethod
@@ -92,6 +93,11 @@ class VAEAdapter(OwnAdapter):
     def only_image_size(self) -> tuple[int, int] | None:
         """The `sample_size` of a fully connected model."""
         return height_and_width(self.config.sample_size) if self.config.network == "mlp" else None
+
+    @property
+    def standardizes_channels(self) -> bool:
+        """Each channel has its own scale."""
+        return True
 
     def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
         """q(z|x)."""
@@ -133,6 +139,11 @@ class VQVAEAdapter(OwnAdapter):
     def model_class(cls) -> type[ModelMixin]:
         """`AutoencoderVQVAE`."""
         return AutoencoderVQVAE
+
+    @property
+    def standardizes_channels(self) -> bool:
+        """Codes in the latents' own space allow one scale for all channels."""
+        return self.model.quantizer.projects
 
     def posterior(self, x: torch.Tensor) -> CodePosterior:
         """q(k|x)."""
