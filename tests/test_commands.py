@@ -101,7 +101,7 @@ def test_both_commands_take_a_discrete_model(tmp_path, capsys):
     assert metrics["kl_nats"] == pytest.approx(64 * math.log(32))
     assert metrics["codebook_positions"] == 5 * 64
     assert main(["evaluate", *source, "--max_images", "5", "--num_importance_samples", "2"]) == 2
-    assert "leave num_importance_samples out" in capsys.readouterr().err
+    assert "leave --num_importance_samples out" in capsys.readouterr().err
     Image.new("L", (20, 20)).save(tmp_path / "black.png")
     words = ["--images", str(tmp_path / "black.png"), "--output_dir", str(tmp_path)]
     assert main(["reconstruct", *source, *words]) == 0

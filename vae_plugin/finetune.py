@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from vae_plugin.errors import exit_status
-from vae_plugin.options import parse
+from vae_plugin.options import build, parse
 from vae_plugin.training.ending import finish
 from vae_plugin.training.evaluation import save_base
 from vae_plugin.training.failures import StepFailed
@@ -74,6 +74,15 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
         return finish(run)
     except StepFailed as failure:
         raise run.stopped(failure) from failure
+
+
+def options(**values: Any) -> FinetuneOptions:
+    """The options of a run by their names on the command line: `train(options(train_data_dir="photos"))`.
+
+    Raises:
+        UserError: for a name or a value that is not accepted.
+    """
+    return build(FinetuneOptions, values)
 
 
 def measure_base(run: Run) -> None:

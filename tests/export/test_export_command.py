@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin.cli import main
-from vae_plugin.export import command
+from vae_plugin.commands import export as command
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_onnx_is_written_where_it_was_asked(source, tmp_path, capsys, monkeypatc
     monkeypatch.setattr(command, "save_onnx", lambda *given: asked.append(given) or {"decoder.image": 1.5e-6})
     assert export(source / "vae", "--format", "onnx", "--output", tmp_path / "out") == 0
     ((model, folder, overwrite),) = asked
-    assert (type(model).__name__, folder, overwrite) == ("AutoencoderVAE", tmp_path / "out", False)
+    assert (type(model.model).__name__, folder, overwrite) == ("AutoencoderVAE", tmp_path / "out", False)
     assert "decoder.image 1.5e-06" in capsys.readouterr().out
 
 
@@ -93,7 +93,7 @@ MISTAKES = {
     ),
     "codes in a single file": (
         ["--pretrained_model_name_or_path", "{source}/vq", "--format", "single_file", "--output", "o.safetensors"],
-        "holds an AutoencoderKL, this is an AutoencoderVQVAE",
+        "holds an AutoencoderKL, and this is VQModel",
     ),
 }
 

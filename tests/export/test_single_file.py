@@ -106,7 +106,7 @@ def test_ours_and_its_metadata(tmp_path):
     assert torch.equal(opened(x).sample, model(x).sample)
     assert torch.equal(opened.encode(x).latent_dist.parameters, model.encode(x).latent_dist.parameters)
     assert json.loads(metadata["config"])["latents_std"] == [1.0] * 4
-    again = load_autoencoder(str(file), config=str(tmp_path / "config"))
+    again = load_autoencoder(str(file), config=str(tmp_path / "config")).model
     assert torch.equal(again(x).sample, model(x).sample)
 
 
@@ -139,7 +139,7 @@ def test_without_a_config_diffusers_guesses_stable_diffusion(tmp_path, monkeypat
 
 def test_what_has_no_such_layout_is_refused(tmp_path):
     file = tmp_path / "vae.safetensors"
-    with pytest.raises(UserError, match="holds an AutoencoderKL, this is an AutoencoderTiny"):
+    with pytest.raises(UserError, match="holds an AutoencoderKL, and this is AutoencoderTiny"):
         save_single_file(AutoencoderTiny(), file)
     with pytest.raises(UserError, match=r"this AutoencoderVAE cannot become a class of diffusers: .* a bernoulli"):
         save_single_file(vae(likelihood="bernoulli"), file)

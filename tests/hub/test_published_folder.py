@@ -69,7 +69,12 @@ def test_cut_weights_are_refused(folder):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no config.json"), ("{", "does not say"), ("{}", "does not say"), ('{"_class_name": "UNet"}', "a UNet")],
+    [
+        (None, "no config.json"),
+        ("{", "does not say"),
+        ("{}", "does not say"),
+        ('{"_class_name": "UNet"}', "holds UNet, which"),
+    ],
 )
 def test_a_folder_without_a_model_is_refused(folder, content, words):
     (folder / "config.json").unlink() if content is None else (folder / "config.json").write_text(content)

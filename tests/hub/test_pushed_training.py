@@ -100,14 +100,14 @@ def test_a_token_on_the_command_line_is_refused_and_not_repeated(hub, tmp_path):
 
 
 def test_training_goes_on_where_checkpoints_cannot_be_pushed_and_the_result_can_be_sent_again(hub, tmp_path):
-    """The Hub takes no commit, then none of the result: the folder is whole, the status says so, push sends it."""
+    """The Hub takes no commit, then none of the result: the folder is complete, the status says so, push sends it."""
     hub.commit(REPO, {})
     hub.fail("POST .*/commit/", 400, times=10**6)
     status, output, errors = train(hub, tmp_path)
     assert status == 1
     assert "Training goes on" in output + errors
     assert "result in" in errors
-    assert "is whole" in errors
+    assert "is complete" in errors
     assert "Traceback" not in errors
     assert weights(tmp_path / "out")
     command = errors.strip().splitlines()[-1].split("Send it with: ")[1].split()

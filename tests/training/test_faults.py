@@ -103,7 +103,7 @@ def test_two_processes_with_a_discriminator_compute_what_one_does(tmp_path):
     changes = {**LIKE_SGD, "learning_rate": 0.1, "disc_start": 2, "disc_scale": 0.5, "learned_variance": True}
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", SCRIPT]
     two = settings_of(tmp_path / "two", tmp_path, **changes, train_batch_size=4)
-    process = start(launch, *flags(tmp_path / "two", **two))
+    process = start(launch, *flags(two.pop("output_dir"), **two))
     finetune.train(build(FinetuneOptions, settings_of(tmp_path / "one", tmp_path, **changes)))
     finish(process)
     assert_alike(tmp_path / "one", tmp_path / "two")
@@ -121,7 +121,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(tmp_path):
         "from vae_plugin.errors import exit_status\n"
         "sys.exit(exit_status(lambda: f.main(None, 'finetune.py')))"
     )
-    words = flags(tmp_path / "out", **settings)
+    words = flags(**settings)
     result = subprocess.run(
         [sys.executable, "-c", limited, *words], capture_output=True, text=True, timeout=200, env=ONE_THREAD
     )

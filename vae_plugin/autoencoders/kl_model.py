@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL
 
 from .base import AutoencoderBase, like
 
-VAE = TypeVar("VAE", bound=AutoencoderBase)
+Ours = TypeVar("Ours", bound=AutoencoderBase)
 
 ARCHITECTURE = (
     "in_channels",
@@ -26,7 +26,7 @@ CHANGEABLE = (*DESCRIPTION, "shift_factor", "likelihood", "sigma")
 MEAN_IS_OUTPUT = ("gaussian", "laplace")  # the likelihoods whose mean is what the decoder gives
 
 
-def from_autoencoder_kl(cls: type[VAE], model: AutoencoderKL, changes: dict[str, Any]) -> VAE:
+def from_autoencoder_kl(cls: type[Ours], model: AutoencoderKL, changes: dict[str, Any]) -> Ours:
     """See `AutoencoderVAE.from_autoencoder_kl`."""
     if not isinstance(model, AutoencoderKL):
         raise ValueError(f"got an {type(model).__name__}: only an AutoencoderKL can become an AutoencoderVAE.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from ..errors import UserError
 from .adapter import Adapter
 from .families.asymmetric import AsymmetricAdapter
 from .families.dc import DCAdapter
@@ -71,7 +72,7 @@ def adapt(model: Adapter | nn.Module) -> Adapter:
     """The adapter of a model; an adapter is returned as it is.
 
     Raises:
-        ValueError: if the model is of no class that is adapted.
+        UserError: if the model is of no class that is adapted.
     """
     if isinstance(model, Adapter):
         return model
@@ -80,7 +81,7 @@ def adapt(model: Adapter | nn.Module) -> Adapter:
         if family is not None and cls is family.model_class():
             assert isinstance(model, ModelMixin)
             return family(model)
-    raise ValueError(f"{type(model).__name__} is not supported: {accepted_classes(type(model).__name__)}")
+    raise UserError(f"{type(model).__name__} is not supported: {accepted_classes(type(model).__name__)}")
 
 
 def accepted_classes(refused: str | None = None) -> str:

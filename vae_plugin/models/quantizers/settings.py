@@ -14,7 +14,7 @@ from .residual import ResidualVectorQuantizer
 from .sim_vector import SimVectorQuantizer
 from .vector import VectorQuantizer
 
-F = TypeVar("F", bound=Callable[..., Any])
+Init = TypeVar("Init", bound=Callable[..., Any])
 
 QUANTIZERS: dict[str, tuple[type[Quantizer], dict[str, Any]]] = {  # name -> class, and what the name fixes
     "ema": (VectorQuantizer, {"codebook_update": "ema"}),
@@ -133,7 +133,7 @@ def fsq_levels(codebook_size: int) -> tuple[int, ...]:
     return FSQ_LEVELS[codebook_size]
 
 
-def takes_codebook_settings(init: F) -> F:
+def takes_codebook_settings(init: Init) -> Init:
     """Let an `__init__` that ends in `**codebook` show the fields of `CodebookSettings` as its own arguments.
 
     diffusers reads the fields of a config from the signature.
