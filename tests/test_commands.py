@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.cli import COMMANDS, main
 from vae_plugin.datasets import Circles
+from vae_plugin.options import options_of
+from vae_plugin.training.settings import FinetuneOptions
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +110,66 @@ def test_both_commands_take_a_discrete_model(tmp_path, capsys):
     assert main(["reconstruct", *source, *words]) == 0
 
 
+def test_what_has_an_obvious_place_needs_no_name(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture = Image.fromarray(np.arange(16 * 16, dtype=np.uint8).reshape(16, 16))
+    picture.save("one.png")
+    picture.save("two.png")
+    written = {}
+    for form in ("by place", "by name"):
+        model, images, output = (["--pretrained_model_name_or_path"], ["--images"], ["--output"])
+        if form == "by place":
+            model, images, output = [], [], []
+        assert main(["evaluate", *model, str(folder), "--max_images", "4"]) == 0
+        measured = json.loads(capsys.readouterr().out)
+        assert main(["reconstruct", *model, str(folder), *images, "one.png", "two.png", "--output_dir", form]) == 0
+        assert main(["export", *model, str(folder), *output, f"{form}/plain"]) == 0
+        assert main(["export", "--format", "single_file", *model, str(folder), *output, f"{form}/v.safetensors"]) == 0
+        files = sorted(path for path in (tmp_path / form).rglob("*") if path.is_file())
+        # The metadata of a safetensors file have no order.
+        contents = [sorted(path.read_bytes()) for path in files]
+        written[form] = (measured, [path.relative_to(tmp_path / form) for path in files], contents)
+        assert len(files) == 5
+        capsys.readouterr()
+    assert written["by place"] == written["by name"]
+
+
+def test_every_command_says_what_it_does(capsys):
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stopped:
+            main([name, "--help"])
+        assert stopped.value.code == 0
+        text = capsys.readouterr().out
+        assert f"usage: vae-plugin {name}" in text
+        assert (COMMANDS[name].__doc__ or "").splitlines()[0] in " ".join(text.split())
+
+
+def test_the_help_of_finetune_begins_with_the_options_that_most_runs_need(capsys):
+    options = options_of(FinetuneOptions)
+    lengths = []
+    common = [option for option in options.values() if option.declaration.common]
+    for flag, shown in (("--help", common), ("--help-all", options.values())):
+        with pytest.raises(SystemExit):
+            main(["finetune", flag])
+        text = capsys.readouterr().out
+        listed = set(re.findall(r"^ *--(\w+)", text, re.M))
+        assert {o.name for o in shown} <= listed
+        lengths.append(len(listed & options.keys()))
+    assert lengths[0] <= 20
+    assert lengths[1] == len(options)
+
+
 MISTAKES = {
     "no model": (["evaluate"], "no model given"),
+    "nothing to export": (["export"], "no model given"),
+    "nothing to push": (["push"], "no folder given: vae-plugin push FOLDER user/name"),
+    "nowhere to push": (["push", "{folder}"], "no repository given: vae-plugin push FOLDER user/name"),
+    "no card": (["card"], "no folder given: vae-plugin card FOLDER"),
+    "a model by place and by name": (
+        ["evaluate", "{folder}", "--pretrained_model_name_or_path", "{folder}"],
+        "--pretrained_model_name_or_path and MODEL are the same: give one of them",
+    ),
+    "one too many": (["evaluate", "{folder}", "{folder}"], "unknown option"),
     "no such model": (["evaluate", "--pretrained_model_name_or_path", "./not-there"], "./not-there does not exist"),
     "a folder without a model": (
         ["evaluate", "--pretrained_model_name_or_path", "{empty}"],
@@ -125,7 +186,7 @@ MISTAKES = {
     ),
     "two sources": (
         ["evaluate", "--pretrained_model_name_or_path", "x", "--dataset_name", "circles", "--data_dir", "y"],
-        "both given",
+        "--dataset_name has no effect with --data_dir: leave one of them out",
     ),
     "a file for the output": (["finetune", "--output_dir", "{other}/config.json"], "cannot be a folder for the output"),
     "no folder for the metrics": (
@@ -146,7 +207,7 @@ MISTAKES = {
     ),
     "coloured circles for a gray model": (
         ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--circles_hue"],
-        "--circles_hue makes images of 3 channels, the model has 1",
+        "--circles_hue makes images of 3 channels, and the model has 1",
     ),
     "one name twice": (
         ["reconstruct", "--pretrained_model_name_or_path", "{folder}", "--images", "a/x.png", "b/x.png"],
@@ -176,7 +237,7 @@ def test_the_demo_leaves_a_pipeline_and_pictures_and_can_be_run_again(tmp_path, 
     for _ in range(2):
         assert main(["demo", "--output_dir", str(tmp_path), "--resolution", "16", *words]) == 0
     assert f"{tmp_path}/overview.png" in capsys.readouterr().out
-    for name in ("overview", "reconstructions", "interpolation", "pipeline", "tokens", "code_changes"):
+    for name in ("overview", "reconstructions", "interpolation", "pipeline", "indices", "code_changes"):
         assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 0
     pipeline = DiTPipeline.from_pretrained(tmp_path / "pipeline")
     assert isinstance(pipeline.vae, AutoencoderVAE)

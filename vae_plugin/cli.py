@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 
-from . import finetune
-from .commands import demo, evaluate, export, reconstruct
-from .commands.push import run_card, run_push
+from .commands import card, demo, evaluate, export, finetune, push, reconstruct
 from .errors import exit_status
 from .version import __version__
 
-COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], object], str]] = {
-    "demo": (demo.run, "train on circles, load the result in a diffusers pipeline, leave pictures (3 minutes)"),
-    "finetune": (finetune.main, "train an autoencoder from scratch, or fine-tune an existing one"),
-    "evaluate": (evaluate.run, "measure a model on images"),
-    "push": (run_push, "publish a model on the Hub"),
-    "card": (run_card, "write the model card of a folder again"),
-    "reconstruct": (reconstruct.run, "encode and decode image files"),
-    "export": (export.run, "write a model in the files of other tools"),
+# Each is a module whose docstring says what it does, with `run(argv, prog)`.
+COMMANDS = {
+    "demo": demo,
+    "finetune": finetune,
+    "evaluate": evaluate,
+    "reconstruct": reconstruct,
+    "push": push,
+    "card": card,
+    "export": export,
 }
 
 
 def usage() -> str:
     """The text of `vae-plugin --help`."""
-    commands = "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items())
+    commands = "\n".join(f"  {name:<12} {(module.__doc__ or '').splitlines()[0]}" for name, module in COMMANDS.items())
     return (
         f"vae-plugin {__version__}: own your latent space\n\n"
         f"usage: vae-plugin COMMAND [OPTIONS]    (vae-plugin COMMAND --help lists the options)\n\n{commands}"
@@ -47,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(COMMANDS)}."
         print(f"error: unknown command {command!r}: {hint}", file=sys.stderr)
         return 2
-    run, _ = COMMANDS[command]
-    return exit_status(lambda: run(rest, f"vae-plugin {command}"))
+    return exit_status(lambda: COMMANDS[command].run(rest, f"vae-plugin {command}"))
 
 
 if __name__ == "__main__":

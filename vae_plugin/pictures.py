@@ -12,6 +12,7 @@ from PIL import Image
 
 from .autoencoders import Adapter, Autoencoder, AutoencoderVAE, AutoencoderVQVAE, adapt
 from .datasets.transforms import to_uint8
+from .files import replacing_file
 from .latents import traverse
 
 GAP = 2
@@ -43,10 +44,8 @@ def grid(images: torch.Tensor, columns: int, min_side: int = 64) -> Image.Image:
 
 def save_png(image: Image.Image, path: Path) -> Path:
     """Write a picture beside its place, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    image.save(partial, format="PNG")
-    partial.replace(path)
+    with replacing_file(path) as partial:
+        image.save(partial, format="PNG")
     return path
 
 

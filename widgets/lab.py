@@ -16,6 +16,7 @@ import traitlets
 from PIL import Image
 
 from ..errors import UserError
+from ..files import write_bytes
 from . import frontend
 from .codec import Codec, open_model, to_rgba
 from .images import ImageSet, Labels, as_image
@@ -217,9 +218,7 @@ class LatentLab(anywidget.AnyWidget):
         path = Path(path).expanduser()
         if path.suffix not in (".png", ".safetensors"):
             raise UserError(f"{path.name} is to be saved: give it the ending .png (the picture) or .safetensors.")
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(self._file("png" if path.suffix == ".png" else "shelf"))
-        partial.replace(path)
+        write_bytes(path, self._file("png" if path.suffix == ".png" else "shelf"))
         return path
 
     def undo(self) -> None:

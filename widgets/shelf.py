@@ -1,20 +1,17 @@
-"""Saved latents, and the arithmetic between them."""
+"""Saved latents, and the one object that owns them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 
-from ..errors import UserError
-from ..latents import analogy, attribute_vector, lerp, slerp
-from .codec import Codec
-from .recipe import Line, Recipe
+from vae_plugin.errors import UserError
+from vae_plugin.widgets.recipe import Recipe
 
 _keys = count(1)
 
@@ -26,9 +23,9 @@ class Saved:
     Attributes:
         name: unique on its shelf.
         latent: (C, h, w), float32.
-        indices: codes that it is decoded from instead, (h, w, codes per place), or None.
+        indices: (h, w, indices per position), decoded instead of the latent; or None.
         recipe: how it came to be.
-        key: names it when its name is changed.
+        key: identifies the latent when its name changes.
     """
 
     name: str
@@ -38,18 +35,18 @@ class Saved:
     key: str = field(default_factory=lambda: f"s{next(_keys)}", repr=False)
 
     def renamed(self, name: str) -> Saved:
-        """The same under another name."""
+        """The same latent under another name."""
         return replace(self, name=name)
 
     def __repr__(self) -> str:
         return f"Saved({self.name!r}, latent {tuple(self.latent.shape)})"
 
 
-class Shelf(tuple):
-    """Saved latents in order, found by their place or their name: `shelf[0]`, `shelf["cat"]`."""
+class Shelf(tuple[Saved, ...]):
+    """Saved latents in order, found by number or name: `shelf[0]`, `shelf["cat"]`."""
 
     def __new__(cls, items: Iterable[Saved] = ()) -> Shelf:
-        """Of items, of which a name that another has already gets a number."""
+        """Make a shelf; a name that is taken already gets a number."""
         names: set[str] = set()
         keys: set[str] = set()
         unique = []
@@ -68,125 +65,70 @@ class Shelf(tuple):
         for item in self:
             if item.name == which:
                 return item
-        raise KeyError(f"{which!r} is not on the shelf: there are {', '.join(repr(i.name) for i in self) or 'none'}.")
+        known = ", ".join(repr(name) for name in self.names) or "none"
+        raise KeyError(f"{which!r} is not on the shelf: there are {known}.")
 
     def by_key(self, key: object) -> Saved:
-        """The item of a key.
+        """The latent with a key.
 
         Raises:
-            UserError: if it is not there any more.
+            UserError: if it is no longer there.
         """
         for item in self:
             if item.key == key:
                 return item
-        raise UserError("that latent is not on the shelf any more: choose another one.")
+        raise UserError("that latent is no longer on the shelf: choose another one.")
 
     @property
     def names(self) -> list[str]:
-        """In order."""
+        """Names of the latents, in order."""
         return [item.name for item in self]
+
+
+class ShelfKeeper:
+    """The owner of a lab's shelf; everyone else reads it here, or observes it."""
+
+    def __init__(self) -> None:
+        self._shelf = Shelf()
+        self._observers: list[Callable[[Shelf], None]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def shelf(self) -> Shelf:
+        """The shelf as it is now; a shelf never changes, it is replaced."""
+        return self._shelf
+
+    def observe(self, observer: Callable[[Shelf], None]) -> None:
+        """Call `observer` with the shelf after each change."""
+        self._observers.append(observer)
+
+    def replace(self, items: Iterable[Saved]) -> None:
+        """Put these latents on the shelf instead of those that are there."""
+        self._change(lambda _: items)
+
+    def add(self, items: Iterable[Saved]) -> list[Saved]:
+        """Put latents at the end of the shelf, and return them as they are named there."""
+        added = list(items)
+        shelf = self._change(lambda shelf: [*shelf, *added])
+        return list(shelf)[len(shelf) - len(added) :]
+
+    def remove(self, key: object) -> None:
+        """Take a latent off the shelf."""
+        self._change(lambda shelf: (item for item in shelf if item.key != key))
+
+    def rename(self, key: object, name: str) -> None:
+        """Give a latent another name."""
+        self._change(lambda shelf: (item.renamed(name) if item.key == key else item for item in shelf))
+
+    def _change(self, make: Callable[[Shelf], Iterable[Saved]]) -> Shelf:
+        with self._lock:
+            changed = self._shelf = Shelf(make(self._shelf))
+        for observer in self._observers:
+            observer(self._shelf)
+        return changed
 
 
 def unused_name(name: str, taken: Iterable[str]) -> str:
     """`name`, or with a number behind it if it is taken."""
     taken = set(taken)
     return next(n for n in chain([name], (f"{name} ({i})" for i in count(2))) if n not in taken)
-
-
-def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> tuple[torch.Tensor, Line]:
-    """The result of an operation on saved latents, and the line of Python for it.
-
-    Args:
-        operation: {"op": "analogy", "a", "b", "c"}, {"op": "sum", "weights": {key: weight}}, {"op": "between", "a",
-            "b", "t", "method": "slerp" or "lerp"}, or {"op": "attribute", "with": [...], "without": [...], "strength"},
-            which is added to `base`. Latents are named by their keys.
-        shelf: where they are.
-        base: (C, h, w).
-
-    Raises:
-        UserError: if a latent is missing.
-    """
-    kind = operation.get("op")
-    if kind == "analogy":
-        items = [shelf.by_key(operation.get(name)) for name in "abc"]
-        return analogy(*(item.latent for item in items)), Line(
-            "z = analogy({0}.latent, {1}.latent, {2}.latent)", _keys_of(items), ("analogy",)
-        )
-    if kind == "sum":
-        weights = {key: float(weight) for key, weight in operation.get("weights", {}).items() if weight}
-        if not weights:
-            raise UserError("every weight is 0: give at least one latent another weight.")
-        items = [shelf.by_key(key) for key in weights]
-        result = sum(weight * item.latent for weight, item in zip(weights.values(), items, strict=True))
-        terms = " + ".join(f"{weight!r} * {{{i}}}.latent" for i, weight in enumerate(weights.values()))
-        return result, Line(f"z = {terms}", _keys_of(items))
-    if kind == "between":
-        items = [shelf.by_key(operation.get(name)) for name in "ab"]
-        method, t = operation.get("method", "slerp"), float(operation.get("t", 0.5))
-        function = {"slerp": slerp, "lerp": lerp}.get(method)
-        if function is None:
-            raise UserError(f"the method is {method!r}: it must be slerp or lerp.")
-        return function(*(item.latent for item in items), t), Line(
-            f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", _keys_of(items), (method,)
-        )
-    if kind == "attribute":
-        groups = [[shelf.by_key(key) for key in operation.get(name, ())] for name in ("with", "without")]
-        if not all(groups):
-            raise UserError("an attribute is what two groups differ in: put at least one latent into each of them.")
-        direction = attribute_vector(*(torch.stack([item.latent for item in group]) for group in groups))
-        strength = float(operation.get("strength", 1.0))
-        stacks, first = [], 0
-        for group in groups:
-            stacks.append(f"torch.stack([{', '.join(f'{{{first + i}}}.latent' for i in range(len(group)))}])")
-            first += len(group)
-        text = f"z = z + {strength!r} * attribute_vector({', '.join(stacks)})"
-        return base + strength * direction, Line(text, _keys_of(groups[0] + groups[1]), ("attribute_vector",))
-    raise UserError(f"the operation is {kind!r}: it must be analogy, sum, between or attribute.")
-
-
-def _keys_of(items: Sequence[Saved]) -> tuple[str, ...]:
-    return tuple(item.key for item in items)
-
-
-def _tensor_name(name: str) -> str:
-    return f"_{name}" if name == "__metadata__" else name  # safetensors keeps that one for itself
-
-
-def _indices(tensor: torch.Tensor | None, codec: Codec) -> torch.Tensor | None:
-    """Codes of a file, if they are ones that the model has."""
-    if tensor is None or not codec.discrete or tensor.dtype != torch.int64:
-        return None
-    model = codec.model
-    fits = tuple(tensor.shape) == (*codec.latent_shape[1:], model.quantizer.codes_per_position)
-    return tensor if fits and tensor.min() >= 0 and tensor.max() < model.codebook_size else None
-
-
-def to_safetensors(items: Sequence[Saved], metadata: Mapping[str, str]) -> bytes:
-    """Latents as a safetensors file, each under its name; codes of a token edit under "NAME.indices"."""
-    tensors = {_tensor_name(item.name): item.latent.clone() for item in items}
-    tensors |= {
-        f"{_tensor_name(item.name)}.indices": item.indices.clone() for item in items if item.indices is not None
-    }
-    return safetensors.torch.save(tensors, dict(metadata))
-
-
-def from_safetensors(data: bytes, codec: Codec) -> list[Saved]:
-    """The latents of such a file that are a model's.
-
-    Raises:
-        UserError: if it is none, or has none of the model's shape.
-    """
-    shape = tuple(codec.latent_shape)
-    try:
-        tensors = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"this file cannot be read as safetensors: {error}") from error
-    found = [
-        Saved(name, tensor.float(), _indices(tensors.get(f"{name}.indices"), codec))
-        for name, tensor in tensors.items()
-        if tensor.is_floating_point() and tuple(tensor.shape) == shape and tensor.isfinite().all()
-    ]
-    if not found:
-        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
-        raise UserError(f"this file has no latent of shape {tuple(shape)}; it has {shapes or 'nothing'}.")
-    return found

@@ -62,8 +62,7 @@ def test_onnx_is_written_where_it_was_asked(source, tmp_path, capsys, monkeypatc
 
 
 MISTAKES = {
-    "no model": (["--pretrained_model_name_or_path", "none", "--output", "o"], "no model given"),
-    "no output": ([], "no output given: add --output"),
+    "no output": ([], "no output given: name a folder after the model"),
     "no such format": (["--format", "gguf", "--output", "o"], "accepted are 'diffusers', 'single_file', 'onnx'"),
     "a folder for a file": (
         ["--format", "single_file", "--output", "full"],

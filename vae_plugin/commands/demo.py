@@ -1,4 +1,4 @@
-"""`vae-plugin demo`: the whole path on generated circles, with no download.
+"""Train on circles, load the result in a diffusers pipeline, and draw (3 minutes, no download).
 
 A VAE is trained and measured; a small diffusion transformer learns its latents; both are saved as a diffusers pipeline,
 which is loaded again and draws circles that are in no data set. Then a VQ-VAE learns the circles as codes.
@@ -44,7 +44,7 @@ class DemoOptions:
 
 def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
     """Parse the options and run `demo`."""
-    return demo(parse(DemoOptions, argv, prog=prog, description="The whole path on generated circles."))
+    return demo(parse(DemoOptions, argv, prog=prog, description=(__doc__ or "").splitlines()[0]))
 
 
 def demo(options: DemoOptions) -> dict[str, float]:
@@ -85,7 +85,7 @@ def demo(options: DemoOptions) -> dict[str, float]:
         "reconstructions.png": pictures.reconstructions(vae, images),
         "interpolation.png": _interpolation(vae, images[1], images[3]),
         "pipeline.png": pictures.grid(drawn, 8),
-        "tokens.png": pictures.index_map(vqvae, images),
+        "indices.png": pictures.index_map(vqvae, images),
         "code_changes.png": pictures.code_changes(vqvae, images[4:5]),
     }
     for name, picture in strips.items():

@@ -1,4 +1,4 @@
-"""`vae-plugin evaluate`: measure a model on images."""
+"""Measure a model on images."""
 
 from __future__ import annotations
 
@@ -7,58 +7,68 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from .. import metrics
-from ..autoencoders import load_autoencoder
 from ..datasets import Circles, image_batches, load_images
 from ..errors import UserError
 from ..files import write_json
 from ..options import option, parse
+from .source import ModelSource
+
+IMAGES = {"circles": (False,)}
 
 
 @dataclass
-class EvaluateOptions:
+class EvaluateOptions(ModelSource):
     """Options of `vae-plugin evaluate`."""
 
-    pretrained_model_name_or_path: str | None = option(None, "The model: a folder or a Hub id.")
-    subfolder: str | None = option(None, "Folder of the model inside that repository, e.g. vae.")
-    revision: str | None = option(None, "Branch, tag or commit of that repository.")
-    dataset_name: str | None = option(None, "'circles' (generated, the default) or a data set on the Hub.")
-    data_dir: str | None = option(None, "Folder of images or of parquet shards, or one parquet file.")
-    split: str = option("train", "Split of the data set.")
-    image_column: str | None = option(None, "Column of the images. Default: the only one there is.")
-    resolution: int | None = option(
-        None, "Side of the centre crop in pixels. Default: sample_size of ours, 256 of others."
+    dataset_name: str | None = option(
+        None, "'circles' (generated, the default) or a data set on the Hub.", when={"data_dir": (None,)}
     )
-    circles_hue: bool = option(False, "Coloured circles (RGB) instead of gray ones.")
-    max_images: int = option(1000, "Measure on no more images than these.")
-    num_importance_samples: int = option(0, "Samples of the bound on log p(x); 0 leaves it out.")
-    seed: int = option(1, "Of the samples, and of the circles.")
-    output_file: str | None = option(None, "Write the metrics there as JSON; they are printed anyway.")
+    data_dir: str | None = option(
+        None, "Folder of images or of parquet shards, or one parquet file.", also=("train_data_dir",)
+    )
+    split: str = option("train", "Split of the data set.", when=IMAGES)
+    image_column: str | None = option(
+        None, "Column of the images. By default the only one that holds images.", when=IMAGES
+    )
+    resolution: int | None = option(
+        None,
+        "Side of the centre crop in pixels. By default the sample_size of our models, about 256 for others.",
+        at_least=8,
+    )
+    circles_hue: bool = option(False, "Coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
+    max_images: int = option(1000, "Measure on no more images than these.", at_least=1)
+    num_importance_samples: int = option(0, "Samples of the bound on log p(x); 0 leaves it out.", at_least=0)
+    seed: int = option(1, "Seed of the samples and of the circles.", at_least=0)
+    output_file: str | None = option(None, "Write the metrics to this file too, as JSON.")
 
-    def __post_init__(self) -> None:
-        if not self.pretrained_model_name_or_path:
-            raise UserError("no model given: add --pretrained_model_name_or_path with a folder or a Hub id.")
-        if self.dataset_name is not None and self.data_dir is not None:
-            raise UserError("--dataset_name and --data_dir are both given: give the one to measure on.")
-        for name, least in (("max_images", 1), ("num_importance_samples", 0), ("seed", 0), ("resolution", 8)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"--{name} is {value}: it must be at least {least}.")
+    def facts(self) -> dict[str, bool]:
+        """Whether the images are generated circles, as they are by default."""
+        return {"circles": self.data_dir is None and self.dataset_name in (None, "circles")}
+
+    @property
+    def phrases(self) -> dict[tuple[str, bool], str]:
+        """How to say these facts."""
+        return {("circles", False): "has no effect on generated circles", ("circles", True): "needs generated circles"}
 
 
-def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
+def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
     """Parse the options, measure, print."""
-    options = parse(EvaluateOptions, argv, prog=prog, description="Measure a model on images.")
-    adapter = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
+    options = parse(EvaluateOptions, argv, prog=prog, description=__doc__)
+    adapter = options.open()
     channels, size = adapter.in_channels, options.resolution or adapter.natural_resolution
-    if options.data_dir is None and options.dataset_name in (None, "circles"):
+    reason = metrics.no_importance_weighted_bound(adapter)
+    if options.num_importance_samples and reason is not None:
+        raise UserError(f"{reason}: leave --num_importance_samples out.")
+    images: Dataset
+    if options.facts()["circles"]:
         if options.circles_hue and channels != 3:
-            raise UserError(f"--circles_hue makes images of 3 channels, the model has {channels}: leave it out.")
+            raise UserError(f"--circles_hue makes images of 3 channels, and the model has {channels}: leave it out.")
         images = Circles(options.max_images, size, channels, seed=options.seed, hue=options.circles_hue)
     else:
-        images = load_images(
+        found = load_images(
             dataset_name=options.dataset_name,
             train_data_dir=options.data_dir,
             image_column=options.image_column,
@@ -67,10 +77,7 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
             channels=channels,
             center_crop=True,
         )
-        images = Subset(images, range(min(len(images), options.max_images)))
-    reason = metrics.no_importance_weighted_bound(adapter)
-    if options.num_importance_samples and reason is not None:
-        raise UserError(f"{reason}: leave --num_importance_samples out.")
+        images = Subset(found, range(min(len(found), options.max_images)))
     unreadable: set[str] = set()
     result = metrics.evaluate(
         adapter,

@@ -1,4 +1,4 @@
-"""`vae-plugin export`: a model in the files of other tools."""
+"""Write a model in the files of other tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..autoencoders import Adapter, load_autoencoder
+from ..autoencoders import Adapter
 from ..errors import UserError
 from ..export.diffusers_folder import save_diffusers_folder
 from ..export.onnx_files import TOLERANCE, save_onnx
@@ -16,6 +16,7 @@ from ..export.place import check_file, check_folder, fill_folder
 from ..export.remote_code import write_remote_code
 from ..export.single_file import PREFIX, SUFFIX, foreign_to_other_tools, save_single_file
 from ..options import option, parse
+from .source import ModelSource
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -82,19 +83,21 @@ FORMATS: dict[str, Format] = {
 
 
 @dataclass
-class ExportOptions:
+class ExportOptions(ModelSource):
     """Options of `vae-plugin export`."""
 
-    pretrained_model_name_or_path: str | None = option(None, "The model: a folder, a Hub id or a .safetensors file.")
-    subfolder: str | None = option(None, "Folder of the model inside that repository, e.g. vae.")
-    revision: str | None = option(None, "Branch, tag or commit of that repository.")
+    output: str = option(
+        "",
+        "Where to write: a folder, or the .safetensors of a single_file.",
+        positional="output",
+        required="no output given: name a folder after the model, or a .safetensors file for a single_file.",
+    )
     format: str = option(
         "diffusers",
         "diffusers: a folder of AutoencoderKL or VQModel; single_file: a .safetensors for ComfyUI and A1111; onnx: "
         "encoder.onnx and decoder.onnx; remote_code: ours with a module for trust_remote_code.",
         choices=FORMATS,
     )
-    output: str | None = option(None, "Where to write: a folder, or the .safetensors of a single_file.")
     prefix: str | None = option(
         None, "Begin the names of a single_file with this, as in a whole checkpoint. Default: none.", choices=(PREFIX,)
     )
@@ -103,11 +106,12 @@ class ExportOptions:
     )
     overwrite: bool = option(False, "Replace files of equal names that are there already.")
 
-    def __post_init__(self) -> None:
-        if not self.pretrained_model_name_or_path:
-            raise UserError("no model given: add --pretrained_model_name_or_path with a folder or a Hub id.")
-        if not self.output:
-            raise UserError("no output given: add --output with a folder, or a .safetensors file of a single_file.")
+    def check(self) -> None:
+        """Refuse what the format does not have.
+
+        Raises:
+            UserError: for the first option.
+        """
         for name in ("dtype", "prefix"):
             takers = [key for key, value in FORMATS.items() if name in value.takes]
             if getattr(self, name) is not None and self.format not in takers:
@@ -116,8 +120,7 @@ class ExportOptions:
 
 def run(argv: Sequence[str] | None, prog: str) -> Path:
     """Parse the options, open the model, write; the path is that of the file or folder."""
-    description = "Write a model in the files of other tools."
-    options = parse(ExportOptions, argv, prog=prog, description=description)
+    options = parse(ExportOptions, argv, prog=prog, description=__doc__)
     chosen, output = FORMATS[options.format], Path(options.output)
     # Before the model is fetched and opened.
     if chosen.is_file:
@@ -125,9 +128,7 @@ def run(argv: Sequence[str] | None, prog: str) -> Path:
     else:
         check_folder(output, options.overwrite)
     _check_not_source(output, options)
-    model = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
-    model.model.eval()
-    for line in chosen.write(model, output, options):
+    for line in chosen.write(options.open(), output, options):
         print(line)
     return output
 

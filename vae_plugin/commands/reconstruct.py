@@ -1,4 +1,4 @@
-"""`vae-plugin reconstruct`: what a model makes of image files."""
+"""Encode and decode image files, and write each beside its reconstruction."""
 
 from __future__ import annotations
 
@@ -10,37 +10,29 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from .. import pictures
-from ..autoencoders import load_autoencoder
 from ..datasets.transforms import image_to_tensor, to_pil
 from ..errors import UserError
 from ..files import make_folder
 from ..metrics import psnr
 from ..options import option, parse
+from .source import ModelSource
 
 
 @dataclass
-class ReconstructOptions:
+class ReconstructOptions(ModelSource):
     """Options of `vae-plugin reconstruct`."""
 
-    pretrained_model_name_or_path: str | None = option(None, "The model: a folder or a Hub id.")
-    subfolder: str | None = option(None, "Folder of the model inside that repository, e.g. vae.")
-    revision: str | None = option(None, "Branch, tag or commit of that repository.")
-    images: tuple[str, ...] = option((), "The image files.")
+    images: tuple[str, ...] = option(
+        (), "Image files.", positional="image", required="no image given: name one or more files after the model."
+    )
     output_dir: str = option("reconstructions", "Folder of NAME-reconstruction.png, original and reconstruction.")
-
-    def __post_init__(self) -> None:
-        if not self.pretrained_model_name_or_path:
-            raise UserError("no model given: add --pretrained_model_name_or_path with a folder or a Hub id.")
-        if not self.images:
-            raise UserError("no image given: add --images with one or more files.")
 
 
 @torch.no_grad()
 def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     """Parse the options, encode and decode each image at its own size, write the pairs."""
-    options = parse(ReconstructOptions, argv, prog=prog, description="Encode and decode image files.")
-    adapter = load_autoencoder(options.pretrained_model_name_or_path, options.subfolder, options.revision)
-    adapter.model.eval()
+    options = parse(ReconstructOptions, argv, prog=prog, description=__doc__)
+    adapter = options.open()
     make_folder(Path(options.output_dir))
     paths = [Path(options.output_dir) / f"{Path(name).stem}-reconstruction.png" for name in options.images]
     for i, path in enumerate(paths):

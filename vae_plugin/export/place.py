@@ -1,15 +1,13 @@
-"""Where an export goes: nothing that was there is lost unasked, and what is written is whole or not there."""
+"""Where an export goes: nothing that was there is lost unasked."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import PARTIAL, make_folder, start_partial
+from ..files import filling_folder, make_folder, replacing_file
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
@@ -25,7 +23,7 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 
 
 def check_file(file: Path, suffix: str, overwrite: bool) -> None:
-    """Refuse a file that is there, and a name that does not say what it is.
+    """Refuse to replace a file, and a name that does not say what the file is.
 
     Raises:
         UserError: if it is there and `overwrite` is False, if it is a folder, or its name has another suffix.
@@ -38,37 +36,17 @@ def check_file(file: Path, suffix: str, overwrite: bool) -> None:
 
 @contextmanager
 def fill_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """An empty folder beside `folder`; its files move into `folder` when the block ends, none if it fails.
-
-    Files of other names that were in `folder` stay: it may hold more than an export.
-
-    Raises:
-        UserError: as `check_folder`.
-    """
+    """`files.filling_folder`, where `check_folder` allows it."""
     check_folder(folder, overwrite)
     make_folder(folder.parent)
-    staging = start_partial(folder)
-    try:
+    with filling_folder(folder) as staging:
         yield staging
-        make_folder(folder)
-        for file in sorted(staging.iterdir()):
-            os.replace(file, folder / file.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
 def fill_file(file: Path, suffix: str, overwrite: bool) -> Iterator[Path]:
-    """The name of a file beside `file`, which takes its place when the block ends, and is removed if it fails.
-
-    Raises:
-        UserError: as `check_file`.
-    """
+    """`files.replacing_file`, where `check_file` allows it."""
     check_file(file, suffix, overwrite)
     make_folder(file.parent)
-    partial = file.with_name(file.name + PARTIAL)
-    try:
+    with replacing_file(file) as partial:
         yield partial
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)

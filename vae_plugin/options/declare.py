@@ -32,7 +32,7 @@ class Declaration:
         section: the heading in the help.
         flag: its name on the command line and in files, where that is not the name of the field.
         also: other names that are taken for it.
-        positional: whether it may stand on the command line by its place, without its name.
+        positional: what the help calls it, if it may stand on the command line by its place, without its name.
         required: what to say if it is missing.
         at_least, above, below: bounds of the value, or of each item of a tuple.
         common: whether the short `--help` lists it, where a class has such options.
@@ -48,7 +48,7 @@ class Declaration:
     section: str | None = None
     flag: str | None = None
     also: tuple[str, ...] = ()
-    positional: bool = False
+    positional: str | None = None
     required: str | None = None
     at_least: float | None = None
     above: float | None = None

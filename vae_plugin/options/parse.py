@@ -42,7 +42,8 @@ def parse(cls: type[T], argv: Sequence[str] | None = None, *, prog: str | None =
     known = names_in(options)
     argv = sys.argv[1:] if argv is None else argv
     argv = [re.sub("^--[^=]+", lambda flag: "--" + flag[0][2:].replace("-", "_"), argument) for argument in argv]
-    given, rest = _parser(options, prog, description, "--help_all" in argv).parse_known_intermixed_args(argv)
+    argv = ["--help-all" if argument == "--help_all" else argument for argument in argv]
+    given, rest = _parser(options, prog, description, "--help-all" in argv).parse_known_intermixed_args(argv)
     if any(word.partition("=")[0] in TOKEN_FLAGS for word in rest):
         raise OptionError(
             "a token on the command line can be read by others, and stays in the shell's history: leave it out, set "
@@ -54,12 +55,12 @@ def parse(cls: type[T], argv: Sequence[str] | None = None, *, prog: str | None =
     values = {} if given.config is None else read_file(given.config, options, in_full)
     flags: dict[str, str] = {}
     for name, opt in known.items():
-        for key, where in ((name, f"--{name}"), (_PLACED + name, name)):
+        for key, where in ((name, f"--{name}"), (_PLACED + name, (opt.declaration.positional or name).upper())):
             value = getattr(given, key, None)
             if value is None or value == []:
                 continue
             if opt.name in flags:
-                raise OptionError(f"{flags[opt.name]} and {where} are the same option: give one of them.")
+                raise OptionError(f"{flags[opt.name]} and {where} are the same: give one of them.")
             flags[opt.name] = where
             values[opt.name] = value if isinstance(value, bool) else opt.read(value, f"'{where}'")
     return build(cls, values)
@@ -133,7 +134,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(options: dict[str, Option], prog: str | None, description: str, every: bool) -> argparse.ArgumentParser:
     # argparse gives the text of a flag, None where there is none; `Option.read` judges it as it judges the file's.
     placed = [opt for opt in options.values() if opt.declaration.positional]
-    words = [f"{opt.name.upper()}{' ...' * opt.many}" for opt in placed]
+    words = [f"{str(opt.declaration.positional).upper()}{' ...' * opt.many}" for opt in placed]
     short = any(opt.declaration.common for opt in options.values()) and not every
     closing = "These are the options that most runs need; --help-all lists the others too." if short else None
     parser = _Parser(
@@ -146,7 +147,7 @@ def _parser(options: dict[str, Option], prog: str | None, description: str, ever
     )
     parser.add_argument("-h", "--help", action="help", help="Show this message.")
     if any(opt.declaration.common for opt in options.values()):
-        parser.add_argument("--help_all", action="help", help="Show all options.")
+        parser.add_argument("--help-all", action="help", help="Show all options.")
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of options; a flag wins over it.")
     groups: dict[str | None, Any] = {None: parser}
     for opt in options.values():
@@ -169,13 +170,19 @@ def _parser(options: dict[str, Option], prog: str | None, description: str, ever
                     f"--no_{name}", dest=name, action="store_false", default=None, help=argparse.SUPPRESS
                 )
             groups[section].add_argument(f"--{name}", default=None, help=shown, **value)
-        if opt.declaration.positional:
+        if opt.declaration.positional is not None:
             nargs = "*" if opt.many else "?"
-            parser.add_argument(_PLACED + opt.name, nargs=nargs, metavar=opt.name.upper(), help=text, default=None)
+            parser.add_argument(
+                _PLACED + opt.name,
+                nargs=nargs,
+                metavar=str(opt.declaration.positional).upper(),
+                help=text,
+                default=None,
+            )
     return parser
 
 
 def _help(opt: Option) -> str:
     shown = " ".join(map(str, opt.default)) if isinstance(opt.default, tuple) else str(opt.default)
-    text = opt.declaration.help + ("" if opt.default in (None, ()) else f" (default: {shown})")
+    text = opt.declaration.help + ("" if opt.default in (None, (), "") else f" (default: {shown})")
     return text.replace("%", "%%")

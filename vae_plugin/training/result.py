@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
 from ..autoencoders import Adapter
 from ..export.remote_code import write_remote_code
-from ..files import start_partial, write_json
+from ..files import filling_folder, write_json
 from .lora import merge_lora
 
 
@@ -24,13 +23,10 @@ def save_model(adapter: Adapter, folder: Path, remote_code: bool = False) -> Non
 
 def save_weights(adapter: Adapter, output_dir: Path, remote_code: bool = False) -> None:
     """Weights and configuration of a result, written beside their place and renamed."""
-    staging = start_partial(output_dir / "weights")
-    adapter.save(staging)
-    if remote_code:
-        write_remote_code(staging)
-    for file in sorted(staging.iterdir()):
-        os.replace(file, output_dir / file.name)
-    staging.rmdir()
+    with filling_folder(output_dir) as staging:
+        adapter.save(staging)
+        if remote_code:
+            write_remote_code(staging)
 
 
 def save_metrics(metrics: dict[str, Any], output_dir: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from ...files import finish_partial, start_partial, write_json
+from ...files import replacing_folder, write_json
 from ..average import WeightAverage
 from ..evaluation import Evaluator
 from ..pictures import SamplePictures, log_pictures
@@ -58,11 +58,9 @@ class ValidationHook(Hook):
         paths = self.pictures.save(f"step-{step:06d}-")
         if self.state.best_psnr is None or metrics["psnr"] > self.state.best_psnr:
             self.state.best_psnr = metrics["psnr"]
-            best = self.output_dir / "best"
-            staging = start_partial(best)
-            save_model(self.evaluator.loss.adapter, staging)
-            write_json(staging / "metrics.json", {**metrics, "steps": step})
-            finish_partial(best)
+            with replacing_folder(self.output_dir / "best") as staging:
+                save_model(self.evaluator.loss.adapter, staging)
+                write_json(staging / "metrics.json", {**metrics, "steps": step})
         self.accelerator.log({f"validation/{name}": value for name, value in metrics.items()}, step=step)
         named = {Path(path).stem.split("-", 2)[2]: self.output_dir / path for path in paths.values()}
         log_pictures(self.accelerator, named, step)

@@ -1,0 +1,56 @@
+"""Latents in files: safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import safetensors
+import safetensors.torch
+import torch
+
+from vae_plugin.errors import UserError
+from vae_plugin.widgets.codec import Codec
+from vae_plugin.widgets.shelf import Saved
+
+
+def to_safetensors(items: Sequence[Saved], metadata: Mapping[str, str]) -> bytes:
+    """Latents as a safetensors file, each under its name; chosen indices under "NAME.indices"."""
+    tensors = {_tensor_name(item.name): item.latent.clone() for item in items}
+    tensors |= {
+        f"{_tensor_name(item.name)}.indices": item.indices.clone() for item in items if item.indices is not None
+    }
+    return safetensors.torch.save(tensors, dict(metadata))
+
+
+def from_safetensors(data: bytes, codec: Codec) -> list[Saved]:
+    """The latents in a safetensors file that fit a model.
+
+    Raises:
+        UserError: if it is no such file, or has no latent of the model's shape.
+    """
+    shape = tuple(codec.latent_shape)
+    try:
+        tensors = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"this file cannot be read as safetensors: {error}") from error
+    found = [
+        Saved(name, tensor.float(), _indices(tensors.get(f"{name}.indices"), codec))
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and tuple(tensor.shape) == shape and tensor.isfinite().all()
+    ]
+    if not found:
+        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
+        raise UserError(f"this file has no latent of shape {shape}; it has {shapes or 'nothing'}.")
+    return found
+
+
+def _tensor_name(name: str) -> str:
+    return f"_{name}" if name == "__metadata__" else name  # safetensors keeps that one for itself
+
+
+def _indices(tensor: torch.Tensor | None, codec: Codec) -> torch.Tensor | None:
+    """Indices from a file, if the model's codebook has them."""
+    if tensor is None or not codec.discrete or tensor.dtype != torch.int64:
+        return None
+    fits = tuple(tensor.shape) == (*codec.latent_shape[1:], codec.indices_per_position)
+    return tensor if fits and tensor.min() >= 0 and tensor.max() < codec.model.codebook_size else None

@@ -1,0 +1,147 @@
+"""What sheets show: walks, samples of the prior, planes of the latent space, the codes of a codebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from vae_plugin.errors import UserError
+from vae_plugin.latents import interpolate
+from vae_plugin.widgets.codec import Codec
+from vae_plugin.widgets.edits import present_indices
+from vae_plugin.widgets.recipe import Line, Move, Recipe
+from vae_plugin.widgets.shelf import Saved
+from vae_plugin.widgets.sheets import Sheet
+from vae_plugin.widgets.space import LatentSpace
+from vae_plugin.widgets.state import State
+from vae_plugin.widgets.survey import Survey
+
+PALETTE = 96  # codes that are shown at once
+CANDIDATES = 65_536  # codes among which the nearest are searched
+CONTEXT = 3  # positions around a code that are decoded with it
+SHOWN = 1  # positions around a code that its picture shows
+
+
+def along_axis(space: LatentSpace, state: State, axis: str, low: float, high: float, steps: int) -> Sheet:
+    """A walk along one axis, from coordinate `low` to `high`."""
+    values = torch.linspace(low, high, steps).tolist()
+    return Sheet(
+        torch.stack([space.move(state.latent, axis, value) for value in values]),
+        recipes=[state.recipe.then(Move(axis, value)) for value in values],
+        words=[f"{axis} = {value:.3g}" for value in values],
+        base=state,
+    )
+
+
+def between(a: Saved, b: Saved, method: Literal["slerp", "lerp"], steps: int) -> Sheet:
+    """A walk from one saved latent to another."""
+    values = torch.linspace(0, 1, steps).tolist()
+    lines = [Line(f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", (a.key, b.key), (method,)) for t in values]
+    return Sheet(
+        interpolate(a.latent, b.latent, steps, method),
+        recipes=[Recipe((line,)) for line in lines],
+        words=[f"{t:.2f} of the way from {a.name} to {b.name}" for t in values],
+    )
+
+
+def draw_samples(codec: Codec, survey: Survey, source: str, n: int, seed: int) -> Sheet:
+    """Samples of a distribution over latents.
+
+    Args:
+        codec: the model.
+        survey: what the images say of the latent space.
+        source: "prior", N(0, I) or uniform over a codebook; "data", a Gaussian fitted to the latents of the images.
+        n: number of samples.
+        seed: seed of the generator.
+    """
+    if source not in ("prior", "data"):
+        raise UserError(f"cannot sample from {source!r}: use 'prior' or 'data'.")
+    generator = torch.Generator().manual_seed(seed)
+    shape = tuple(codec.latent_shape)
+    seeded = f"generator=torch.Generator().manual_seed({seed})"
+    indices = None
+    if source == "data":
+        latents = survey.require_space().sample(n, generator)
+        text, tail = f"z = {{lab}}.space.sample({n}, torch.Generator().manual_seed({seed}))", ""
+    elif not codec.discrete:
+        latents = torch.randn(n, *shape, generator=generator)
+        text, tail = f"z = torch.randn({n}, {', '.join(map(str, shape))}, {seeded})", ""
+    else:
+        size = (n, *shape[1:], codec.indices_per_position)
+        indices = torch.randint(codec.model.codebook_size, size, generator=generator)
+        latents = torch.stack([codec.codes(one) for one in indices])
+        text = f"ids = torch.randint({codec.model.codebook_size}, {size}, {seeded})"
+        tail = "" if codec.indices_per_position > 1 else "[..., 0]"
+    return Sheet(
+        latents,
+        indices,
+        [Recipe((Line(f"{text}[{i}]{tail}", ids=indices is not None),)) for i in range(n)],
+        [f"sample {i + 1} of seed {seed}" for i in range(n)],
+    )
+
+
+def plane(
+    space: LatentSpace, z: torch.Tensor, axes: Sequence[str], ranges: Sequence[Sequence[float]], side: int
+) -> Sheet:
+    """A plane through a latent, row by row from the upper left.
+
+    Args:
+        space: where the axes are from.
+        z: the latent (C, h, w).
+        axes: the horizontal and the vertical axis.
+        ranges: low and high coordinate of both.
+        side: pictures along each axis.
+    """
+    (left, right), (bottom, top) = ranges
+    columns = [left + (right - left) * (i + 0.5) / side for i in range(side)]
+    rows = [top - (top - bottom) * (i + 0.5) / side for i in range(side)]
+    return Sheet(torch.stack([space.move(space.move(z, axes[0], x), axes[1], y) for y in rows for x in columns]))
+
+
+def palette(codec: Codec, state: State, y: int, x: int, stage: int, order: str) -> Sheet:
+    """Pictures of the codes to choose from at one position: each code in its place in the image.
+
+    Args:
+        codec: the model.
+        state: the present state.
+        y: row of the position.
+        x: column of the position.
+        stage: which of several codes at the position.
+        order: "near", those nearest to the present code; or "number", the first ones.
+    """
+    present = present_indices(codec, state)
+    if order == "number":
+        choices = list(range(min(codec.model.codebook_size, PALETTE)))
+    else:
+        choices = _nearest(codec, present, y, x, stage)
+    (top, bottom), (left, right) = (
+        (max(0, at - CONTEXT), min(size, at + CONTEXT + 1)) for at, size in zip((y, x), present.shape[:2], strict=True)
+    )
+    indices = present[top:bottom, left:right].expand(len(choices), -1, -1, -1).clone()
+    indices[:, y - top, x - left, stage] = torch.tensor(choices)
+    rows, columns = (
+        slice(max(0, at - SHOWN) * codec.spatial_compression_ratio, (at + SHOWN + 1) * codec.spatial_compression_ratio)
+        for at in (y - top, x - left)
+    )
+    return Sheet(
+        torch.zeros(len(choices), codec.latent_shape[0], *indices.shape[1:3]),
+        indices,
+        words=[f"code {index}" for index in choices],
+        crop=(rows, columns),
+        details={"codes": choices},
+    )
+
+
+def _nearest(codec: Codec, present: torch.Tensor, y: int, x: int, stage: int) -> list[int]:
+    """Indices of the codes nearest to the present one, itself first."""
+    candidates = torch.arange(min(codec.model.codebook_size, CANDIDATES))
+    index = int(present[y, x, stage])
+    if index >= len(candidates):
+        candidates = torch.cat([candidates, torch.tensor([index])])
+    variants = present[y, x].expand(len(candidates), -1).clone()
+    variants[:, stage] = candidates
+    codes = codec.codes(variants[:, None]).flatten(1).T  # (candidates, C)
+    here = codec.codes(present[y : y + 1, x : x + 1]).flatten()
+    return candidates[(codes - here).norm(dim=1).argsort()[:PALETTE]].tolist()
