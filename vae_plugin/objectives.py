@@ -23,7 +23,10 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 class LatentVariableModel(Protocol):
     """What the objectives ask of a model: q(z|x), the parameters of p(x|z), and p(x|z) itself."""
 
-    likelihood: Likelihood
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x|z)."""
+        ...
 
     def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
         """q(z|x)."""
@@ -108,11 +111,11 @@ def importance_weighted_bound(
     if num_samples < 1 or samples_per_pass < 1:
         raise ValueError(f"num_samples ({num_samples}) and samples_per_pass ({samples_per_pass}) must be at least 1.")
     posterior = model.posterior(x)
-    total = None
+    total = torch.full((len(x),), -math.inf, device=x.device)
     for first in range(0, num_samples, samples_per_pass):
         count = min(samples_per_pass, num_samples - first)
-        partial = _log_importance_weights(model, x, posterior, count, generator).logsumexp(0)
-        total = partial if total is None else torch.logaddexp(total, partial)
+        weights = _log_importance_weights(model, x, posterior, count, generator)
+        total = weights.logsumexp(0) if first == 0 else torch.logaddexp(total, weights.logsumexp(0))
     return total - math.log(num_samples)
 
 

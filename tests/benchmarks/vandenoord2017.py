@@ -83,7 +83,9 @@ def make_model(pixel_variance: float, kmeans: bool, revive: bool) -> VQVAE:
         CODES, DIM, commitment_weight=0.25, decay=0.99, kmeans_init=kmeans, dead_code_threshold=0.1 if revive else 0.0
     )
     likelihood = Gaussian((pixel_variance / 2) ** 0.5)
-    return VQVAE(encoder=encoder, decoder=decoder, likelihood=likelihood, quantizer=quantizer, downsampling_factor=4)
+    return VQVAE(
+        encoder=encoder, decoder=decoder, likelihood=likelihood, quantizer=quantizer, spatial_compression_ratio=4
+    )
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ def model(quantizer, sigma=0.5):
         decoder=nn.ConvTranspose2d(3, 1, 2, 2),
         likelihood=Gaussian(sigma),
         quantizer=quantizer,
-        downsampling_factor=2,
+        spatial_compression_ratio=2,
     )
 
 

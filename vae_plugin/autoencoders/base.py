@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
 
+from ..models.autoencoder import EncoderDecoder
 from ..models.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian, Laplace, Likelihood, ScaleSetting
-from ..models.networks import pad_to_multiple
 from .storage import SafeStorage
 
 LIKELIHOODS = ("gaussian", "bernoulli", "laplace", "logistic_mixture")
@@ -71,7 +72,8 @@ def check_config(
 
 def height_and_width(sample_size: int | tuple[int, int]) -> tuple[int, int]:
     """The two sides that a config's `sample_size` means."""
-    return (sample_size, sample_size) if isinstance(sample_size, int) else tuple(sample_size)
+    height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+    return height, width
 
 
 def like(new: Any, model: torch.nn.Module) -> Any:
@@ -80,8 +82,13 @@ def like(new: Any, model: torch.nn.Module) -> Any:
     return (new if model.dtype == torch.float32 else new.to(model.dtype)).train(model.training)
 
 
-class AutoencoderBase(SafeStorage, AutoencoderMixin):
+class AutoencoderBase(EncoderDecoder, SafeStorage, AutoencoderMixin):
     """The common part of the adapters; a subclass is an `EncoderDecoder`, a `ModelMixin` and a `ConfigMixin` too."""
+
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+    register_to_config: Callable[..., None]
 
     # diffusers' own, which need no more than encoder, decoder, the 1x1 convolutions and the tile sizes.
     blend_v = AutoencoderKL.blend_v
@@ -100,17 +107,6 @@ class AutoencoderBase(SafeStorage, AutoencoderMixin):
         self.tile_latent_min_size = max(max(self._sample_hw) // ratio, MIN_TILE_LATENTS)
         self.tile_sample_min_size = self.tile_latent_min_size * ratio
         self.tile_overlap_factor = 0.25
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """p(x|z)."""
-        # Else the config's field of that name would be found first by ModelMixin.
-        return self._modules["likelihood"]
-
-    @property
-    def spatial_compression_ratio(self) -> int:
-        """Pixels of the image per place of the latent, along one side."""
-        return self.downsampling_factor
 
     @property
     def _sample_hw(self) -> tuple[int, int]:
@@ -154,7 +150,7 @@ class AutoencoderBase(SafeStorage, AutoencoderMixin):
 
     def _encode_slice(self, x: torch.Tensor) -> torch.Tensor:
         if self.use_tiling and max(x.shape[-2:]) > self.tile_sample_min_size:
-            return self._tiled_encode(pad_to_multiple(x, self.downsampling_factor))
+            return self._tiled_encode(self._padded(x))
         return self.encoder_output(x)
 
     def _decode(self, z: torch.Tensor) -> torch.Tensor:

@@ -38,7 +38,7 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
         in_channels: channels of the image: 1, 3, 4 or any other number. (A pipeline's image-to-image call takes a
             4-channel image tensor for latents and skips `encode`: give such pipelines PIL images or latents.)
         out_channels: the same as `in_channels`, there for `AutoencoderKL`'s sake.
-        block_out_channels: channels of each level; the down-sampling factor is f = 2^(levels - 1).
+        block_out_channels: channels of each level; the spatial compression ratio is f = 2^(levels - 1).
         layers_per_block: residual blocks of each level (the decoder has one more).
         act_fn: activation of the convolutional networks, a name that diffusers knows.
         latent_channels: C of the latents (B, C, H/f, W/f).
@@ -104,9 +104,8 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
         height, width = height_and_width(sample_size)
         image_shape = (in_channels, height, width)
         if network == "conv":
-            factor = 2 ** (len(block_out_channels) - 1)
             check_norm_groups((height, width), block_out_channels, norm_num_groups)
-            shape = {
+            shape: dict[str, Any] = {
                 "block_out_channels": block_out_channels,
                 "layers_per_block": layers_per_block,
                 "norm_num_groups": norm_num_groups,
@@ -119,13 +118,14 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
                 likelihood=likelihood_module,
                 quant_conv=nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else None,
                 post_quant_conv=nn.Conv2d(latent_channels, latent_channels, 1) if use_post_quant_conv else None,
-                downsampling_factor=factor,
+                spatial_compression_ratio=2 ** (len(block_out_channels) - 1),
             )
         elif network == "mlp":
             super().__init__(
                 encoder=MLPEncoder(image_shape, latent_channels, hidden_sizes, mlp_act_fn, spatial=True),
                 decoder=MLPDecoder(latent_channels, (decoder_channels, height, width), hidden_sizes, mlp_act_fn),
                 likelihood=likelihood_module,
+                spatial_compression_ratio=max(height, width),
             )
             self._supports_gradient_checkpointing = False
         else:
@@ -156,17 +156,15 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
         """An `AutoencoderKL` that encodes and decodes alike, for those who do not have this package.
 
         What it has no field for is left behind: the likelihood with its scale, and the `latent_statistics`. Images must
-        have sides that are multiples of the down-sampling factor (this class pads the others, `AutoencoderKL` crops).
+        have sides that are multiples of the spatial compression ratio (this class pads the others, `AutoencoderKL` crops).
 
         Raises:
             ValueError: if `AutoencoderKL` lacks something that this model has; the message says what.
         """
         return to_autoencoder_kl(self)
 
-    @property
-    def spatial_compression_ratio(self) -> int:
-        """Pixels of the image per place of the latent, along one side."""
-        return max(self._sample_hw) if self.config.network == "mlp" else self.downsampling_factor
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.config.network == "mlp" else super()._padded(x)
 
     def _check_images(self, x: torch.Tensor) -> None:
         super()._check_images(x)

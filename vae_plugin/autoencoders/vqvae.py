@@ -50,7 +50,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
     Args:
         in_channels: channels of the image.
         out_channels: the same as `in_channels`, there for diffusers' sake.
-        block_out_channels: channels of each level; the down-sampling factor is f = 2^(levels - 1).
+        block_out_channels: channels of each level; the spatial compression ratio is f = 2^(levels - 1).
         layers_per_block: residual blocks of each level (the decoder has one more).
         act_fn: activation, a name that diffusers knows.
         latent_channels: C of the latents (B, C, H/f, W/f), which is what pipelines see.
@@ -121,7 +121,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             )
         likelihood_module = make_likelihood(likelihood, sigma, num_mixtures)
         quantizer = make_quantizer(CodebookSettings(**codebook), latent_channels)
-        shape = {
+        shape: dict[str, Any] = {
             "block_out_channels": block_out_channels,
             "layers_per_block": layers_per_block,
             "norm_num_groups": norm_num_groups,
@@ -135,7 +135,7 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             quantizer=quantizer,
             quant_conv=nn.Conv2d(hidden, latent_channels, 1) if use_quant_conv else None,
             post_quant_conv=nn.Conv2d(latent_channels, hidden, 1) if use_post_quant_conv else None,
-            downsampling_factor=2 ** (len(block_out_channels) - 1),
+            spatial_compression_ratio=2 ** (len(block_out_channels) - 1),
         )
         # Others read these from the config, whatever the caller left out.
         self.register_to_config(

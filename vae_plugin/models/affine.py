@@ -14,17 +14,23 @@ class CannotStandardizeError(ValueError):
 def fold_into_output(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Let the first D outputs y of a layer become (y - mean) / std; mean and std are (D,)."""
     mean, std = mean.to(layer.weight.device, torch.float64), std.to(layer.weight.device, torch.float64)
-    weight, bias = layer.weight.double(), layer.bias.double()
+    weight, bias = layer.weight.double(), _bias(layer).double()
     weight[: len(mean)] /= std.reshape(-1, *[1] * (weight.ndim - 1))
     bias[: len(mean)] = (bias[: len(mean)] - mean) / std
     layer.weight.copy_(weight)
-    layer.bias.copy_(bias)
+    _bias(layer).copy_(bias)
 
 
 @torch.no_grad()
 def fold_into_input(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Let a linear layer or 1x1 convolution give for (z - mean) / std what it gave for z; mean and std are (D,)."""
     mean, std = mean.to(layer.weight.device, torch.float64), std.to(layer.weight.device, torch.float64)
-    matrix, bias = layer.weight.double().flatten(1), layer.bias.double()
-    layer.bias.copy_(bias + matrix @ mean)
+    matrix, bias = layer.weight.double().flatten(1), _bias(layer).double()
+    _bias(layer).copy_(bias + matrix @ mean)
     layer.weight.copy_((matrix * std).reshape(layer.weight.shape))
+
+
+def _bias(layer: nn.Linear | nn.Conv2d) -> torch.Tensor:
+    if layer.bias is None:
+        raise CannotStandardizeError("a layer without a bias cannot take a shift.")
+    return layer.bias

@@ -1,4 +1,4 @@
-"""What the Gaussian and the vector-quantised autoencoder have in common."""
+"""The common part of the Gaussian and the vector-quantised autoencoder."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class EncoderDecoder(nn.Module):
         likelihood: p(x|z).
         quant_conv: applied to the encoder's output (the 1x1 convolution of `AutoencoderKL`).
         post_quant_conv: applied to the latent before the decoder.
-        downsampling_factor: images whose sides are not multiples of it are padded by their last row and column before
-            the encoder, and the decoder's output is cropped to the image.
+        spatial_compression_ratio: pixels of the image per position of the latent grid, along one side. Images whose
+            sides are not multiples of it are padded by their last row and column before the encoder, and the decoder's
+            output is cropped to the image.
     """
 
     def __init__(
@@ -31,19 +32,27 @@ class EncoderDecoder(nn.Module):
         likelihood: Likelihood,
         quant_conv: nn.Module | None = None,
         post_quant_conv: nn.Module | None = None,
-        downsampling_factor: int = 1,
+        spatial_compression_ratio: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.likelihood = likelihood
+        self._modules["likelihood"] = likelihood
         self.quant_conv = quant_conv
         self.post_quant_conv = post_quant_conv
-        self.downsampling_factor = downsampling_factor
+        self.spatial_compression_ratio = spatial_compression_ratio
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x|z)."""
+        # A property, because a subclass may have a field of that name in a config, which is found before a submodule.
+        likelihood = self._modules["likelihood"]
+        assert isinstance(likelihood, Likelihood)
+        return likelihood
 
     def encoder_output(self, x: torch.Tensor) -> torch.Tensor:
-        """What the encoder says of images (B, C, H, W), padded to a multiple of the down-sampling factor."""
-        output = self.encoder(pad_to_multiple(x, self.downsampling_factor))
+        """The output of the encoder for images (B, C, H, W), padded to a multiple of the spatial compression ratio."""
+        output = self.encoder(self._padded(x))
         return output if self.quant_conv is None else self.quant_conv(output)
 
     def decoder_output(self, z: torch.Tensor, image_size: Sequence[int] | None = None) -> torch.Tensor:
@@ -52,3 +61,6 @@ class EncoderDecoder(nn.Module):
             z = self.post_quant_conv(z)
         output = self.decoder(z)
         return output if image_size is None else output[..., : image_size[0], : image_size[1]]
+
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        return pad_to_multiple(x, self.spatial_compression_ratio)

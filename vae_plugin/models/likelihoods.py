@@ -84,10 +84,14 @@ class NoiseScale(nn.Module):
         momentum: of the running average of the "optimal" scale^p.
     """
 
+    free_log_scale: nn.Parameter
+    log_scale: torch.Tensor
+    num_updates: torch.Tensor
+
     def __init__(self, setting: ScaleSetting, power: int, momentum: float = 0.05) -> None:
         super().__init__()
-        is_number = isinstance(setting, (int, float)) and not isinstance(setting, bool)
-        if not (setting in ("learned", "optimal") or (is_number and 0 < setting < math.inf)):
+        is_number = isinstance(setting, (int, float)) and not isinstance(setting, bool) and 0 < setting < math.inf
+        if not (setting in ("learned", "optimal") or is_number):
             raise ValueError(f"the noise scale is {setting!r}: give a positive number, 'learned' or 'optimal'.")
         self.setting = setting
         self.power = power

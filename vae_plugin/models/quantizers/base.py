@@ -73,6 +73,8 @@ class Quantizer(nn.Module):
         """
         if indices is not None:
             return self._codes(indices)
+        if z is None:
+            raise ValueError("got neither latents nor indices: give one of them.")
         if z.ndim != 4 or z.shape[1] != self.dim:
             raise ValueError(f"got latents of shape {tuple(z.shape)}: expected (batch, {self.dim}, height, width).")
         batch, _, height, width = z.shape
@@ -112,7 +114,7 @@ class Quantizer(nn.Module):
         Raises:
             CannotStandardizeError: if these codes cannot be moved or scaled.
         """
-        if self.projects:
+        if isinstance(self.project_in, nn.Linear) and isinstance(self.project_out, nn.Linear):
             fold_into_input(self.project_in, mean, std)
             fold_into_output(self.project_out, mean, std)
         else:

@@ -25,6 +25,9 @@ class FiniteScalarQuantizer(Quantizer):
         ValueError: if there is no level, or one is not from 2 to 1000.
     """
 
+    _levels: torch.Tensor
+    _steps: torch.Tensor
+
     def __init__(self, levels: Sequence[int], dim: int) -> None:
         if not levels or min(levels) < 2 or max(levels) > 1000:  # above, the margin of `_bound` reaches one level more
             raise ValueError(f"levels are {tuple(levels)}: give at least one number, each at least 2, at most 1000.")

@@ -29,6 +29,8 @@ class LookupFreeQuantizer(Quantizer):
         ValueError: if `codebook_size` is not a power of two.
     """
 
+    _powers: torch.Tensor
+
     def __init__(
         self,
         codebook_size: int,

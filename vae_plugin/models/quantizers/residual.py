@@ -65,8 +65,14 @@ class ResidualVectorQuantizer(Quantizer):
         return quantized, torch.stack(indices, 1), losses
 
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        for i, stage in enumerate(self.stages):  # what the first has left has no mean any more
-            stage.standardize(mean if i == 0 else torch.zeros_like(mean), std)
+        for i in range(len(self.stages)):  # what the first stage leaves has no mean
+            self._stage(i).standardize(mean if i == 0 else torch.zeros_like(mean), std)
 
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:
-        return sum(stage.indices_to_codes(indices[..., i]).movedim(1, -1) for i, stage in enumerate(self.stages))
+        codes = [self._stage(i).indices_to_codes(indices[..., i]).movedim(1, -1) for i in range(len(self.stages))]
+        return sum(codes[1:], codes[0])
+
+    def _stage(self, i: int) -> VectorQuantizer:
+        stage = self.stages[i]
+        assert isinstance(stage, VectorQuantizer)
+        return stage

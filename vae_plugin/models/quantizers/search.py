@@ -35,7 +35,7 @@ def nearest_code(tokens: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, 
     nearest = torch.empty(len(tokens), dtype=torch.long, device=tokens.device)
     for first_token in range(0, len(tokens), rows):
         z = tokens[first_token : first_token + rows] - origin
-        best = None
+        best = z.new_empty(0)
         for first_code in range(0, len(codebook), columns):
             codes = slice(first_code, first_code + columns)
             distances = torch.addmm(half_norms[codes], z, centred[codes].T, alpha=-1)

@@ -29,6 +29,8 @@ class SimVectorQuantizer(Quantizer):
         ValueError: if `gradient` is not one of these.
     """
 
+    frozen_codes: torch.Tensor
+
     def __init__(
         self,
         codebook_size: int,

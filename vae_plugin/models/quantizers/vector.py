@@ -52,6 +52,11 @@ class VectorQuantizer(Quantizer):
         ValueError: for a name or number that is not one of these.
     """
 
+    counts: torch.Tensor
+    sums: torch.Tensor
+    num_placed: torch.Tensor
+    num_updates: torch.Tensor
+
     def __init__(
         self,
         codebook_size: int,
