@@ -1,6 +1,6 @@
-"""The notebook component: `LatentLab(model)` shows encode, decode and latent arithmetic live."""
+"""The notebook component: `LatentLab(model)` shows encoding, decoding and latent arithmetic live."""
 
-from .lab import LatentLab
-from .shelf import Saved, Shelf
+from vae_plugin.widgets.lab import LatentLab
+from vae_plugin.widgets.shelf import Saved, Shelf
 
 __all__ = ["LatentLab", "Saved", "Shelf"]

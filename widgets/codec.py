@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,28 +16,28 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
 
-from ..autoencoders import Adapter, adapt, load_autoencoder
-from ..autoencoders.registry import accepted_classes
-from ..datasets.transforms import to_uint8
-from ..errors import UserError
+from vae_plugin.autoencoders import Adapter, adapt, load_autoencoder
+from vae_plugin.autoencoders.registry import accepted_classes
+from vae_plugin.datasets.transforms import to_uint8
+from vae_plugin.errors import UserError
+from vae_plugin.models.posteriors import DiagonalGaussian
 
-# Above this a decode is too slow to follow a drag, and the lab answers with a smaller picture first.
-SLOW = 0.08  # seconds
-TRIALS = 3  # decodes with all threads, then with one, of which the faster way is kept
-SMALLEST_PREVIEW = 4  # places of the latent, along one side
+SLOW = 0.08  # seconds; a slower decode cannot follow a drag, and a smaller picture comes first
+TRIALS = 3  # decodes with all threads, then with one; the faster way is kept
+SMALLEST_PREVIEW = 4  # positions along one side of the latent grid
 
 
 class Superseded(Exception):
     """A newer request has come while the decoder worked."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Encoded:
-    """What an encoder says of a batch of images.
+    """The encoder's output for a batch of images, or for one.
 
     Attributes:
-        mean: the latents (B, C, h, w), float32 on the CPU; of a vector-quantised model those before quantisation.
-        std: sigma of the posterior, same shape, or None where the posterior is certain.
+        mean: the latents (B, C, h, w), float32 on the CPU; for a vector-quantised model, those before quantisation.
+        std: sigma of the posterior, same shape, or None if the posterior is a point.
         kl: KL(q(z|x) || N(0, I)) of every dimension in nats, same shape, or None likewise.
     """
 
@@ -44,17 +45,21 @@ class Encoded:
     std: torch.Tensor | None
     kl: torch.Tensor | None
 
+    def one(self, i: int) -> Encoded:
+        """The output for image i of a batch, (C, h, w) each."""
+        return Encoded(self.mean[i], None if self.std is None else self.std[i], None if self.kl is None else self.kl[i])
+
     def sample(self, seed: int) -> torch.Tensor:
-        """A sample of the posterior of one image, (C, h, w): what diffusers' gives with a generator of that seed."""
+        """A sample (C, h, w) of the posterior of one image: the one of diffusers with a generator of that seed."""
         noise = torch.randn(1, *self.mean.shape, generator=torch.Generator().manual_seed(seed))[0]
         return self.mean if self.std is None else self.mean + self.std * noise
 
 
 def open_model(model: object) -> Adapter:
-    """The autoencoder that a user gave: a model, a pipeline that holds one, or a folder, file or id on the Hub.
+    """The autoencoder that a user gave: a model, a pipeline that has one, or a folder, file or Hub id.
 
     Raises:
-        UserError: if it is none of these, or an autoencoder of another kind.
+        UserError: if it is none of these, or an autoencoder of a class that is not supported.
     """
     if isinstance(model, (str, PathLike)):
         return load_autoencoder(str(model))
@@ -66,32 +71,26 @@ def open_model(model: object) -> Adapter:
             return adapt(model)
     except ValueError:
         pass
+    name = type(model).__name__
     raise UserError(
-        f"LatentLab was given {_describe(model)}: give an autoencoder, a pipeline that has one, or the folder or Hub "
-        "id "
-        f"of one; {accepted_classes()}"
+        f"LatentLab was given a{'n' if name[:1].upper() in 'AEIOU' else ''} {name}: give an autoencoder, a pipeline "
+        f"that has one, or the folder or Hub id of one; {accepted_classes()}"
     )
 
 
-def _describe(thing: object) -> str:
-    name = type(thing).__name__
-    return f"a{'n' if name[:1].upper() in 'AEIOU' else ''} {name}"
-
-
 class Codec:
-    """Encode and decode with one autoencoder, wherever it is and in whatever precision.
+    """Encode and decode with one autoencoder, on any device and in any precision.
 
     Args:
-        model: as `open_model` gives it. It is asked for its device and dtype at every call, so that it may be moved.
+        model: the autoencoder. Its device and dtype are looked up at every call, so that it may be moved.
         resolution: side of the images in pixels. Default: what the model is made for, at most 256.
 
     Attributes:
-        decode_seconds: what a decode of one latent at full size takes, a moving average; None before the first.
+        decode_seconds: duration of a decode of one latent at full size, a moving average; None before the first.
     """
 
     def __init__(self, model: Adapter | ModelMixin, resolution: int | None = None) -> None:
         self.adapter = adapt(model)
-        self.model = self.adapter.model
         if resolution is not None and resolution < 1:
             raise UserError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
         self.image_size = self._image_size(resolution)
@@ -113,18 +112,28 @@ class Codec:
         return side, side
 
     @property
+    def model(self) -> Any:
+        """The module that runs."""
+        return self.adapter.model
+
+    @property
     def discrete(self) -> bool:
-        """Whether a decoder sees codes rather than the latents themselves."""
+        """Whether the decoder sees codes of a codebook rather than the latents themselves."""
         return self.adapter.discrete
 
     @property
+    def indices_per_position(self) -> int:
+        """How many codes a discrete model has at each position."""
+        return self.model.quantizer.codes_per_position
+
+    @property
     def flat(self) -> bool:
-        """Whether the latent is a vector: one place."""
+        """Whether the latent is one vector: a grid with a single position."""
         return self.latent_shape[1:] == (1, 1)
 
     @property
-    def factor(self) -> int:
-        """Pixels per place of the latent, along one side."""
+    def spatial_compression_ratio(self) -> int:
+        """Pixels per position of the latent grid, along one side."""
         return self.adapter.spatial_compression_ratio
 
     def _to_device(self, x: torch.Tensor) -> torch.Tensor:
@@ -137,39 +146,39 @@ class Codec:
         if not self.adapter.gaussian:
             return Encoded(_on_cpu(self.adapter.latents(x)), None, None)
         q = self.adapter.posterior(x)
+        assert isinstance(q, DiagonalGaussian)  # what `gaussian` means
         return Encoded(_on_cpu(q.mean), _on_cpu(q.std), _on_cpu(q.kl_per_dimension()))
 
     @torch.no_grad()
     def decode(self, z: torch.Tensor, indices: torch.Tensor | None = None) -> torch.Tensor:
-        """Images (B, C, H, W) in about [-1, 1], float32 on the CPU.
+        """Images (B, C, H, W), about in [-1, 1], float32 on the CPU.
 
         Args:
-            z: latents (B, c, h, w) of any size.
-            indices: codes (B, h, w, codes per place) to decode instead.
+            z: latents (B, C, h, w) of any grid size.
+            indices: (B, h, w, indices per position), decoded instead of the latents; or None.
         """
-        size = tuple(side * self.factor for side in z.shape[-2:])
-        size = tuple(min(of, limit) for of, limit in zip(size, self.image_size, strict=True))
+        ratio = self.spatial_compression_ratio
+        height, width = (min(side * ratio, full) for side, full in zip(z.shape[-2:], self.image_size, strict=True))
         if self.flat:
-            size = self.image_size
+            height, width = self.image_size
         if indices is not None:
-            images = self.adapter.decode_indices(self.native(indices).to(self.model.device))
-            images = images[..., : size[0], : size[1]]
+            images = self.adapter.decode_indices(self.native(indices).to(self.model.device))[..., :height, :width]
         else:
-            images = self.adapter.decode(self._to_device(z), size)
+            images = self.adapter.decode(self._to_device(z), (height, width))
         return _on_cpu(images)
 
     def decode_full(
         self, z: torch.Tensor, indices: torch.Tensor | None = None, superseded: Callable[[], bool] | None = None
     ) -> torch.Tensor:
-        """Decode one latent (C, h, w) at full size, and note the time it takes.
+        """Decode one latent (C, h, w) at full size, and measure the time it takes.
 
         Args:
             z: the latent.
-            indices: its codes, to decode instead.
-            superseded: asked between the layers of a slow decoder; where it is true the rest is not computed.
+            indices: (h, w, indices per position), decoded instead; or None.
+            superseded: asked between the layers of a slow decoder; once it returns true the rest is not computed.
 
         Raises:
-            Superseded: then.
+            Superseded: if the rest was not computed.
         """
         threads = self._threads()
         with _cpu_threads(threads), self._stopping(superseded):
@@ -179,7 +188,7 @@ class Codec:
         self._trials.setdefault(threads, []).append(seconds)
         if self.decode_seconds is None:
             self.decode_seconds = seconds
-        # The first call of a model is slower than all others: a lower time is believed sooner than a higher one.
+        # The first call of a model is slower than all others: trust a lower time sooner than a higher one.
         weight = 0.5 if seconds < self.decode_seconds else 0.2
         self.decode_seconds += weight * (seconds - self.decode_seconds)
         return image
@@ -194,14 +203,14 @@ class Codec:
         return 1 if len(single) < TRIALS or min(single[:TRIALS]) < min(tried[:TRIALS]) else every
 
     def decode_preview(self, z: torch.Tensor, indices: torch.Tensor | None, shrink: int) -> torch.Tensor:
-        """Decode one latent (C, h, w) at about 1 / `shrink` of its size: places are averaged, codes left out."""
+        """Decode one latent (C, h, w) at about 1 / `shrink` of its size: latents are averaged, indices skipped."""
         if indices is not None:
             return self.decode(z[None, :, ::shrink, ::shrink], indices[None, ::shrink, ::shrink])[0]
         return self.decode(F.avg_pool2d(z[None], shrink))[0]
 
     @property
     def preview_shrink(self) -> int:
-        """By how much to shrink the latent for a picture within `SLOW`; 1 where a full one is fast enough."""
+        """How much to shrink the latent for a decode within `SLOW` seconds; 1 if a full decode is fast enough."""
         shrink = 1
         side = min(self.latent_shape[1:])
         while (self.decode_seconds or 0.0) / shrink**2 > SLOW and side // (2 * shrink) >= SMALLEST_PREVIEW:
@@ -209,19 +218,19 @@ class Codec:
         return shrink
 
     @torch.no_grad()
-    def tokens(self, z: torch.Tensor) -> torch.Tensor:
-        """The codes (h, w, codes per place) of one latent (C, h, w), on the CPU."""
+    def indices(self, z: torch.Tensor) -> torch.Tensor:
+        """Quantise one latent (C, h, w): the indices (h, w, indices per position), on the CPU."""
         _, indices, _ = self.model.quantizer(self._to_device(z[None]), update=False)
         return indices.reshape(*indices.shape[1:3], -1).cpu()
 
     @torch.no_grad()
     def codes(self, indices: torch.Tensor) -> torch.Tensor:
-        """The latent (C, h, w) of codes (h, w, codes per place), float32 on the CPU."""
+        """The latent (C, h, w) of indices (h, w, indices per position), float32 on the CPU."""
         return _on_cpu(self.model.quantizer.indices_to_codes(self.native(indices)[None].to(self.model.device))[0])
 
     def native(self, indices: torch.Tensor) -> torch.Tensor:
-        """Codes (..., codes per place) as the model wants them: without the last axis where there is one code."""
-        return indices if self.model.quantizer.codes_per_position > 1 else indices[..., 0]
+        """Indices (..., indices per position) as the model takes them: without the last axis if it has length 1."""
+        return indices if self.indices_per_position > 1 else indices[..., 0]
 
     @contextmanager
     def _stopping(self, superseded: Callable[[], bool] | None) -> Iterator[None]:
@@ -247,7 +256,7 @@ class Codec:
 
 @contextmanager
 def _cpu_threads(count: int) -> Iterator[None]:
-    """Compute with so many threads, in this thread only."""
+    """Compute with this number of threads, for calls from this thread only."""
     before = torch.get_num_threads()
     if count == before:
         yield
@@ -264,7 +273,7 @@ def _on_cpu(x: torch.Tensor) -> torch.Tensor:
 
 
 def to_rgba(images: torch.Tensor) -> np.ndarray:
-    """Images (B, C, H, W) in [-1, 1] as 8-bit RGBA (B, H, W, 4): gray and RGB become opaque.
+    """Images (B, C, H, W) in [-1, 1] as 8-bit RGBA (B, H, W, 4); gray and RGB become opaque.
 
     Of 2 channels, or more than 4, the first is shown in gray.
     """

@@ -1,4 +1,4 @@
-"""The front end: readable modules beside this file, put together as the one module that a widget sends."""
+"""The front end: readable JavaScript modules, joined into the one module that a widget sends."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re.
 def script() -> str:
     """The JavaScript of the lab.
 
-    The modules share one scope: each is written once, after those that it imports from, without `import` and `export`.
-    So a module here imports by name, from its neighbours only, and no two have the same name at their top level.
+    The modules share one scope: each is written once, after those that it imports, without `import` and `export`. So a
+    module imports by name and from its neighbours only, and no two modules define the same name at their top level.
     """
     parts: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""Images in every form that people have them in, as the tensors that an autoencoder takes."""
+"""Images in any common form, as the tensors that an autoencoder takes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from ..datasets import Circles, DataError, load_images
-from ..datasets.transforms import MODES, open_image, to_tensor
+from vae_plugin.datasets import Circles, DataError, load_images
+from vae_plugin.datasets.transforms import MODES, open_image, to_tensor
 
-MAX_CATEGORIES = 20  # whole numbers with more different values than these are taken for a quantity
+MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
 IMAGE_KEYS = ("pixel_values", "image", "img", "images")
-FACTORS = "factors"
 
 
 @dataclass
 class Labels:
-    """What is known of each image under one name.
+    """One label of a set of images.
 
     Attributes:
-        values: (N,) float64; of categories the index in `names`.
-        names: of the categories, in order; None for a quantity.
+        values: (N,) float64; for categories, positions in `names`.
+        names: names of the categories; None for a quantity.
     """
 
     values: np.ndarray
@@ -36,7 +35,7 @@ class Labels:
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Labels:
-        """Labels of any kind: numbers are a quantity, unless they are few whole ones; all else are categories."""
+        """Make labels of any values: numbers are a quantity unless they are a few whole ones, the rest categories."""
         items = [v.item() if isinstance(v, (torch.Tensor, np.generic)) else v for v in values]
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in items)
         distinct = sorted(set(items)) if numbers else sorted({str(v) for v in items})
@@ -48,23 +47,23 @@ class Labels:
         )
 
     def describe(self, i: int) -> str:
-        """The label of image i in words."""
+        """The label of image i, as text."""
         return self.names[int(self.values[i])] if self.names is not None else f"{self.values[i]:.3g}"
 
 
 class ImageSet:
-    """A fixed choice of images of one size: item i is (C, H, W), float32 in [-1, 1].
+    """A fixed selection of images of one size: item i is (C, H, W), float32 in [-1, 1].
 
     Args:
-        source: anything that has a length and items: see `as_image` for what an item may be; of a mapping the image is
-            under "pixel_values" or "image", of a tuple it comes first.
-        channels: of the images.
+        source: anything with a length and items. An item is what `as_image` takes, a mapping with the image under
+            "pixel_values" or "image", or a tuple with the image first.
+        channels: channels of the images.
         size: height and width.
-        limit: how many to choose, evenly spread over the source.
-        labels: `{name: one value for each image of the source}`, or such a sequence alone.
+        limit: how many to select, evenly spread over the source.
+        labels: `{name: one value per image of the source}`, or one such sequence.
 
     Raises:
-        DataError: if there is no image, or the labels are not one for each.
+        DataError: if there are no images, or not one label per image.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class ImageSet:
         self._items = _open_source(source, channels, size)
         total = len(self._items)
         if total == 0:
-            raise DataError("there is no image among the images that LatentLab was given: give at least one.")
+            raise DataError("no image was given to LatentLab: give at least one.")
         self._chosen = np.linspace(0, total - 1, min(total, limit)).round().astype(int)
         self.labels = self._labels(labels, total)
 
@@ -88,18 +87,18 @@ class ImageSet:
         return len(self._chosen)
 
     def __getitem__(self, i: int) -> torch.Tensor:
-        # An image that other code gives us may be a view of what it changes later.
+        # An image from other code may be a view of memory that it changes later.
         row = int(self._chosen[range(len(self))[operator.index(i)]])
         return as_image(_image_of(self._items[row]), self.channels, self.size).clone()
 
     def name(self, i: int) -> str:
-        """What to call image i: a file's name, or its number in the source."""
+        """Name of image i: its file name, or its number in the source."""
         row = int(self._chosen[i])
         item = self._items[row] if isinstance(self._items, (list, tuple)) else None
         return Path(item).name if isinstance(item, (str, Path)) else f"image {row}"
 
     def describe(self, i: int) -> str:
-        """The name of image i and its labels, in a line."""
+        """Name and labels of image i, in one line."""
         return ", ".join([self.name(i), *(f"{name} {labels.describe(i)}" for name, labels in self.labels.items())])
 
     def _labels(self, given: Any, total: int) -> dict[str, Labels]:
@@ -110,32 +109,33 @@ class ImageSet:
             for name, values in (given if isinstance(given, Mapping) else {"label": given}).items():
                 if len(values) != total:
                     raise DataError(
-                        f"there are {len(values)} labels ({name}) for {total} images: give one for each image."
+                        f"{len(values)} labels ({name}) were given for {total} images: give one label per image."
                     )
                 columns[str(name)] = [values[int(i)] for i in self._chosen]
         return {name: Labels.of(values) for name, values in columns.items()}
 
 
 def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
-    """One image in any form as (C, H, W), float32 in [-1, 1].
+    """Convert an image in any form to (C, H, W), float32 in [-1, 1].
 
-    The shorter side is resized and the longer one cropped in the middle, as fine-tuning does it.
+    The shorter side is resized and the longer one centre-cropped, as in fine-tuning.
 
     Args:
         source: a PIL image; a file's path; a file's bytes; an array (H, W) or (H, W, C), 8-bit or floats in [0, 1]; a
             tensor (C, H, W), or a batch of one, floats in [-1, 1] or 8-bit.
-        channels: C. Gray, RGB and RGBA are made of each other.
+        channels: C. Gray, RGB and RGBA are converted into each other.
         size: height and width.
 
     Raises:
-        DataError: if it is none of these.
+        DataError: if the source is none of these.
     """
-    if isinstance(source, (str, Path, bytes, bytearray, memoryview)):
-        in_memory = isinstance(source, (bytes, bytearray, memoryview))
-        source = open_image(bytes(source) if in_memory else Path(source).expanduser())
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = open_image(bytes(source))
+    elif isinstance(source, (str, Path)):
+        source = open_image(Path(source).expanduser())
     if isinstance(source, Image.Image):
         if channels not in MODES:
-            raise DataError(f"the model wants {channels} channels, which no image file has: give a tensor (C, H, W).")
+            raise DataError(f"the model takes {channels} channels, which no image file has: give a tensor (C, H, W).")
         return _fit(to_tensor(source, min(size), channels), size)
     if isinstance(source, np.ndarray):
         source = _tensor_of_array(source)
@@ -160,7 +160,7 @@ def _tensor_of_array(array: np.ndarray) -> torch.Tensor:
         raise DataError(f"an image was given as an array of shape {array.shape}: give one with pixels.")
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise DataError(
-            f"the values of the array reach from {array.min():.3g} to {array.max():.3g}: give floats in [0, 1], or a "
+            f"an array with values from {array.min():.3g} to {array.max():.3g} was given: give floats in [0, 1], or a "
             "tensor (C, H, W) with floats in [-1, 1]."
         )
     return torch.from_numpy(array.astype(np.float32)).permute(2, 0, 1) * 2 - 1
@@ -181,7 +181,7 @@ def _signed(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.float()
     if not torch.isfinite(tensor).all() or tensor.abs().max() > 1.001:
         low, high = tensor.min().item(), tensor.max().item()
-        raise DataError(f"the values of the image reach from {low:.3g} to {high:.3g}: give floats in [-1, 1].")
+        raise DataError(f"an image with values from {low:.3g} to {high:.3g} was given: give floats in [-1, 1].")
     return tensor
 
 
@@ -190,11 +190,11 @@ def _with_channels(tensor: torch.Tensor, channels: int) -> torch.Tensor:
     if given == channels:
         return tensor
     if given not in MODES or channels not in MODES:
-        raise DataError(f"the image has {given} channels and the model wants {channels}: give such images.")
+        raise DataError(f"the image has {given} channels and the model takes {channels}: give images with {channels}.")
     if given == 1:
         tensor = tensor.expand(3, -1, -1)
     elif channels == 1:
-        weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R 601, as for image files
+        weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R 601, as PIL uses for image files
         return (tensor[:3] * weights).sum(0, keepdim=True)
     if channels == 4:
         return torch.cat([tensor[:3], torch.ones_like(tensor[:1])])
@@ -214,7 +214,7 @@ def _fit(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _open_source(source: Any, channels: int, size: tuple[int, int]) -> Any:
-    """Something with a length and items."""
+    """The source as something with a length and items."""
     if source is None:
         return _circles(channels, size)
     if isinstance(source, (str, Path)):
@@ -235,13 +235,13 @@ def _open_source(source: Any, channels: int, size: tuple[int, int]) -> Any:
 
 
 def _is_stack(source: np.ndarray | torch.Tensor) -> bool:
-    """Whether three axes are gray images (N, H, W) rather than one image."""
+    """Whether an array with three axes is a stack of gray images (N, H, W) rather than one image."""
     channel_axis = 0 if isinstance(source, torch.Tensor) else -1
     return source.ndim == 3 and source.shape[channel_axis] > 16
 
 
 def _circles(channels: int, size: tuple[int, int], length: int = 1024) -> Any:
-    """Generated circles with as many channels as the model wants; they need no file and every model can show them."""
+    """Generated circles with as many channels as the model takes: images for any model, without a file."""
     circles = Circles(length, max(8, *size), 1 if channels == 1 else 3, seed=1, hue=channels != 1)
     if channels in (1, 3):
         return circles
@@ -260,7 +260,8 @@ def _image_of(item: Any) -> Any:
         if len(found) == 1:
             return found[0]
         raise DataError(
-            f"a row of the data set has {', '.join(map(str, item))}: the image must be under 'image' or 'pixel_values'."
+            f"a row of the data set has the columns {', '.join(map(str, item))}: name that of the image 'image' or "
+            "'pixel_values'."
         )
     return item[0] if isinstance(item, (tuple, list)) and len(item) else item
 
@@ -282,7 +283,7 @@ def _labels_of_source(items: Any, chosen: np.ndarray) -> dict[str, Sequence[Any]
 
 
 def _labels_of_table(table: datasets.Dataset, chosen: np.ndarray) -> dict[str, Sequence[Any]]:
-    labels = {}
+    labels: dict[str, Sequence[Any]] = {}
     for name, feature in table.features.items():
         if isinstance(feature, datasets.ClassLabel):
             numbers = table.select_columns([name])[chosen.tolist()][name]

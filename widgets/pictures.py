@@ -1,4 +1,4 @@
-"""Pictures of the lab outside of its canvases: thumbnails, and the one that stays in a saved notebook."""
+"""Picture files: thumbnails, downloads, and the picture that stays in a saved notebook."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 GAP = 8
-MIN_SIDE = 160  # small pictures are enlarged for people
+MIN_SIDE = 160  # pixels; smaller pictures are enlarged, to be visible
 ERROR_GAIN = 4
 
 
 def pil(rgba: np.ndarray) -> Image.Image:
-    """A picture (H, W, 4) as PIL image, without the alpha channel where it is opaque."""
+    """A picture (H, W, 4) as PIL image; without the alpha channel if it is opaque."""
     image = Image.fromarray(rgba)
     return image if (rgba[..., 3] < 255).any() else image.convert("RGB")
 
 
 def png(rgba: np.ndarray, level: int = 6) -> bytes:
-    """A picture (H, W, 4) as PNG file."""
+    """A picture (H, W, 4) as a PNG file."""
     buffer = io.BytesIO()
     pil(rgba).save(buffer, format="PNG", compress_level=level)
     return buffer.getvalue()
 
 
 def jpeg(rgba: np.ndarray) -> bytes:
-    """An opaque picture (H, W, 4) as JPEG file, for frames that the next replaces."""
+    """An opaque picture (H, W, 4) as a JPEG file, for frames that are soon replaced."""
     buffer = io.BytesIO()
     Image.fromarray(rgba[..., :3]).save(buffer, format="JPEG", quality=90)
     return buffer.getvalue()
 
 
 def thumbnail(rgba: np.ndarray, side: int = 96) -> np.ndarray:
-    """A picture (h, w, 4) of at most `side` pixels."""
+    """Shrink a picture (h, w, 4) to at most `side` pixels on each side."""
     image = Image.fromarray(rgba)
     if max(image.size) <= side:
         return rgba
@@ -45,7 +45,7 @@ def thumbnail(rgba: np.ndarray, side: int = 96) -> np.ndarray:
 
 
 def still(original: np.ndarray | None, decoded: np.ndarray) -> bytes:
-    """Original, decoded picture and error side by side, as PNG file."""
+    """The original, the decoded picture and their difference side by side, as a PNG file."""
     pictures = [decoded]
     if original is not None and original.shape == decoded.shape:
         error = np.abs(original[..., :3].astype(np.int16) - decoded[..., :3]) * ERROR_GAIN
@@ -67,7 +67,7 @@ def still(original: np.ndarray | None, decoded: np.ndarray) -> bytes:
 
 
 def still_bundle(key: str, picture: bytes, words: str) -> dict[str, str]:
-    """What a notebook file keeps of a lab for the time without a kernel, in the forms that front ends know."""
+    """A lab's picture for a saved notebook, in every form that front ends can show without a kernel."""
     encoded = base64.b64encode(picture).decode()
     alt = html.escape(words, quote=True)
     return {
@@ -82,5 +82,5 @@ def still_bundle(key: str, picture: bytes, words: str) -> dict[str, str]:
 
 
 def join(strips: Sequence[np.ndarray]) -> bytes:
-    """Pictures of one size as bytes, one after the other."""
+    """Concatenate the bytes of pictures of one size."""
     return b"".join(np.ascontiguousarray(strip).tobytes() for strip in strips)

@@ -1,4 +1,4 @@
-"""How a latent came to be, as the Python that repeats it."""
+"""How a latent came to be, as Python code that repeats it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 
 import torch
 
-MAX_LITERAL = 64  # numbers of a latent that code spells out
+MAX_LITERAL = 64  # a latent with more numbers is not spelled out in code
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of Python, a template of `str.format`: {lab} is the lab, {0}, {1}, ... are saved latents.
+    """A line of Python, as a template of `str.format`: {lab} is the lab, {0}, {1}, ... are saved latents.
 
     Attributes:
         text: the line.
         saved: keys of the saved latents.
-        imports: names of `vae_plugin.latents` that it uses.
-        ids: whether it gives codes `ids` rather than a latent `z`.
+        imports: names from `vae_plugin.latents` that it uses.
+        ids: whether it assigns indices `ids` rather than a latent `z`.
     """
 
     text: str
@@ -29,29 +29,34 @@ class Line:
 
 @dataclass(frozen=True)
 class Move:
-    """The latent was moved along an axis, to a coordinate."""
+    """A move along an axis, to a coordinate."""
 
     axis: str
     value: float
 
     @property
     def group(self) -> str:
-        """Axes of one group are independent of each other, so that only the last move along each counts.
+        """Steps of one group are independent of each other, so that only the last with each target counts.
 
-        Labels are not: each is a group of its own.
+        Moves along labels are not independent: each label is a group of its own.
         """
         kind = self.axis.split()[0]
         return self.axis if kind == "label" else kind
 
+    @property
+    def target(self) -> object:
+        """What the step sets."""
+        return self.axis
+
 
 @dataclass(frozen=True)
 class Paint:
-    """Places of one channel were changed by amounts, or of all channels set to those of another latent.
+    """A brush stroke: amounts added to one channel, or all channels copied from another latent.
 
     Attributes:
-        channel: its index; None for all.
-        cells: what to add at (y, x), in order.
-        source: Python of the latent to copy from, or None.
+        channel: number of the channel; None for all.
+        cells: amount at each position (y, x), in order.
+        source: Python that yields the latent to copy from, or None.
         saved: key of the saved latent that {0} in `source` stands for.
     """
 
@@ -62,61 +67,71 @@ class Paint:
 
 
 @dataclass(frozen=True)
-class Token:
-    """The code at a place was replaced: of several codes at a place, the one of a stage."""
+class ChosenCode:
+    """A code chosen at one position.
+
+    Attributes:
+        y: row of the position.
+        x: column.
+        stage: which of several codes at the position; -1 if there is one.
+        index: index of the code.
+    """
 
     y: int
     x: int
     stage: int
-    code: int
+    index: int
+
+    @property
+    def group(self) -> str:
+        """All choices are independent of each other."""
+        return "codes"
+
+    @property
+    def target(self) -> object:
+        """What the step sets."""
+        return self.y, self.x, self.stage
 
 
-Step = Line | Move | Paint | Token
+Step = Line | Move | Paint | ChosenCode
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps, from an image or a saved latent to the current one."""
+    """Steps from an image or a saved latent to the current latent."""
 
     steps: tuple[Step, ...] = ()
 
     def then(self, step: Step) -> Recipe:
-        """With one more step; what it makes void is left out."""
+        """Add a step, and leave out the steps that it makes void."""
         steps = self.steps
-        if isinstance(step, Move):
+        last = steps[-1] if steps else None
+        if isinstance(step, Paint) and isinstance(last, Paint) and replace(last, cells={}) == replace(step, cells={}):
+            cells = dict(last.cells)
+            for position, amount in step.cells.items():
+                cells[position] = cells.get(position, 0.0) + amount if step.source is None else 1.0
+            return Recipe((*steps[:-1], replace(last, cells=cells)))
+        if isinstance(step, (Move, ChosenCode)):
             run = len(steps)
-            while run and isinstance(steps[run - 1], Move) and steps[run - 1].group == step.group:
+            while run and _group(steps[run - 1]) == step.group:
                 run -= 1
-            steps = steps[:run] + tuple(s for s in steps[run:] if s.axis != step.axis)
-        elif isinstance(step, Token) and steps and isinstance(steps[-1], Token):
-            place = (step.y, step.x, step.stage)
-            run = len(steps)
-            while run and isinstance(steps[run - 1], Token):
-                run -= 1
-            steps = steps[:run] + tuple(s for s in steps[run:] if (s.y, s.x, s.stage) != place)
-        elif isinstance(step, Paint) and steps and isinstance(steps[-1], Paint):
-            last = steps[-1]
-            if replace(last, cells={}) == replace(step, cells={}):
-                cells = dict(last.cells)
-                for place, amount in step.cells.items():
-                    cells[place] = cells.get(place, 0.0) + amount if step.source is None else 1.0
-                return Recipe((*steps[:-1], replace(last, cells=cells)))
+            steps = steps[:run] + tuple(other for other in steps[run:] if _target(other) != step.target)
         return Recipe((*steps, step))
 
     def code(self, model: ModelCode, lab: str, saved: Callable[[str], str | None]) -> str:
-        """Python that makes the latent `z` again, and the image of it.
+        """Python that makes the latent `z` and its image again.
 
         Args:
             model: how to call the model.
-            lab: the name of the lab's variable.
-            saved: the Python of a saved latent by its key, None if it is on the shelf no more.
+            lab: name of the variable that holds the lab.
+            saved: returns Python for a saved latent by its key, or None if it is no longer on the shelf.
         """
         lines: list[str] = []
         discrete = False
         for step in self.steps:
-            on_codes = isinstance(step, Token) or (isinstance(step, Line) and step.ids)
-            if isinstance(step, Token) and not discrete:
-                lines.append(f"ids = {model.tokens}")
+            on_codes = isinstance(step, ChosenCode) or (isinstance(step, Line) and step.ids)
+            if isinstance(step, ChosenCode) and not discrete:
+                lines.append(f"ids = {model.indices}")
             elif discrete and not on_codes:
                 lines.append(f"z = {model.codes}")
             discrete = on_codes
@@ -126,39 +141,54 @@ class Recipe:
         imports = sorted({name for step in self.steps if isinstance(step, Line) for name in step.imports})
         head = ["import torch"]
         head += [f"from vae_plugin.latents import {', '.join(imports)}"] if imports else []
-        body = [*lines, f"image = {model.decode_ids if discrete else model.decode}  # (1, C, H, W)"]
+        body = [*lines, f"image = {model.decode_indices if discrete else model.decode}  # (1, C, H, W)"]
         inside = "\n".join(f"    {line}" for text in body for line in text.splitlines())
         return "\n".join([*head, "", f"vae = {lab}.model", "with torch.no_grad():", inside]) + "\n"
 
 
 @dataclass(frozen=True)
 class ModelCode:
-    """Python of what is asked of a model, in terms of z and ids."""
+    """Calls of a model, in terms of z and ids.
+
+    Attributes:
+        decode: the image of z.
+        indices: the indices of z.
+        codes: the latent of ids.
+        decode_indices: the image of ids.
+    """
 
     decode: str
-    tokens: str = ""
+    indices: str = ""
     codes: str = ""
-    decode_ids: str = ""
+    decode_indices: str = ""
 
 
 def latent_literal(z: torch.Tensor, otherwise: str) -> str:
-    """A latent as Python: its numbers, or `otherwise` if they are too many."""
+    """A latent as Python: its numbers, or `otherwise` if there are too many."""
     if z.numel() > MAX_LITERAL:
         return otherwise
     return f"torch.tensor({z.flatten().tolist()}).view{tuple(z.shape)}"
 
 
 def escaped(text: str) -> str:
-    """Text as it stands in the template of a `Line`."""
+    """Escape text for the template of a `Line`."""
     return text.replace("{", "{{").replace("}", "}}")
+
+
+def _group(step: Step) -> str | None:
+    return step.group if isinstance(step, (Move, ChosenCode)) else None
+
+
+def _target(step: Step) -> object:
+    return step.target if isinstance(step, (Move, ChosenCode)) else None
 
 
 def _line(step: Step, lab: str, saved: Callable[[str], str | None]) -> str:
     if isinstance(step, Line):
         return _with_saved(step.text, step.saved, lab, saved)
-    if isinstance(step, Token):
-        place = f"ids[{step.y}, {step.x}, {step.stage}]" if step.stage >= 0 else f"ids[{step.y}, {step.x}]"
-        return f"{place} = {step.code}"
+    if isinstance(step, ChosenCode):
+        target = f"ids[{step.y}, {step.x}, {step.stage}]" if step.stage >= 0 else f"ids[{step.y}, {step.x}]"
+        return f"{target} = {step.index}"
     if isinstance(step, Move):
         if step.group == "dim":
             return f"z[{step.axis.split()[1]}] = {step.value!r}"

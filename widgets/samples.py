@@ -12,8 +12,8 @@ from vae_plugin.latents import interpolate
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.edits import present_indices
 from vae_plugin.widgets.recipe import Line, Move, Recipe
-from vae_plugin.widgets.shelf import Saved
 from vae_plugin.widgets.sheets import Sheet
+from vae_plugin.widgets.shelf import Saved
 from vae_plugin.widgets.space import LatentSpace
 from vae_plugin.widgets.state import State
 from vae_plugin.widgets.survey import Survey

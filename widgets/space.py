@@ -1,41 +1,38 @@
-"""The directions of a latent space that matter, as the data show them."""
+"""The directions of a latent space that matter, measured on data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 
-from ..datasets import DataError
-from ..errors import UserError
-from .codec import Codec
-from .images import ImageSet, Labels
+from vae_plugin.errors import UserError
+from vae_plugin.widgets.images import Labels
 
-MAX_DIMENSIONS = 64  # of a flat latent
+MAX_DIMENSIONS = 64  # axes of a flat latent
 MAX_CHANNELS = 64
 MAX_DIRECTIONS = 12
 MAX_LABELS = 24
-MAX_NUMBERS = 30_000_000  # in the matrix of all means; beyond that fewer images are looked at
 EXTENT = 3.0  # standard deviations that a slider reaches to each side
-SHOWN_RANGE = 1.15  # a slider or map covers what the data have, and so much more
+SHOWN_RANGE = 1.15  # a slider or map covers the range of the data, times this
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction in which a latent can be moved.
+    """A direction in which a latent can be moved.
 
-    The coordinate of a latent z is <z - origin, direction> / <direction, direction>, and z + (new - old) * direction
-    has another one.
+    The coordinate of a latent z is <z - origin, direction> / <direction, direction>; z + (new - old) * direction moves
+    it from the old coordinate to the new one.
 
     Attributes:
         key: "dim 3", "channel 2", "direction 1", "label radius" or "label digit: 7".
         group: "dimensions", "channels", "directions" or "labels".
-        detail: what the data say of it, in words.
-        low: of the range that a slider shows.
-        high: likewise.
-        middle: of a label, its mean over the data.
+        index: number of the dimension, channel, direction or label.
+        detail: a statistic of the data along the axis, in words.
+        low: low end of the range that a slider shows.
+        high: high end of that range.
+        middle: for a label, its mean over the data.
     """
 
     key: str
@@ -48,25 +45,26 @@ class Axis:
 
 
 class LatentSpace:
-    """Statistics of the latents of a set of images, and coordinates along the axes that they give.
+    """Statistics of the latents of a set of images, and coordinates along the axes found in them.
 
-    A flat latent has an axis for each dimension, in the order of their KL (of a certain posterior: of their variance).
-    A spatial one has an axis for each channel: the mean over the places. Both have the principal directions of the
-    latents' means, of which the unit is the standard deviation along them, and an axis for each label: the slope of the
-    latents on it by least squares, in the label's own unit (of a category: from 0, without it, to 1, with it).
+    A flat latent has an axis for each dimension, ordered by KL (if the posterior is a point, by variance). A spatial
+    latent has an axis for each channel: the mean over the positions. Both have the principal directions of the means,
+    in units of the standard deviation along them, and an axis for each label: the least-squares slope of the latents
+    on it, in the label's own unit (for a category, from 0 without it to 1 with it).
 
     Args:
-        means: of N posteriors, (N, C, h, w).
-        kl: of every dimension in nats, the mean over the images, (C, h, w); None if posteriors are certain.
-        labels: of the images, by name.
-        rows: number of each of the N images among those that have labels. Default: the first N.
+        means: means of N posteriors, (N, C, h, w).
+        kl: KL of every dimension in nats, averaged over the images, (C, h, w); None if posteriors are points.
+        labels: labels of the images, by name.
+        rows: row of each of the N images in the labels. Default: the first N.
 
     Attributes:
-        mean: of the data's latents, (C, h, w).
-        directions: principal ones, of length one, (K, C, h, w).
-        scales: standard deviation of the data along them, (K,).
+        mean: mean of the latents, (C, h, w).
+        directions: principal directions of length one, (K, C, h, w).
+        scales: standard deviation of the data along each, (K,).
         slopes: change of the latents with each label, (L, C, h, w).
-        axes: all axes, by key.
+        axes: all axes by key.
+        points: coordinates of the images, (N, number of axes).
     """
 
     def __init__(
@@ -111,13 +109,13 @@ class LatentSpace:
         return ((z - self.mean) * direction).sum().item() / scale.item()
 
     def move(self, z: torch.Tensor, axis: str, value: float) -> torch.Tensor:
-        """The latent moved along one axis until its coordinate is `value`.
+        """Move a latent along one axis until its coordinate is `value`.
 
         Args:
             z: (C, h, w).
             axis: a key of `axes`.
-            value: a dimension's own value; a channel's mean; along a direction standard deviations from the mean of the
-                data; a label in its own unit.
+            value: for a dimension, its value; for a channel, its mean; for a direction, standard deviations from the
+                mean of the data; for a label, its own unit.
 
         Returns:
             (C, h, w), a new tensor.
@@ -140,7 +138,7 @@ class LatentSpace:
         return moved
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """Latents (n, C, h, w) of a Gaussian with the data's mean and its variance along the principal directions."""
+        """Draw latents (n, C, h, w) from a Gaussian with the mean of the data and its variance along the directions."""
         weights = torch.randn(n, len(self.scales), generator=generator) * self.scales
         return self.mean + torch.einsum("nk,kchw->nchw", weights, self.directions)
 
@@ -183,7 +181,8 @@ class LatentSpace:
                 for k, category in enumerate(label.names):
                     columns[f"label {name}: {category}"] = (values == k).float()
         away = (self.means - self.mean).flatten(1)
-        slopes, middles = [], []
+        slopes: list[torch.Tensor] = []
+        middles: list[torch.Tensor] = []
         for key, values in columns.items():
             deviation = values - values.mean()
             spread = deviation.square().sum()
@@ -203,60 +202,16 @@ class LatentSpace:
 
 
 def _principal(centred: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Principal directions (K, C, h, w) of length one, the data's standard deviation along them, their share of it."""
+    """Principal directions (K, C, h, w) of length one, the standard deviation and the share of variance along each."""
     shape = centred.shape[1:]
     flat = centred.flatten(1)
     _, singular, directions = torch.linalg.svd(flat, full_matrices=False)
     variance = singular.square() / len(flat)
     total = variance.sum().clamp_min(1e-12)
-    # What rounding leaves of a set that spans fewer dimensions is no direction.
+    # Data that span fewer dimensions leave rounding errors, which are no directions.
     count = min(MAX_DIRECTIONS, int((variance > 1e-6 * total + 1e-12 * scale).sum()))
     directions = directions[:count]
-    # A direction and its opposite are the same: the largest component is positive, so that a second look agrees.
+    # A direction and its opposite are equivalent: make the largest component positive, so that results repeat.
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
     directions = directions * torch.where(largest < 0, -1.0, 1.0)
     return directions.unflatten(1, shape), variance[:count].sqrt(), variance[:count] / total
-
-
-@dataclass(frozen=True)
-class Part:
-    """What encoders say of some images.
-
-    Attributes:
-        rows: numbers of these images.
-        mean: of their posteriors, (b, C, h, w).
-        kl: of every dimension, same shape, or None.
-    """
-
-    rows: list[int]
-    mean: torch.Tensor
-    kl: torch.Tensor | None
-
-
-def survey(codec: Codec, images: ImageSet, batch: int = 8) -> Iterator[Part]:
-    """The posteriors of the images, batch by batch; without those that cannot be read or give NaN."""
-    limit = max(2, MAX_NUMBERS // torch.Size(codec.latent_shape).numel())
-    count = min(len(images), limit)
-    for begin in range(0, count, batch):
-        rows, chunk = [], []
-        for i in range(begin, min(count, begin + batch)):
-            with suppress(DataError):
-                chunk.append(images[i])
-                rows.append(i)
-        if not rows:
-            continue
-        encoded = codec.encode(torch.stack(chunk))
-        good = encoded.mean.flatten(1).isfinite().all(1)
-        rows = [row for row, fine in zip(rows, good.tolist(), strict=True) if fine]
-        yield Part(rows, encoded.mean[good], None if encoded.kl is None else encoded.kl[good])
-
-
-def merge(parts: Sequence[Part], labels: Mapping[str, Labels] | None = None) -> LatentSpace:
-    """The space of all batches that `survey` gave."""
-    kls = [part.kl for part in parts if part.kl is not None]
-    return LatentSpace(
-        torch.cat([part.mean for part in parts]),
-        torch.cat(kls).mean(0) if kls else None,
-        labels,
-        [row for part in parts for row in part.rows],
-    )

@@ -1,4 +1,4 @@
-"""Messages in the order in which they were sent."""
+"""Messages, handled in the order in which they were sent."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class Turns:
-    """Handles messages of each sender in the order of their numbers, one at a time.
+    """Handles the messages of each sender one at a time, in the order of their numbers.
 
-    A kernel with subshells (ipykernel 7) may give one message of a widget to one thread and the next to another, so
-    that the second is there first: the latest position of a drag would be overwritten by the one before.
+    A kernel with subshells (ipykernel 7) may hand consecutive messages of a widget to different threads, and the second
+    may arrive first: the latest position of a drag would be overwritten by the one before.
 
     Args:
-        handle: what to do with a message.
+        handle: called with each message.
     """
 
     def __init__(self, handle: Callable[..., None]) -> None:
@@ -25,13 +25,13 @@ class Turns:
         self._busy: set[Any] = set()
 
     def take(self, sender: Any, number: int, first: bool, *message: Any) -> None:
-        """Handle a message, and those that have waited for it; or let it wait for those before it.
+        """Handle a message and those that waited for it, or let it wait for those before it.
 
         Args:
-            sender: whose order it is.
+            sender: identifies the sequence of numbers.
             number: one more than that of the sender's last message.
-            first: nothing before it is waited for any more (the first one, or what was before may be lost).
-            message: what `handle` is called with.
+            first: whether to stop waiting for earlier ones (there are none, or they may be lost).
+            message: arguments of `handle`.
         """
         with self._lock:
             waiting = self._waiting.setdefault(sender, {})
@@ -40,7 +40,7 @@ class Turns:
                 self._next[sender] = number
                 for lost in [n for n in waiting if n < number]:
                     del waiting[lost]
-            if sender in self._busy:  # the thread that is at it goes on with this one
+            if sender in self._busy:  # the thread that handles the others goes on with this one
                 return
             self._busy.add(sender)
         while True:

@@ -1,4 +1,4 @@
-"""The one thread that does the slow work of a lab, so that the kernel stays free for its user."""
+"""The one thread that does a lab's slow work, so that the kernel stays free for its user."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-IDLE_SECONDS = 5.0  # the thread ends after so long without work, and begins again with the next
+IDLE_SECONDS = 5.0  # without work, after which the thread ends; the next work starts another
 
 
 class Worker:
-    """Work in the order of its urgency: the latest live request, requests in turn, what waits for quiet, what can wait.
+    """Runs work by urgency: the latest live request, then requests in turn, then what waits for quiet, then the rest.
 
-    A live request that has not begun when a newer one comes is never done: a drag asks faster than a decoder answers,
+    A live request that has not begun when a newer one comes is never run: a drag asks faster than a decoder answers,
     and only its latest position is worth a picture.
 
     Args:
-        failed: called with the exception of work that nobody waits for.
+        failed: called with the exceptions of work that nobody waits for.
     """
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
@@ -31,15 +31,15 @@ class Worker:
         self._settle: tuple[float, Callable[[], Any]] | None = None
         self._background: deque[Iterator[Any]] = deque()
         self._thread: threading.Thread | None = None
-        self._executing: int | None = None  # the thread that is doing something of ours
+        self._executing: int | None = None  # the thread that is running our work
         self._stopped = False
         atexit.register(self.stop)
 
     def live(self, work: Callable[[], Any], dropped: Callable[[], None], here: bool = False) -> None:
-        """Do this before anything else; `dropped` is called instead if a newer live request comes first.
+        """Run this before anything else; call `dropped` instead if a newer live request comes first.
 
-        With `here`, for work of a few milliseconds, it is done at once in the thread that asks, unless the worker is at
-        something else: handing it over would cost as much again, as both threads want the interpreter.
+        With `here`, for work of a few milliseconds, it runs at once in the calling thread unless the worker is busy:
+        handing it over would cost as much again, as both threads want the interpreter.
         """
         if here and self._claim():
             self._do(work)
@@ -52,7 +52,7 @@ class Worker:
             before[1]()
 
     def request(self, work: Callable[[], Any]) -> Future:
-        """Do this after the requests before it; the future has what it gives or raises."""
+        """Run this after earlier requests; the future holds its result or its exception."""
         future: Future = Future()
         with self._changed:
             if self._stopped:
@@ -62,14 +62,26 @@ class Worker:
             self._start()
         return future
 
+    def post(self, work: Callable[[], Any], dropped: Callable[[], None]) -> None:
+        """Run this after earlier requests, with nobody waiting: if it fails, `dropped` is called and the error told."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                dropped()
+                raise
+
+        self.request(guarded).add_done_callback(self._report)
+
     def settle(self, work: Callable[[], Any], seconds: float) -> None:
-        """Do this after `seconds` without a live request, in place of what was to be done then."""
+        """Run this after `seconds` without a live request, instead of what was to run then."""
         with self._changed:
             self._settle = (time.monotonic() + seconds, work)
             self._start()
 
     def background(self, steps: Iterator[Any], soon: bool = False) -> None:
-        """Do these steps when there is nothing else, one at a time; with `soon` before those that already wait."""
+        """Run these steps when there is nothing else, one at a time; with `soon`, before those that wait already."""
         with self._changed:
             if soon:
                 self._background.appendleft(steps)
@@ -78,20 +90,20 @@ class Worker:
             self._start()
 
     def live_waits(self) -> bool:
-        """Whether a live request has come that is not being worked on."""
+        """Whether a live request is waiting, or the worker has been stopped."""
         return self._live is not None or self._stopped
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to do.
 
         Returns:
-            Whether that was so within `timeout` seconds.
+            Whether that happened within `timeout` seconds.
         """
         with self._changed:
             return self._changed.wait_for(self._idle, timeout)
 
     def stop(self) -> None:
-        """End the thread after what it is doing; nothing is accepted any more."""
+        """End the thread after its present work; nothing is accepted any more."""
         with self._changed:
             self._stopped = True
             self._live = self._settle = None
@@ -107,7 +119,7 @@ class Worker:
 
     @property
     def is_current_thread(self) -> bool:
-        """Whether who asks is doing the worker's work, and must not wait for it."""
+        """Whether the calling thread is running the worker's work, and so must not wait for it."""
         return self._executing == threading.get_ident()
 
     def _idle(self) -> bool:
@@ -126,6 +138,11 @@ class Worker:
         while (work := self._next()) is not None:
             self._do(work)
 
+    def _report(self, done: Future) -> None:
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, Exception):
+            self._failed(error)
+
     def _claim(self) -> bool:
         with self._changed:
             if self._executing is not None or self._live is not None or self._stopped:
@@ -140,7 +157,7 @@ class Worker:
                 work()
             except Exception as error:
                 self._failed(error)
-        finally:  # also when the kernel is interrupted
+        finally:  # even if the kernel is interrupted
             with self._changed:
                 self._executing = None
                 self._changed.notify_all()

@@ -222,11 +222,11 @@ def test_codes_and_latents_are_those_of_the_model(name):
         indices = model.encode(x).indices[0]
         codes = model.quantizer.indices_to_codes(indices[None])[0]
         image = model.decode_indices(indices[None])
-    tokens = codec.tokens(codec.encode(x).mean[0])
-    assert torch.equal(codec.native(tokens), indices)
-    assert tokens.shape == (8, 8, 3 if name == "rvq" else 1)
-    torch.testing.assert_close(codec.codes(tokens), codes)
-    torch.testing.assert_close(codec.decode(codes[None], tokens[None]), image, rtol=1e-4, atol=1e-4)
+    found = codec.indices(codec.encode(x).mean[0])
+    assert torch.equal(codec.native(found), indices)
+    assert found.shape == (8, 8, 3 if name == "rvq" else 1)
+    torch.testing.assert_close(codec.codes(found), codes)
+    torch.testing.assert_close(codec.decode(codes[None], found[None]), image, rtol=1e-4, atol=1e-4)
 
 
 def test_the_time_of_a_decode_is_measured():

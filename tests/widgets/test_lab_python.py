@@ -289,7 +289,7 @@ def test_a_wrong_shelf_changes_nothing(lab, value, words):
     assert words in str(raised.value)
     assert one_sentence(raised.value)
     assert lab.shelf is shelf
-    assert lab._session.shelf is shelf
+    assert lab._session.keeper.shelf is shelf
     assert [entry["name"] for entry in lab.get_state()["_shelf"]] == ["a"]
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from support.tiny_lab import MODELS, ask, errors, levels, listen, open_lab, shown, tiny
 from vae_plugin.datasets import Circles
-from vae_plugin.widgets.recipe import Line, ModelCode, Move, Paint, Recipe, Token
+from vae_plugin.widgets.recipe import ChosenCode, Line, ModelCode, Move, Paint, Recipe
 
 DISCRETE = ("ema", "rvq", "fsq", "VQModel")
 CERTAIN = (*DISCRETE, "AutoencoderTiny", "AutoencoderDC")
@@ -83,7 +83,7 @@ def test_after_codes_were_chosen(lab, name):
     if name not in DISCRETE:
         pytest.skip("no codes")
     chain_of_changes(lab)
-    stages = lab._session.codec.model.quantizer.codes_per_position
+    stages = lab._session.codec.indices_per_position
     for y, x, code in ((1, 2, 3), (0, 0, 5), (1, 2, 7)):
         edit(lab, {"token": {"y": y, "x": x, "stage": stages - 1, "code": code}})
     indices = lab.indices
@@ -285,7 +285,7 @@ def test_a_drag_is_one_line():
         check_that_the_code_repeats(lab)
 
 
-MODEL = ModelCode("decode(z)", "tokens(z)", "codes(ids)", "decode_ids(ids)")
+MODEL = ModelCode("decode(z)", "indices(z)", "codes(ids)", "decode_indices(ids)")
 
 
 def body(*steps):
@@ -307,12 +307,12 @@ def test_only_what_counts_is_written():
         "z[0, [1, 0], [2, 0]] += torch.tensor([0.75, 1.0])"
     ]
     assert len(body(start, Paint(0, {(1, 2): 0.5}), Paint(1, {(1, 2): 0.5}))) == 4
-    assert body(start, Token(0, 1, -1, 5), Token(2, 1, -1, 6), Token(0, 1, -1, 7)) == [
+    assert body(start, ChosenCode(0, 1, -1, 5), ChosenCode(2, 1, -1, 6), ChosenCode(0, 1, -1, 7)) == [
         "z = start",
-        "ids = tokens(z)",
+        "ids = indices(z)",
         "ids[2, 1] = 6",
         "ids[0, 1] = 7",
         "z = codes(ids)",
-        "image = decode_ids(ids)  # (1, C, H, W)",
+        "image = decode_indices(ids)  # (1, C, H, W)",
     ]
     assert body(Line("z = {0}.clone()", ("s1",)))[0] == "z = lab.shelf['a'].latent.clone()"

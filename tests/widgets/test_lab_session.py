@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch.nn import functional as F
 
 from support.tiny_lab import ask, errors, kinds, levels, listen, one_sentence, open_lab, shown, tiny
-from vae_plugin.widgets import session as session_module
+from vae_plugin.widgets import rendering
 from vae_plugin.widgets.codec import Codec, Superseded
 
 
@@ -440,7 +440,7 @@ BAD = {
 def test_a_bad_message_is_dropped_with_one_sentence_and_changes_nothing(flat, name):
     content = dict(BAD[name])
     flat.keep("a")
-    state, shelf, history = flat._session.state, flat.shelf, list(flat._session._history)
+    state, shelf, history = flat._session.state, flat.shelf, list(flat._session.history._past)
     heard = listen(flat)
     number = ask(flat, content.pop("do"), content.pop("buffers", ()), **content)
     assert flat.wait(20)
@@ -450,7 +450,7 @@ def test_a_bad_message_is_dropped_with_one_sentence_and_changes_nothing(flat, na
     assert "\n" not in text
     assert flat._session.state is state
     assert flat.shelf is shelf
-    assert flat._session._history == history
+    assert flat._session.history._past == history
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,7 @@ def test_a_code_that_is_not_there(code, token):
 
 @pytest.mark.parametrize("at_once", [1.0, 0.0])
 def test_a_decoder_that_fails_is_answered(flat, monkeypatch, at_once):
-    monkeypatch.setattr(session_module, "AT_ONCE", at_once)
+    monkeypatch.setattr(rendering, "AT_ONCE", at_once)
 
     def no_memory(*_, **__):
         raise RuntimeError("CUDA out of memory\nand a long explanation")
@@ -511,7 +511,7 @@ def test_an_observer_that_fails_is_told_and_the_request_answered_once(flat):
 
 @pytest.mark.parametrize("at_once", [1.0, 0.0])
 def test_many_fast_edits_end_on_the_last(flat, monkeypatch, at_once):
-    monkeypatch.setattr(session_module, "AT_ONCE", at_once)  # in the kernel's thread, or in the lab's
+    monkeypatch.setattr(rendering, "AT_ONCE", at_once)  # in the kernel's thread, or in the lab's
     heard = listen(flat)
     n = 500 if at_once == 0 else 100
     numbers = [ask(flat, "edit", edits=[{"axis": "dim 0", "value": i / n}], gesture="v:1") for i in range(n)]

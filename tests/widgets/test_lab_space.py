@@ -9,7 +9,8 @@ from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.images import ImageSet, Labels
-from vae_plugin.widgets.space import LatentSpace, merge, survey
+from vae_plugin.widgets.space import LatentSpace
+from vae_plugin.widgets.survey import encode_in_batches, merge
 
 N = 40
 WORDS = ["cat", "dog", "it's"]
@@ -227,7 +228,7 @@ def test_dimensions_are_in_the_order_of_their_divergence():
                 value.mul_(2)
     codec = Codec(model)
     images = ImageSet(Circles(20, 16, 3, hue=True), 3, (16, 16), 20)
-    space = merge(list(survey(codec, images, 7)), images.labels)
+    space = merge(list(encode_in_batches(codec, images, 7)), images.labels)
     x = torch.stack(list(images))
     with torch.no_grad():
         q = model.encode(x).latent_dist
@@ -245,7 +246,7 @@ def test_the_divergence_is_that_of_diffusers(name):
     model = tiny(name)
     codec = Codec(model, 16)
     images = ImageSet(Circles(6, 16, 3, hue=True), 3, (16, 16), 6)
-    space = merge(list(survey(codec, images, 4)))
+    space = merge(list(encode_in_batches(codec, images, 4)))
     with torch.no_grad():
         q = model.encode(torch.stack(list(images))).latent_dist
     torch.testing.assert_close(space.kl.sum(), q.kl().mean(), rtol=1e-4, atol=1e-4)
@@ -257,6 +258,6 @@ def test_the_divergence_is_that_of_diffusers(name):
 def test_a_certain_posterior_has_no_divergence(name):
     codec = Codec(tiny(name), 16)
     images = ImageSet(Circles(6, 16, 3, hue=True), 3, (16, 16), 6)
-    space = merge(list(survey(codec, images, 4)))
+    space = merge(list(encode_in_batches(codec, images, 4)))
     assert space.kl is None
     assert space.axes["channel 0"].detail == f"σ {space.means[:, 0].std(correction=0).item():.2g}"

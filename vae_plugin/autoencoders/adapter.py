@@ -187,6 +187,10 @@ class Adapter:
         """Images of latents, cropped to `image_size` (height, width) where that is given."""
         return _cropped(self.model.decode(z).sample, image_size)
 
+    def decode_indices(self, indices: torch.Tensor) -> torch.Tensor:
+        """Images of indices (B, h, w), or (B, h, w, stages), of a codebook; only for a `discrete` model."""
+        raise UserError(f"{self.class_name} has no codebook, and so no indices to decode.")
+
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
         """Decode the mode of q(z|x): images of the shape of x."""
         return self.decode(self.posterior(x).mode(), x.shape[-2:])

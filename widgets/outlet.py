@@ -1,0 +1,60 @@
+"""What goes to the front end: messages to the open views, and state that every view finds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import anywidget
+
+from vae_plugin.errors import UserError
+
+
+class Outlet:
+    """The way to the front end.
+
+    Args:
+        widget: the lab's widget.
+    """
+
+    def __init__(self, widget: anywidget.AnyWidget) -> None:
+        self._widget = widget
+
+    def send(self, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
+        """Send a message to the open views; bytes travel beside it."""
+        if self._widget.comm is not None:
+            self._widget.send(content, list(buffers))
+
+    def publish(self, **state: Any) -> None:
+        """Set state that open views hear of and later ones find: each name is a synced trait without its "_"."""
+        for name, value in state.items():
+            self._widget.set_trait(f"_{name}", value)
+
+    def reply(self, tag: Any, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
+        """Answer a request."""
+        self.send({"kind": "reply", **(tag or {}), **content}, buffers)
+
+    def drop(self, tag: Any) -> None:
+        """Tell the sender of a request that no answer will come."""
+        if tag is not None:
+            self.send({"kind": "dropped", **tag})
+
+    def fail(self, error: Exception) -> None:
+        """Show an error in one sentence."""
+        self.send({"kind": "error", "text": sentence(error)})
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one sentence."""
+    words = plain_words(str(error).split("\n")[0])
+    if isinstance(error, KeyError):
+        words = words.strip("'\"")
+    if isinstance(error, UserError) and words:
+        return words
+    return f"{type(error).__name__}: {words or 'no reason was given'}"
+
+
+def plain_words(text: str) -> str:
+    """Text in one line, without control characters."""
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", text).strip()

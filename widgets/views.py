@@ -1,0 +1,181 @@
+"""What the front end shows, as the messages and synced state that carry it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from vae_plugin.widgets.codec import Codec, to_rgba
+from vae_plugin.widgets.images import ImageSet
+from vae_plugin.widgets.outlet import Outlet, plain_words
+from vae_plugin.widgets.pictures import join, jpeg, png, thumbnail
+from vae_plugin.widgets.rendering import Frame
+from vae_plugin.widgets.session import Session
+from vae_plugin.widgets.sheets import SheetPart
+from vae_plugin.widgets.space import LatentSpace
+from vae_plugin.widgets.state import State
+
+RAW_PIXELS = 256 * 256  # pictures up to this size travel uncompressed, larger ones as PNG
+# The server's socket holds a small message back while an earlier one (the kernel's "busy") is not acknowledged, which
+# takes the browser 40 ms (Nagle's algorithm and delayed acknowledgement). It never holds back a whole segment, which
+# has 64 KB on the loopback: there, frames are filled up to one. A network's segments are small, and need no filling.
+FULL_SEGMENT = 66_000  # bytes
+THUMBNAILS = 60
+THUMBNAIL_SIDE = 64
+
+
+def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
+    """What does not change: the model in words and numbers, and the labels of the images."""
+    model = codec.model
+    return {
+        "model": type(model).__name__,
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "image": [codec.channels, *codec.image_size],
+        "latent": list(codec.latent_shape),
+        "flat": codec.flat,
+        "discrete": codec.discrete,
+        "codes": model.codebook_size if codec.discrete else 0,
+        "stages": codec.indices_per_position if codec.discrete else 0,
+        "samples": not codec.discrete,
+        "images": len(images),
+        "labels": [
+            {"name": name, "names": labels.names, "values": [_json_number(v) for v in labels.values]}
+            for name, labels in images.labels.items()
+        ],
+    }
+
+
+class FrameView:
+    """Decoded pictures, with the coordinates and the measurements that belong to them.
+
+    Args:
+        session: what is shown.
+        outlet: the way to the front end.
+
+    Attributes:
+        fill_segments: whether to fill small messages up, see `FULL_SEGMENT`.
+    """
+
+    def __init__(self, session: Session, outlet: Outlet) -> None:
+        self._session = session
+        self._outlet = outlet
+        self._original_sent: torch.Tensor | None = None
+        self.fill_segments = False
+
+    def send(self, frame: Frame, rgba: np.ndarray) -> None:
+        """Show a picture, and the coordinates of its latent."""
+        state, session = frame.state, self._session
+        content = {"kind": "frame", **(frame.tag or {}), "preview": frame.preview, "facts": frame.facts()}
+        content["size"] = [rgba.shape[1], rgba.shape[0]]
+        content["format"], pixels = _encoded_pixels(rgba, frame.preview)
+        buffers = [pixels]
+        if session.survey.space is not None:
+            content["coordinates"] = session.survey.space.coordinates(state.latent).tolist()
+        content["gesture"] = session.history.gesture
+        if state.original is not self._original_sent:
+            self._original_sent = state.original
+            content["original"] = "none"
+            original = original_rgba(state)
+            if original is not None:
+                content["original"], data = _encoded_pixels(original, False)
+                content["original_size"] = [original.shape[1], original.shape[0]]
+                buffers.append(data)
+        if not session.codec.flat and not frame.preview:
+            content["grid"] = len(buffers)
+            buffers.append(_latent_bytes(state))
+        if frame.indices is not None:
+            content["tokens"] = len(buffers)
+            buffers.append(_index_bytes(frame.indices))
+        if self.fill_segments and (missing := FULL_SEGMENT - sum(map(len, buffers))) > 0:
+            buffers.append(bytes(missing))
+        self._outlet.send(content, buffers)
+
+    def publish(self, frame: Frame, rgba: np.ndarray) -> None:
+        """Leave the last picture for views that open later, with or without a kernel."""
+        state, space = frame.state, self._session.survey.space
+        original = original_rgba(state)
+        picture: dict[str, Any] = {
+            "facts": frame.facts(),
+            "decoded": png(rgba),
+            "original": b"" if original is None else png(original),
+            "coordinates": [] if space is None else space.coordinates(state.latent).tolist(),
+        }
+        if not self._session.codec.flat:
+            picture["grid"] = _latent_bytes(state)
+        if frame.indices is not None:
+            picture["tokens"] = _index_bytes(frame.indices)
+        self._outlet.publish(picture=picture)
+
+
+def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
+    """Show the axes, the map and the thumbnails of the images, once these are encoded."""
+    outlet.publish(points=space.points.float().numpy().tobytes())
+    outlet.publish(
+        space={
+            "axes": [
+                {"key": a.key, "group": a.group, "detail": a.detail, "low": a.low, "high": a.high}
+                for a in space.axes.values()
+            ],
+            "images": len(space.means),
+            "rows": space.rows,
+            "coordinates": space.coordinates(session.state.latent).tolist(),
+        }
+    )
+    outlet.publish(progress=[len(space.means), len(space.means)])
+    rows = space.rows[:THUMBNAILS]
+    pictures = [thumbnail(to_rgba(session.images[i][None])[0], THUMBNAIL_SIDE) for i in rows]
+    height, width = pictures[0].shape[:2]
+    outlet.publish(
+        thumbnails={
+            "size": [width, height],
+            "rows": rows,
+            "png": png(np.concatenate(pictures, axis=1)),
+            "names": [plain_words(session.images.describe(i)) for i in rows],
+        }
+    )
+
+
+def send_sheet(name: str, part: SheetPart, tag: dict[str, Any], outlet: Outlet) -> None:
+    """Show some pictures of a sheet."""
+    height, width = part.pictures[0].shape[:2]
+    content = {
+        "kind": "sheet",
+        "sheet": name,
+        "number": part.number,
+        "first": part.first,
+        "count": len(part.pictures),
+        "total": len(part.sheet.latents),
+        "size": [width, height],
+        "words": list(part.sheet.words),
+        **tag,
+        **part.sheet.details,
+    }
+    outlet.send(content, [join(part.pictures)])
+
+
+def original_rgba(state: State) -> np.ndarray | None:
+    """The picture (H, W, 4) of the image that a state was encoded from."""
+    return None if state.original is None else to_rgba(state.original[None])[0]
+
+
+def _encoded_pixels(rgba: np.ndarray, preview: bool) -> tuple[str, bytes]:
+    """The format in which a picture travels, and its bytes."""
+    if rgba.shape[0] * rgba.shape[1] <= RAW_PIXELS:
+        return "rgba", rgba.tobytes()
+    return ("jpeg", jpeg(rgba)) if preview and (rgba[..., 3] == 255).all() else ("png", png(rgba, 1))
+
+
+def _latent_bytes(state: State) -> bytes:
+    return state.latent.contiguous().numpy().tobytes()
+
+
+def _index_bytes(indices: torch.Tensor) -> bytes:
+    return indices.to(torch.int32).contiguous().numpy().tobytes()
+
+
+def _json_number(value: float) -> float | None:
+    return round(float(value), 6) if math.isfinite(value) else None
