@@ -82,13 +82,15 @@ def like(new: Any, model: torch.nn.Module) -> Any:
     return (new if model.dtype == torch.float32 else new.to(model.dtype)).train(model.training)
 
 
-class AutoencoderBase(EncoderDecoder, SafeStorage, AutoencoderMixin):
+class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
     """The common part of the adapters; a subclass is an `EncoderDecoder`, a `ModelMixin` and a `ConfigMixin` too."""
 
     config: Any
     device: torch.device
     dtype: torch.dtype
     register_to_config: Callable[..., None]
+    encode: Callable[..., Any]
+    decode: Callable[..., Any]
 
     # diffusers' own, which need no more than encoder, decoder, the 1x1 convolutions and the tile sizes.
     blend_v = AutoencoderKL.blend_v

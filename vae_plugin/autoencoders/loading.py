@@ -103,7 +103,7 @@ def _load_single_file(source: str, config: str | None) -> Adapter:
     if config is None and (Path(source).parent / "config.json").is_file():
         return load_autoencoder(str(Path(source).parent))
     folder = None
-    kind = "AutoencoderKL"
+    kind: str | None = "AutoencoderKL"
     if config is not None:
         kind = read_config(config).get("_class_name")
         folder = str(Path(config) if Path(config).is_dir() else Path(config).parent)

@@ -27,7 +27,9 @@ from .kl_model import from_autoencoder_kl, to_autoencoder_kl
 NETWORKS = ("conv", "mlp")
 
 
-class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
+class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the pass of training of `VAE`
+    AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin
+):
     r"""Variational autoencoder with a diagonal Gaussian posterior that serves wherever `AutoencoderKL` does.
 
     Kingma & Welling 2013 with the likelihood of your choice. The fields have the names of `AutoencoderKL` where they
@@ -155,8 +157,8 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
     def to_autoencoder_kl(self) -> AutoencoderKL:
         """An `AutoencoderKL` that encodes and decodes alike, for those who do not have this package.
 
-        What it has no field for is left behind: the likelihood with its scale, and the `latent_statistics`. Images must
-        have sides that are multiples of the spatial compression ratio (this class pads the others, `AutoencoderKL` crops).
+        The likelihood with its scale and the `latent_statistics`, for which it has no fields, are lost. The sides of
+        images must be multiples of the spatial compression ratio (this class pads others, `AutoencoderKL` crops them).
 
         Raises:
             ValueError: if `AutoencoderKL` lacks something that this model has; the message says what.
@@ -261,7 +263,9 @@ class AutoencoderVAE(AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMix
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).any()):
             raise ValueError("the latents' mean and standard deviation must be finite, and not all channels constant.")
         std = std.clamp_min(0.01 * std.square().mean().sqrt())
-        if self.config.network == "mlp":
+        before: Any
+        after: Any
+        if isinstance(self.encoder, MLPEncoder) and isinstance(self.decoder, MLPDecoder):
             before, after = self.encoder.layers[-1], self.decoder.layers[0]
         elif self.post_quant_conv is None:
             raise CannotStandardizeError(

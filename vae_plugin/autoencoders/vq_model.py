@@ -66,6 +66,7 @@ def to_vq_model(model: AutoencoderBase) -> VQModel:
         ValueError: if `VQModel` lacks something that the model has; the message says what.
     """
     config, quantizer = model.config, model.quantizer
+    codebook = getattr(quantizer, "codebook", None)
     lacking = []
     if not isinstance(quantizer, VectorQuantizer) or quantizer.distance != "euclidean" or quantizer.projects:
         lacking.append("a quantiser but 'ema' or 'vq' with Euclidean distance and vq_embed_dim = latent_channels")
@@ -77,7 +78,7 @@ def to_vq_model(model: AutoencoderBase) -> VQModel:
         lacking.append("a shift_factor")
     if tuple(config.image_range) != (-1, 1):
         lacking.append(f"an image_range of {tuple(config.image_range)}")
-    if lacking:
+    if lacking or codebook is None:
         raise ValueError(f"a VQModel cannot have {', nor '.join(lacking)}.")
     levels = len(config.block_out_channels)
     converted = VQModel(
@@ -90,6 +91,6 @@ def to_vq_model(model: AutoencoderBase) -> VQModel:
         lookup_from_codebook=True,
     )
     state = {k: v for k, v in model.state_dict().items() if not k.startswith(("quantizer.", "likelihood."))}
-    state["quantize.embedding.weight"] = quantizer.codebook.detach()
+    state["quantize.embedding.weight"] = codebook.detach()
     converted.load_state_dict(state)
     return like(converted, model)

@@ -41,7 +41,9 @@ class AutoencoderVQVAEOutput(VQEncoderOutput):
     latent_dist: IdentityDistribution | None = None
 
 
-class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
+class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not the pass of training of `VQVAE`
+    AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin
+):
     r"""Autoencoder with discrete latents that serves wherever `VQModel` or `AutoencoderKL` does.
 
     Van den Oord et al. 2017 with the quantiser and the likelihood of your choice. The fields have the names of
@@ -308,13 +310,14 @@ class AutoencoderVQVAE(AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, Confi
             CannotStandardizeError: if there are no 1x1 convolutions, or the codes cannot be moved (cosine distance, or
                 the fixed codes of "fsq" and "lfq", without linear layers around them).
         """
-        if self.quant_conv is None or self.post_quant_conv is None:
+        before, after = self.quant_conv, self.post_quant_conv
+        if not isinstance(before, nn.Conv2d) or not isinstance(after, nn.Conv2d):
             raise CannotStandardizeError("standardised latents need use_quant_conv and use_post_quant_conv.")
         pooled = std.double().square().mean().sqrt().expand(std.shape)
         scale = std.double().clamp_min(0.01 * pooled) if self.quantizer.projects else pooled
         self.quantizer.standardize(mean, scale)
-        fold_into_output(self.quant_conv, mean, scale)
-        fold_into_input(self.post_quant_conv, mean, scale)
+        fold_into_output(before, mean, scale)
+        fold_into_input(after, mean, scale)
         known = self.config.latent_channels == 4  # else SDXL pipelines cannot read them
         self.register_to_config(
             scaling_factor=1.0,

@@ -22,11 +22,15 @@ def image_batches(
         limit: take so many images, spread evenly over the set; of a stream, which needs it, over its lanes.
     """
     if isinstance(dataset, ImageStream):
+        if limit is None:
+            raise ValueError("a stream has no end: give a limit.")
         dataset = dataset.first(limit)
-    if limit is not None and limit < len(dataset):
-        dataset = Subset(dataset, [i * len(dataset) // limit for i in range(limit)])
+    length = len(dataset)  # type: ignore[arg-type]  # torch's Dataset has no length, those here have one
+    if limit is not None and limit < length:
+        dataset = Subset(dataset, [i * length // limit for i in range(limit)])
+        length = limit
     batch: list[torch.Tensor] = []
-    for i in range(len(dataset)):
+    for i in range(length):
         item = dataset[i]
         if item.get("unreadable"):
             if unreadable is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,16 @@ def load_images(
     """
     if (dataset_name is None) == (train_data_dir is None):
         raise DataError("give either dataset_name, a data set on the Hub, or train_data_dir, a folder or a shard.")
+    place: str | Path
+    ignored: Sequence[Path] = ()
     if dataset_name is not None:
-        place, ignored = dataset_name, []
+        place = dataset_name
         table = _load_dataset(place, dataset_name, split=split, revision=revision, cache_dir=cache_dir)
         sources = [(f"{dataset_name} ({split})", len(table))]
     else:
-        place = Path(train_data_dir).expanduser()
-        kind, files, ignored = find_files(place, split)
+        assert train_data_dir is not None
+        place = folder = Path(train_data_dir).expanduser()
+        kind, files, ignored = find_files(folder, split)
         if kind == "parquet":
             sources = [(path.name, _parquet_rows(path)) for path in files]
             if not any(rows for _, rows in sources):
@@ -75,10 +78,11 @@ def load_images(
                 table = _load_dataset(place, "parquet", data_files=patterns, split="train", cache_dir=cache_dir)
         else:
             sources = []
+            names = [str(path) for path in files]
             if kind == "tar":
-                files, image_column = index_shards(files, image_column), None
+                names, image_column = index_shards(files, image_column), None
             features = datasets.Features({"image": datasets.Image()})
-            table = datasets.Dataset.from_dict({"image": [str(path) for path in files]}, features)
+            table = datasets.Dataset.from_dict({"image": names}, features)
     images = ImageDataset(
         table,
         _find_image_column(table, image_column, place),
@@ -118,12 +122,14 @@ def stream_images(
     """
     if (dataset_name is None) == (train_data_dir is None):
         raise DataError("give either dataset_name, a data set on the Hub, or train_data_dir, a folder or a shard.")
+    place: str | Path
     if dataset_name is not None:
         place = dataset_name
         table = _load_dataset(place, dataset_name, split=split, revision=revision, streaming=True)
     else:
-        place = Path(train_data_dir).expanduser()
-        kind, files, _ = find_files(place, split)
+        assert train_data_dir is not None
+        place = folder = Path(train_data_dir).expanduser()
+        kind, files, _ = find_files(folder, split)
         if kind == "images":
             raise DataError(f"{place} holds image files, which are read at random without --streaming: leave it out.")
         builder = "webdataset" if kind == "tar" else "parquet"

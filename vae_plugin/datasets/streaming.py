@@ -187,7 +187,7 @@ class ImageStream:
         draws = np.random.default_rng((self.seed, 3, number)).random(3)
         crop = (0.5, 0.5) if self.center_crop else (draws[0], draws[1])
         flip = self.random_flip and draws[2] < 0.5
-        unreadable = []
+        unreadable: list[str] = []
         for value in window:
             try:
                 return to_tensor(decode(value), self.resolution, self.channels, crop, flip), unreadable

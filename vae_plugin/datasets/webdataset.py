@@ -73,6 +73,8 @@ def read_member(place: str) -> bytes | None:
 
 
 def _sample(place: str) -> tuple[str, str]:
-    shard, _, _, member = _PLACE.fullmatch(place).groups()
+    match = _PLACE.fullmatch(place)
+    assert match is not None  # made by `index_shards`
+    shard, _, _, member = match.groups()
     folder, _, name = member.rpartition("/")
     return shard, f"{folder}/{name.partition('.')[0]}"

@@ -97,9 +97,9 @@ def build(cls: type[T], values: Mapping[str, Any] | None = None, **more: Any) ->
             raise OptionError(opt.declaration.required)
     flags = {opt.path: name for name, opt in options.items()}
     try:
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # TypeVar of a dataclass
-            if "group" in field.metadata:
-                parts[field.name] = _grouped(field, groups.get(field.name, {}), flags)
+        for group in dataclasses.fields(cls):  # type: ignore[arg-type]  # TypeVar of a dataclass
+            if "group" in group.metadata:
+                parts[group.name] = _grouped(group, groups.get(group.name, {}), flags)
         made = cls(**parts)
     except OptionError:
         raise

@@ -120,7 +120,7 @@ class TrainingData:
             return self.train.batches(
                 self.batch_size,
                 first_image=state.images,
-                positions={int(lane): tuple(position) for lane, position in state.stream.items()},
+                positions={int(lane): (at[0], at[1], at[2]) for lane, at in state.stream.items()},
                 rank=rank,
                 num_processes=processes,
                 num_threads=max(1, self.settings.dataloader_num_workers),
@@ -192,6 +192,6 @@ def load_data(settings: DataSettings, seed: int, channels: int) -> tuple[Dataset
             return stream, stream.validation()
         images = load_images(**source)
         train, validation = images.split(max(1, min(settings.num_validation_images, len(images) // 10)))
-    if settings.max_train_samples is not None and settings.max_train_samples < len(train):  # type: ignore[arg-type]
+    if settings.max_train_samples is not None and settings.max_train_samples < len(train):
         train = Subset(train, range(settings.max_train_samples))
     return train, validation

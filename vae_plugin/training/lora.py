@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
@@ -40,9 +41,8 @@ def add_lora(model: ModelMixin, rank: int, alpha: float | None) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)) and module.weight.requires_grad
     ]
     model.requires_grad_(False)
-    config = LoraConfig(
-        r=rank, lora_alpha=rank if alpha is None else alpha, target_modules=names, init_lora_weights=True
-    )
+    scale: Any = rank if alpha is None else alpha  # peft declares an integer, and takes any number
+    config = LoraConfig(r=rank, lora_alpha=scale, target_modules=names, init_lora_weights=True)
     model.add_adapter(config, adapter_name=ADAPTER)
 
 

@@ -141,7 +141,7 @@ class VQVAEAdapter(OwnAdapter):
     model: AutoencoderVQVAE
 
     @classmethod
-    def model_class(cls) -> type[ModelMixin]:
+    def model_class(cls) -> type[ModelMixin] | None:
         """`AutoencoderVQVAE`."""
         return AutoencoderVQVAE
 

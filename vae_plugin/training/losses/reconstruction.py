@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from ...autoencoders import Adapter
 from .base import Terms, TrainingLoss
@@ -69,7 +68,7 @@ class ReconstructionLoss(TrainingLoss):
         return {"loss": loss, "reconstruction": reconstruction, **terms, "mse": mse}
 
 
-def last_weight(adapter: Adapter) -> nn.Parameter | None:
+def last_weight(adapter: Adapter) -> torch.Tensor | None:
     """Weight of the decoder's last layer; None if it is not trained."""
     weight = adapter.last_layer.weight
     return weight if weight.requires_grad else None

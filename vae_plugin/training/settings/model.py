@@ -147,8 +147,10 @@ class ModelSettings:
         Raises:
             UserError: if it is none of the accepted values.
         """
-        if self.sigma == "learned" or self.sigma == "optimal":
-            return self.sigma
+        if self.sigma == "learned":
+            return "learned"
+        if self.sigma == "optimal":
+            return "optimal"
         try:
             return float(self.sigma)
         except ValueError:
