@@ -188,7 +188,7 @@ MISTAKES = {
         ["evaluate", "--pretrained_model_name_or_path", "x", "--dataset_name", "circles", "--data_dir", "y"],
         "--dataset_name has no effect with --data_dir: leave one of them out",
     ),
-    "a file for the output": (["finetune", "--output_dir", "{other}/config.json"], "cannot be a folder for the output"),
+    "a file for the output": (["finetune", "--output_dir", "{other}/config.json"], "cannot be the output folder"),
     "no folder for the metrics": (
         ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--output_file", "{other}/config.json/a.json"],
         "config.json: File exists.",

@@ -10,21 +10,21 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES as _LOADABLE_CLASSES
 
 from .autoencoders import AutoencoderVAE, AutoencoderVQVAE
-from .autoencoders.storage import SafeStorage as _SafeStorage
+from .autoencoders.storage import publish_with as _publish_with
 from .version import __version__
 
-# diffusers looks in this table for the library of a component, then for the component's class and for the base classes
-# named here in the library's top level: that is why `ModelMixin` is imported above and why nothing here is lazy.
+# diffusers looks up the library of a component here, then the component's class and the base classes named here at the
+# top level of that library. Hence the import of `ModelMixin`, and no lazy imports.
 _LOADABLE_CLASSES["vae_plugin"] = {"ModelMixin": ["save_pretrained", "from_pretrained"]}
 
 
 def _publish(model: Any, repo_id: str, **settings: Any) -> str:
-    """What a model's own `push_to_hub` does; the address of the commit."""
-    from .hub import push  # only those who publish need the Hub's client and the templates
+    """Push a model; return the address of the commit."""
+    from .hub import push  # imported on use: only publishing needs the Hub client and the card templates
 
     return push(model, repo_id, **settings).commit_url
 
 
-_SafeStorage.publish = staticmethod(_publish)
+_publish_with(_publish)
 
 __all__ = ["AutoencoderVAE", "AutoencoderVQVAE", "ModelMixin", "__version__"]

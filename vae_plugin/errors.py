@@ -1,4 +1,4 @@
-"""Errors that the command line shows as one sentence."""
+"""Errors that the command line reports in one sentence."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from collections.abc import Callable
 
 
 class UserError(ValueError):
-    """Something the user gave cannot work; the message says what was given, what is accepted and what to do."""
+    """A mistake in the input; the message says what was given, what is accepted and what to do."""
 
 
 class TrainingStopped(RuntimeError):
-    """Training cannot go on; the message says why and where the last good checkpoint is."""
+    """Training cannot continue; the message says why, and where the last good checkpoint is."""
 
 
 class PushError(RuntimeError):
-    """The Hub did not take what was sent; the message says why. It can be sent again."""
+    """The Hub did not accept a push; the message says why. Pushing again is safe."""
 
 
 def exit_status(work: Callable[[], object]) -> int:
-    """Do the work of a command.
+    """Run a command and report its failure in one sentence, on the main process only.
 
-    The status is 0 when it is done, 1 when training had to stop or the Hub did not take a push, and 2 for what the user
-    can correct. Of several processes only the first speaks.
+    Returns:
+        0 on success, 1 if training stopped or the Hub refused a push, 2 for a mistake that the user can correct.
     """
-    speaks = os.environ.get("RANK", "0") == "0"
+    is_main_process = os.environ.get("RANK", "0") == "0"
     try:
         work()
     except UserError as error:
-        if speaks:
+        if is_main_process:
             print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.filename is None or error.strerror is None:  # not about a file of the user's
+        if error.filename is None or error.strerror is None:  # not about one of the user's files
             raise
-        if speaks:
+        if is_main_process:
             print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
         return 2
     except (TrainingStopped, PushError) as error:
-        if speaks:
+        if is_main_process:
             kind = "stopped" if isinstance(error, TrainingStopped) else "error"
             print(f"{kind}: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Files and folders that are complete or not there: written beside their place, then renamed."""
+"""Files and folders that are complete or absent: written under another name, then renamed."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ PARTIAL = ".partial"
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder that a result will be written into, now rather than after hours of work.
+    """Create an output folder, before the hours of work whose result goes there.
 
     Raises:
-        UserError: if there cannot be one.
+        UserError: if it cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path} cannot be a folder for the output: {error.strerror}. Give another one.") from error
+        raise UserError(f"{path} cannot be the output folder: {error.strerror}. Give another folder.") from error
     if not os.access(path, os.W_OK):
-        raise UserError(f"{path} cannot be written to: give another folder for the output.")
+        raise UserError(f"{path} is not writable: give another output folder.")
 
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """The name of a file beside `path`, which takes its place when the block ends, and is removed if the block fails.
+    """Yield a temporary path beside `path`, renamed to it when the block ends and removed if the block fails.
 
-    A reader sees the old file or the new one, never a part.
+    A reader sees the old file or the new one, never a part of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
@@ -47,15 +47,16 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def filling_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path`, whose files move into `path` when the block ends; none does if the block fails.
+    """Yield an empty folder whose files move into `path` when the block ends; none moves if the block fails.
 
-    Files of other names that are in `path` stay.
+    Other files in `path` stay.
     """
     staging = start_partial(path)
     try:
         yield staging
         make_folder(path)
         for file in sorted(staging.iterdir()):
+            _sync(file)
             os.replace(file, path / file.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -63,7 +64,7 @@ def filling_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path`, which takes its place as a whole when the block ends."""
+    """Yield an empty folder that replaces `path` as a whole when the block ends, and is removed if the block fails."""
     staging = start_partial(path)
     try:
         yield staging
@@ -73,26 +74,26 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file by `replacing_file`."""
+    """Write a file through `replacing_file`."""
     with replacing_file(path) as partial:
         partial.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 by `replacing_file`."""
+    """Write a UTF-8 text file through `replacing_file`."""
     with replacing_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
         file.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file by `replacing_file`; not-a-number is refused, because JSON has none."""
+    """Write a JSON file through `replacing_file`; raise ValueError for NaN and infinity, which JSON lacks."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def start_partial(path: Path) -> Path:
-    """Make an empty folder beside `path`; what an earlier attempt left there is removed.
+    """Create an empty folder beside `path`, removing what a failed attempt left there.
 
-    For several processes that write together; one alone takes `replacing_folder`.
+    For processes that write a folder together; a single one uses `replacing_folder`.
     """
     partial = path.with_name(path.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
@@ -101,7 +102,7 @@ def start_partial(path: Path) -> Path:
 
 
 def finish_partial(path: Path) -> None:
-    """Let the folder of `start_partial` take the place of `path`."""
+    """Rename the folder of `start_partial` to `path`, replacing an older one."""
     partial = path.with_name(path.name + PARTIAL)
     for file in partial.rglob("*"):
         if file.is_file():

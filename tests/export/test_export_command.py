@@ -66,12 +66,12 @@ MISTAKES = {
     "no such format": (["--format", "gguf", "--output", "o"], "accepted are 'diffusers', 'single_file', 'onnx'"),
     "a folder for a file": (
         ["--format", "single_file", "--output", "full"],
-        "full must be the name of a .safetensors file: add a name that ends so, as in vae.safetensors.",
+        "full must be the name of a .safetensors file, such as vae.safetensors.",
     ),
     "another kind of file": (["--format", "single_file", "--output", "vae.ckpt"], "must be the name of a .safetensors"),
     "a file that is there": (
         ["--format", "single_file", "--output", "full/there.safetensors"],
-        "there.safetensors is there already: give another name, or --overwrite to replace it.",
+        "there.safetensors already exists: give another name, or --overwrite to replace it.",
     ),
     "a file for a folder": (["--output", "full/there.safetensors"], "is a file: give a folder"),
     "a folder that is not empty": (["--output", "full"], "full is not empty: give another folder, or --overwrite"),

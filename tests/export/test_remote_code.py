@@ -25,6 +25,10 @@ save_file(
     {"z": q.mode().contiguous(), "x": model.decode(q.mode()).sample.contiguous(), "elbo": model.elbo(x)},
     folder + "/results.safetensors",
 )
+try:
+    model.push_to_hub("user/vae")
+except ValueError as error:
+    print(error)
 """
 
 
@@ -48,6 +52,8 @@ def test_it_does_what_the_package_does(make, changes, tmp_path):
     environment = {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PATH": ""}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
+    # Publishing is the package's, which is not there.
+    assert result.stdout == "push_to_hub needs vae-plugin: install it, and load the model with its own class.\n"
     found = load_file(tmp_path / "out" / "results.safetensors")
     torch.set_num_threads(1)
     with torch.no_grad():

@@ -1,5 +1,8 @@
 """Our classes open and write safetensors of their own class, and nothing else."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -42,3 +45,17 @@ def test_diffusers_push_is_not_reached(cls, tmp_path):
     for wrong in ({"safe_serialization": False}, {"variant": "fp16"}, {"subfolder": "vae"}):
         with pytest.raises(ValueError, match="not"):
             model.push_to_hub("user/vae", **wrong)
+
+
+def test_what_push_to_hub_calls_is_handed_in_by_the_package(monkeypatch):
+    given = []
+    monkeypatch.setattr("vae_plugin.autoencoders.storage._publish", lambda *a, **k: given.append((a, k)) or "address")
+    model = AutoencoderVAE(**SIZES)
+    assert model.push_to_hub("user/vae", commit_message="Mine", private=True) == "address"
+    settings = {"commit_message": "Mine", "private": True, "token": None, "create_pr": False}
+    assert given == [((model, "user/vae"), settings)]
+
+
+def test_the_package_opens_models_without_the_client_of_the_hub():
+    code = "import sys, vae_plugin; sys.exit(any(name.startswith('vae_plugin.hub') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
