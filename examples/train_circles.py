@@ -1,7 +1,7 @@
-"""Train the model that `LatentLab()` shows: python examples/train_circles.py --output_dir OUT.
+"""Train the model that `LatentLab()` opens by default: python examples/train_circles.py --output_dir OUT.
 
-A VAE of coloured circles with eight numbers, under 1 MB. It takes about twenty minutes on two CPU cores. `config.json`
-and `diffusion_pytorch_model.safetensors` of OUT are those in widgets/circles/.
+A VAE that encodes coloured circles as eight numbers, in less than 1 MB. It takes about twenty minutes on two CPU cores.
+`config.json` and `diffusion_pytorch_model.safetensors` of OUT are the files in widgets/circles/.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torch import nn
 
 from vae_plugin.autoencoders import AutoencoderVAE
 from vae_plugin.errors import exit_status
+from vae_plugin.finetune import options as finetune_options
 from vae_plugin.finetune import train
-from vae_plugin.options import build, option, parse
+from vae_plugin.options import option, parse
 from vae_plugin.training.settings import FinetuneOptions
 
 RESOLUTION = 64
@@ -30,19 +31,19 @@ NUMBERS = 8
 
 @dataclass
 class TrainingOptions:
-    """Options of the training of the bundled model."""
+    """Options of this script."""
 
-    output_dir: str = option("out-lab", "Folder of the result.")
+    output_dir: str = option("out-lab", "Folder for the result.")
     decoder_steps: int = option(600, "Steps in which the decoder is trained alone.")
-    train_steps: int = option(8000, "Steps of the whole training after that.")
-    seed: int = option(0, "Of everything that is drawn.")
+    train_steps: int = option(8000, "Steps after that, in which the whole model is trained.")
+    seed: int = option(0, "Seed of every random number.")
 
 
 def new_model(seed: int) -> AutoencoderVAE:
     """The model before training, with weights that carry a signal through its deep levels.
 
-    From the fourth level on a 3x3 convolution sees mostly its own padding: with the usual initial weights the signal
-    fades, and training rests on a plateau of gray discs. Here each layer keeps the variance of what it really sees.
+    From the fourth level on, a 3x3 convolution sees mostly its own padding: with the usual initial weights the signal
+    fades, and training stays on a plateau of gray discs. Here each layer keeps the variance of its actual input.
     """
     torch.manual_seed(seed)
     model = AutoencoderVAE(
@@ -61,7 +62,7 @@ def new_model(seed: int) -> AutoencoderVAE:
         elif layer.stride[0] == 2:
             taps = 9.0 if side > 1 else 4.0
         else:
-            taps = ((3 * side - 2) / side) ** 2  # of nine, those that are not padding, on the average
+            taps = ((3 * side - 2) / side) ** 2  # of nine, the average number that is not padding
         layer.weight.normal_(0, 1 / math.sqrt(layer.in_channels * taps))
         layer.bias.zero_()
 
@@ -72,7 +73,7 @@ def new_model(seed: int) -> AutoencoderVAE:
         for hook in hooks:
             hook.remove()
         for name, parameter in model.named_parameters():
-            if name.endswith("conv2.weight"):  # of two branches that are added
+            if name.endswith("conv2.weight"):  # two branches are added
                 parameter.mul_(0.5)
         model.quant_conv.weight[NUMBERS:] *= 0.1  # log sigma^2, small at first
         model.quant_conv.bias[NUMBERS:] = -3
@@ -81,7 +82,7 @@ def new_model(seed: int) -> AutoencoderVAE:
 
 
 def run(options: TrainingOptions) -> None:
-    """Train the decoder alone, then both, and leave the result in the output folder."""
+    """Train the decoder alone, then the whole model, and write the result to the output folder."""
     with tempfile.TemporaryDirectory() as folder:
         begin, first = Path(folder) / "begin", Path(folder) / "decoder"
         new_model(options.seed).save_pretrained(begin)
@@ -94,12 +95,11 @@ def run(options: TrainingOptions) -> None:
         model.save_pretrained(options.output_dir)
         shutil.copy(whole / "metrics.json", options.output_dir)
         shutil.copytree(whole / "samples", Path(options.output_dir) / "samples", dirs_exist_ok=True)
-    print(f"The model and what was measured are in {options.output_dir}/")
+    print(f"The model, metrics.json and samples are in {options.output_dir}/")
 
 
 def _options(options: TrainingOptions, source: Path, output_dir: Path, steps: int, **changes: Any) -> FinetuneOptions:
-    return build(
-        FinetuneOptions,
+    return finetune_options(
         pretrained_model_name_or_path=str(source),
         dataset_name="circles",
         circles_hue=True,
@@ -119,10 +119,8 @@ def _options(options: TrainingOptions, source: Path, output_dir: Path, steps: in
 
 def main() -> int:
     """Run from the command line."""
-    prog = "python examples/train_circles.py"
-    return exit_status(
-        lambda: run(parse(TrainingOptions, None, prog=prog, description="Train the lab's circles model."))
-    )
+    prog, description = "python examples/train_circles.py", "Train the model that LatentLab() opens by default."
+    return exit_status(lambda: run(parse(TrainingOptions, prog=prog, description=description)))
 
 
 if __name__ == "__main__":
