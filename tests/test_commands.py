@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from diffusers import DiTPipeline
 from PIL import Image
 
-from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, commands
 from vae_plugin.cli import COMMANDS, main
 from vae_plugin.datasets import Circles
 from vae_plugin.options import options_of
@@ -134,6 +135,28 @@ def test_what_has_an_obvious_place_needs_no_name(folder, tmp_path, capsys, monke
     assert written["by place"] == written["by name"]
 
 
+def test_push_and_card_take_the_folder_by_place_or_by_name(folder, capsys, monkeypatch):
+    """And the repository; the Hub itself is the matter of tests/hub."""
+    pushed, written = [], []
+    answer = SimpleNamespace(pr_url=None, commit_url="address")
+    monkeypatch.setattr(commands.push, "push", lambda *given, **settings: pushed.append(given) or answer)
+    monkeypatch.setattr(commands.push, "bound_waiting", lambda: None)
+    monkeypatch.setattr(commands.card, "write_card", lambda given, repo_id, **_: written.append((given, repo_id)))
+    names = [("--folder", "--repo_id"), ("--pretrained_model_name_or_path", "--hub_model_id")]
+    for model, repository in (([], []), *(([a], [b]) for a, b in names)):
+        assert main(["push", *model, str(folder), *repository, "user/name"]) == 0
+        assert main(["card", *model, str(folder), "--repo_id", "user/name"]) == 0
+    assert main(["card", str(folder)]) == 0
+    assert pushed == [(str(folder), "user/name")] * 3
+    assert written == [(folder, "user/name")] * 3 + [(folder, None)]
+    assert "On the Hub: address" in capsys.readouterr().out
+
+
+def test_a_folder_of_images_has_one_name_in_all_commands_and_the_other_is_taken():
+    for cls in (FinetuneOptions, commands.evaluate.EvaluateOptions):
+        assert options_of(cls)["train_data_dir"].declaration.also == ("data_dir",)
+
+
 def test_every_command_says_what_it_does(capsys):
     for name in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
@@ -162,9 +185,9 @@ def test_the_help_of_finetune_begins_with_the_options_that_most_runs_need(capsys
 MISTAKES = {
     "no model": (["evaluate"], "no model given"),
     "nothing to export": (["export"], "no model given"),
-    "nothing to push": (["push"], "no folder given: vae-plugin push FOLDER user/name"),
-    "nowhere to push": (["push", "{folder}"], "no repository given: vae-plugin push FOLDER user/name"),
-    "no card": (["card"], "no folder given: vae-plugin card FOLDER"),
+    "nothing to push": (["push"], "no folder given: name the folder of a model"),
+    "nowhere to push": (["push", "{folder}"], "no repository given: name it after the folder, as user/name"),
+    "no card": (["card"], "no folder given: name the folder of a model"),
     "a model by place and by name": (
         ["evaluate", "{folder}", "--pretrained_model_name_or_path", "{folder}"],
         "--pretrained_model_name_or_path and MODEL are the same: give one of them",
@@ -186,7 +209,7 @@ MISTAKES = {
     ),
     "two sources": (
         ["evaluate", "--pretrained_model_name_or_path", "x", "--dataset_name", "circles", "--data_dir", "y"],
-        "--dataset_name has no effect with --data_dir: leave one of them out",
+        "--dataset_name has no effect with --train_data_dir: leave one of them out",
     ),
     "a file for the output": (["finetune", "--output_dir", "{other}/config.json"], "cannot be the output folder"),
     "no folder for the metrics": (
@@ -207,7 +230,7 @@ MISTAKES = {
     ),
     "coloured circles for a gray model": (
         ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--circles_hue"],
-        "--circles_hue makes images of 3 channels, and the model has 1",
+        "--circles_hue makes images of 3 channels, but the model takes 1",
     ),
     "one name twice": (
         ["reconstruct", "--pretrained_model_name_or_path", "{folder}", "--images", "a/x.png", "b/x.png"],

@@ -10,8 +10,7 @@ from .commands import card, demo, evaluate, export, finetune, push, reconstruct
 from .errors import exit_status
 from .version import __version__
 
-# Each is a module whose docstring says what it does, with `run(argv, prog)`.
-COMMANDS = {
+COMMANDS = {  # in the order of the help
     "demo": demo,
     "finetune": finetune,
     "evaluate": evaluate,
@@ -23,7 +22,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """The text of `vae-plugin --help`."""
+    """Text of `vae-plugin --help`, from the docstrings of the commands."""
     commands = "\n".join(f"  {name:<12} {(module.__doc__ or '').splitlines()[0]}" for name, module in COMMANDS.items())
     return (
         f"vae-plugin {__version__}: own your latent space\n\n"
@@ -32,7 +31,7 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the status is that of `errors.exit_status`."""
+    """Run a command and return its exit status, see `errors.exit_status`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())

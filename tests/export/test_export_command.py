@@ -78,11 +78,11 @@ MISTAKES = {
     "the model itself": (["--output", "{source}/vae", "--overwrite"], "is the model itself"),
     "onnx in half precision": (
         ["--format", "onnx", "--dtype", "float16", "--output", "o"],
-        "--dtype is for --format diffusers and single_file, not onnx: leave it out.",
+        "--dtype applies only to --format diffusers or single_file, not to onnx: leave it out.",
     ),
     "a prefix for a folder": (
         ["--prefix", "first_stage_model", "--output", "o"],
-        "--prefix is for --format single_file",
+        "--prefix applies only to --format single_file, not to diffusers: leave it out.",
     ),
     "another prefix": (["--prefix", "vae", "--output", "o"], "accepted are 'first_stage_model'"),
     "no such precision": (["--dtype", "int8", "--output", "o"], "accepted are 'float32', 'float16', 'bfloat16'"),

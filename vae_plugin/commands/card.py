@@ -9,24 +9,23 @@ from pathlib import Path
 from ..hub.client import check_repo_id
 from ..hub.push import write_card
 from ..options import option, parse
+from .source import ModelFolder
 
 
 @dataclass
-class CardOptions:
+class CardOptions(ModelFolder):
     """Options of `vae-plugin card`."""
 
-    folder: str = option(
-        "",
-        "Folder of a model, as training leaves it.",
-        positional="folder",
-        required="no folder given: vae-plugin card FOLDER.",
+    repo_id: str | None = option(
+        None, "Repository of the model, user/name, for the code in the card.", also=("hub_model_id",)
     )
-    repo_id: str | None = option(None, "Repository of the model, for the code in the card: user/name.")
-    license: str | None = option(None, "Licence, as the Hub names it. By default what the card or the run says.")
-    overwrite_card: bool = option(False, "Drop what people have written in the card.")
 
     def check(self) -> None:
-        """Refuse an id that no repository can have."""
+        """Refuse an impossible repository.
+
+        Raises:
+            UserError: if no repository can have that id.
+        """
         if self.repo_id is not None:
             check_repo_id(self.repo_id)
 

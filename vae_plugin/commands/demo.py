@@ -1,7 +1,7 @@
-"""Train on circles, load the result in a diffusers pipeline, and draw (3 minutes, no download).
+"""Train on circles, load the result in a diffusers pipeline and generate (3 minutes, no download).
 
 A VAE is trained and measured; a small diffusion transformer learns its latents; both are saved as a diffusers pipeline,
-which is loaded again and draws circles that are in no data set. Then a VQ-VAE learns the circles as codes.
+which is loaded again and generates new circles. Then a VQ-VAE learns the circles as discrete codes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from .. import pictures
 from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
 from ..datasets import Circles
+from ..errors import TrainingStopped
 from ..finetune import train
 from ..latents import interpolate
 from ..options import build, option, parse
@@ -33,13 +34,13 @@ LABEL = "circle"  # the one class of the pipeline
 class DemoOptions:
     """Options of `vae-plugin demo`; the defaults take less than 3 minutes on 2 cores."""
 
-    output_dir: str = option("demo-output", "Folder of the result.")
-    seed: int = option(0, "Of everything that is drawn.")
-    resolution: int = option(32, "Side of the circles' images in pixels.")
+    output_dir: str = option("demo-output", "Folder of the results.")
+    seed: int = option(0, "Seed of the data, the training and the samples.")
+    resolution: int = option(32, "Side of the images in pixels.")
     train_steps: int = option(900, "Training steps of the VAE.")
-    denoiser_steps: int = option(1000, "Training steps of the diffusion model on its latents.")
+    denoiser_steps: int = option(1000, "Training steps of the diffusion model on the latents.")
     vqvae_steps: int = option(400, "Training steps of the VQ-VAE.")
-    num_circles: int = option(4000, "Circles that all are trained on.")
+    num_circles: int = option(4000, "Number of circles in the training set.")
 
 
 def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
@@ -48,15 +49,18 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:
 
 
 def demo(options: DemoOptions) -> dict[str, float]:
-    """Train, load in a pipeline, draw.
+    """Train, load in a pipeline, generate.
 
     Returns:
-        The VAE's metrics on held-out circles, the content of OUT/vae/metrics.json.
+        The metrics of the VAE on held-out circles, as in OUT/vae/metrics.json.
+
+    Raises:
+        TrainingStopped: if training stops or is interrupted.
     """
     output_dir = Path(options.output_dir)
     print("1. Train a VAE on circles.")
-    # A diffusion model wants more in its latents than the ELBO would pay for, hence beta below 1.
-    metrics = train(_training(options, "vae", options.train_steps, beta=0.1))
+    # Below 1, because a diffusion model needs more information in its latents than the ELBO pays for.
+    metrics = _train(options, "vae", options.train_steps, beta=0.1)
     vae = AutoencoderVAE.from_pretrained(output_dir / "vae").eval()
 
     print("2. Train a small diffusion transformer on its latents.")
@@ -68,18 +72,18 @@ def demo(options: DemoOptions) -> dict[str, float]:
         scheduler=_scheduler(),
         id2label={0: LABEL},
     )
-    pipeline.register_to_config(id2label={0: LABEL})  # else the saved pipeline forgets it
+    pipeline.register_to_config(id2label={0: LABEL})  # otherwise it is not saved
     pipeline.save_pretrained(output_dir / "pipeline")
 
-    print("3. Load both as a diffusers pipeline and let it draw.")
+    print("3. Load both as a diffusers pipeline and generate circles.")
     pipeline = DiTPipeline.from_pretrained(output_dir / "pipeline")
     drawn = draw(pipeline, 24, options.seed)
     held_out = Circles(8, options.resolution, 3, seed=2 * options.seed + 1, hue=True)
     images = held_out.render(held_out.factors)
 
     print("4. Train a VQ-VAE: the same circles as discrete codes.")
-    # In so few steps the codes must follow the encoder faster than usual, and must not begin where it began.
-    train(_training(options, "vqvae", options.vqvae_steps, model_type="vqvae", ema_decay=0.9, kmeans_init=False))
+    # So few steps need codes that follow the encoder faster than usual, and do not start from its untrained latents.
+    _train(options, "vqvae", options.vqvae_steps, model_type="vqvae", ema_decay=0.9, kmeans_init=False)
     vqvae = AutoencoderVQVAE.from_pretrained(output_dir / "vqvae").eval()
     strips = {
         "reconstructions.png": pictures.reconstructions(vae, images),
@@ -91,14 +95,17 @@ def demo(options: DemoOptions) -> dict[str, float]:
     for name, picture in strips.items():
         pictures.save_png(picture, output_dir / name)
     pictures.save_png(_stack(list(strips.values())), output_dir / "overview.png")
-    print(f"Look at {output_dir}/overview.png: circles and their reconstructions; a walk between two latents; what the")
-    print("pipeline draws; circles, their codes and what these decode to; what a single code changes.")
-    print(f"More is in {output_dir}/vae/samples/ and {output_dir}/vqvae/samples/.")
+    print(f"See {output_dir}/overview.png. From top to bottom: circles and their reconstructions; an interpolation of")
+    print(
+        "two latents; samples of the pipeline; circles, their codes and reconstructions; the effect of a single code."
+    )
+    print(f"More pictures are in {output_dir}/vae/samples/ and {output_dir}/vqvae/samples/.")
     return metrics
 
 
-def _training(options: DemoOptions, name: str, steps: int, **changes: Any) -> FinetuneOptions:
-    return build(
+def _train(options: DemoOptions, name: str, steps: int, **changes: Any) -> dict[str, float]:
+    """Train into OUT/name and return the metrics."""
+    settings = build(
         FinetuneOptions,
         dataset_name="circles",
         circles_hue=True,
@@ -116,10 +123,14 @@ def _training(options: DemoOptions, name: str, steps: int, **changes: Any) -> Fi
         resume_from_checkpoint="latest",  # a second demo in the same folder continues the first
         **changes,
     )
+    metrics = train(settings)
+    if metrics is None:
+        raise TrainingStopped("the demo was interrupted: the same command continues it.")
+    return metrics
 
 
 def draw(pipeline: DiTPipeline, n: int, seed: int = 0) -> torch.Tensor:
-    """Images of the pipeline: (n, 3, H, W) in [-1, 1]."""
+    """Samples of the pipeline: (n, 3, H, W) in [-1, 1]."""
     pipeline.set_progress_bar_config(disable=True)
     labels = pipeline.get_label_ids([LABEL] * n)
     generator = torch.Generator().manual_seed(seed)
@@ -134,7 +145,7 @@ def _scheduler() -> DDIMScheduler:
 
 
 def _train_denoiser(vae: AutoencoderVAE, circles: Circles, options: DemoOptions) -> DiTTransformer2DModel:
-    """A diffusion transformer, trained to denoise samples of the standardised latents."""
+    """Train a diffusion transformer to denoise samples of the standardised latents."""
     with torch.no_grad():
         posteriors = [vae.posterior(circles.render(factors)) for factors in circles.factors.split(200)]
     mean, std = torch.cat([q.mean for q in posteriors]), torch.cat([q.std for q in posteriors])
@@ -147,7 +158,7 @@ def _train_denoiser(vae: AutoencoderVAE, circles: Circles, options: DemoOptions)
         num_layers=3,
         sample_size=mean.shape[-1],
         patch_size=2,
-        num_embeds_ada_norm=1000,  # the pipeline takes label 1000 for "no label" whatever this says
+        num_embeds_ada_norm=1000,  # the pipeline always uses label 1000 for "no label"
     )
     scheduler = _scheduler()
     optimizer = torch.optim.AdamW(denoiser.parameters())
@@ -178,7 +189,7 @@ def _interpolation(vae: AutoencoderVAE, a: torch.Tensor, b: torch.Tensor, steps:
 
 
 def _stack(sheets: list[Image.Image]) -> Image.Image:
-    """Pictures one below the other."""
+    """Stack pictures vertically."""
     whole = Image.new("RGB", (max(s.width for s in sheets), sum(s.height for s in sheets)), "white")
     top = 0
     for sheet in sheets:

@@ -24,10 +24,10 @@ class EvaluateOptions(ModelSource):
     """Options of `vae-plugin evaluate`."""
 
     dataset_name: str | None = option(
-        None, "'circles' (generated, the default) or a data set on the Hub.", when={"data_dir": (None,)}
+        None, "'circles' (generated, the default) or a data set on the Hub.", when={"train_data_dir": (None,)}
     )
-    data_dir: str | None = option(
-        None, "Folder of images or of parquet shards, or one parquet file.", also=("train_data_dir",)
+    train_data_dir: str | None = option(
+        None, "Folder of images or of parquet shards, or one parquet file.", also=("data_dir",)
     )
     split: str = option("train", "Split of the data set.", when=IMAGES)
     image_column: str | None = option(
@@ -35,27 +35,27 @@ class EvaluateOptions(ModelSource):
     )
     resolution: int | None = option(
         None,
-        "Side of the centre crop in pixels. By default the sample_size of our models, about 256 for others.",
+        "Side of the centre crop in pixels. By default the sample_size of our own models, and about 256 for others.",
         at_least=8,
     )
-    circles_hue: bool = option(False, "Coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
-    max_images: int = option(1000, "Measure on no more images than these.", at_least=1)
-    num_importance_samples: int = option(0, "Samples of the bound on log p(x); 0 leaves it out.", at_least=0)
-    seed: int = option(1, "Seed of the samples and of the circles.", at_least=0)
-    output_file: str | None = option(None, "Write the metrics to this file too, as JSON.")
+    circles_hue: bool = option(False, "Use coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
+    max_images: int = option(1000, "Largest number of images to measure on.", at_least=1)
+    num_importance_samples: int = option(0, "Importance samples for the bound on log p(x); 0 skips it.", at_least=0)
+    seed: int = option(1, "Seed of the posterior samples and of the circles.", at_least=0)
+    output_file: str | None = option(None, "Also write the metrics to this JSON file.")
 
     def facts(self) -> dict[str, bool]:
-        """Whether the images are generated circles, as they are by default."""
-        return {"circles": self.data_dir is None and self.dataset_name in (None, "circles")}
+        """Facts that decide which options apply: whether the images are generated circles (the default)."""
+        return {"circles": self.train_data_dir is None and self.dataset_name in (None, "circles")}
 
     @property
     def phrases(self) -> dict[tuple[str, bool], str]:
-        """How to say these facts."""
+        """How an error states these facts."""
         return {("circles", False): "has no effect on generated circles", ("circles", True): "needs generated circles"}
 
 
 def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
-    """Parse the options, measure, print."""
+    """Parse the options, measure and print."""
     options = parse(EvaluateOptions, argv, prog=prog, description=__doc__)
     adapter = options.open()
     channels, size = adapter.in_channels, options.resolution or adapter.natural_resolution
@@ -65,12 +65,12 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
     images: Dataset
     if options.facts()["circles"]:
         if options.circles_hue and channels != 3:
-            raise UserError(f"--circles_hue makes images of 3 channels, and the model has {channels}: leave it out.")
+            raise UserError(f"--circles_hue makes images of 3 channels, but the model takes {channels}: leave it out.")
         images = Circles(options.max_images, size, channels, seed=options.seed, hue=options.circles_hue)
     else:
         found = load_images(
             dataset_name=options.dataset_name,
-            train_data_dir=options.data_dir,
+            train_data_dir=options.train_data_dir,
             image_column=options.image_column,
             split=options.split,
             resolution=size,

@@ -1,4 +1,4 @@
-"""Write a model in the files of other tools."""
+"""Write a model in the file formats of other tools."""
 
 from __future__ import annotations
 
@@ -23,16 +23,14 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Format:
-    """What `--format` chooses.
+    """A value of `--format`.
 
     Attributes:
-        write: writes the model to `--output` and gives what to tell the user.
-        takes: the options that only some formats have.
-        is_file: `--output` is a file rather than a folder.
+        write: writes the model to the output, and returns lines to print.
+        is_file: whether the output is a file rather than a folder.
     """
 
     write: Callable[[Adapter, Path, ExportOptions], list[str]]
-    takes: tuple[str, ...] = ()
     is_file: bool = False
 
 
@@ -45,8 +43,8 @@ def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> 
     dtype = DTYPES[options.dtype or "float32"]
     kl = save_single_file(model, output, options.prefix is not None, dtype, options.overwrite)
     lines = [
-        f"{output} has the names of latent diffusion. In diffusers: AutoencoderKL.from_single_file({str(output)!r}, "
-        "config=FOLDER), with the folder that --format diffusers writes."
+        f"{output} uses the names of latent diffusion. In diffusers: AutoencoderKL.from_single_file({str(output)!r}, "
+        "config=FOLDER), where FOLDER is an export with --format diffusers."
     ]
     if foreign := foreign_to_other_tools(kl):
         lines.append(
@@ -59,8 +57,8 @@ def _write_onnx(model: Adapter, output: Path, options: ExportOptions) -> list[st
     differences = save_onnx(model, output, options.overwrite)
     measured = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
     return [
-        f"{output} holds encoder.onnx and decoder.onnx, checked by onnxruntime at another batch and size.",
-        f"Largest differences from torch (accepted: {TOLERANCE:.0e} of the largest value): {measured}.",
+        f"{output} holds encoder.onnx and decoder.onnx, checked in onnxruntime at another batch size and image size.",
+        f"Largest absolute differences from torch (limit: {TOLERANCE:.0e} of the largest value): {measured}.",
     ]
 
 
@@ -69,14 +67,14 @@ def _write_remote_code(model: Adapter, output: Path, options: ExportOptions) -> 
         model.save(staging)
         module = write_remote_code(staging)
     return [
-        f"{output} opens without vae-plugin too, for those who trust {module.name}: "
+        f"{output} also loads without vae-plugin, by those who trust {module.name}: "
         f"diffusers.AutoModel.from_pretrained({str(output)!r}, trust_remote_code=True)."
     ]
 
 
 FORMATS: dict[str, Format] = {
-    "diffusers": Format(_write_diffusers, takes=("dtype",)),
-    "single_file": Format(_write_single_file, takes=("dtype", "prefix"), is_file=True),
+    "diffusers": Format(_write_diffusers),
+    "single_file": Format(_write_single_file, is_file=True),
     "onnx": Format(_write_onnx),
     "remote_code": Format(_write_remote_code),
 }
@@ -88,41 +86,36 @@ class ExportOptions(ModelSource):
 
     output: str = option(
         "",
-        "Where to write: a folder, or the .safetensors of a single_file.",
+        "Folder to write, or the .safetensors file of a single_file.",
         positional="output",
         required="no output given: name a folder after the model, or a .safetensors file for a single_file.",
     )
     format: str = option(
         "diffusers",
         "diffusers: a folder of AutoencoderKL or VQModel; single_file: a .safetensors for ComfyUI and A1111; onnx: "
-        "encoder.onnx and decoder.onnx; remote_code: ours with a module for trust_remote_code.",
+        "encoder.onnx and decoder.onnx; remote_code: our own class and a module for trust_remote_code.",
         choices=FORMATS,
     )
     prefix: str | None = option(
-        None, "Begin the names of a single_file with this, as in a whole checkpoint. Default: none.", choices=(PREFIX,)
+        None,
+        "Prefix of every name in a single_file, as in a whole checkpoint. By default there is none.",
+        choices=(PREFIX,),
+        when={"format": ("single_file",)},
     )
     dtype: str | None = option(
-        None, "Precision of the weights of diffusers and single_file. Default: float32.", choices=DTYPES
+        None,
+        "Precision of the weights. By default float32.",
+        choices=DTYPES,
+        when={"format": ("diffusers", "single_file")},
     )
-    overwrite: bool = option(False, "Replace files of equal names that are there already.")
-
-    def check(self) -> None:
-        """Refuse what the format does not have.
-
-        Raises:
-            UserError: for the first option.
-        """
-        for name in ("dtype", "prefix"):
-            takers = [key for key, value in FORMATS.items() if name in value.takes]
-            if getattr(self, name) is not None and self.format not in takers:
-                raise UserError(f"--{name} is for --format {' and '.join(takers)}, not {self.format}: leave it out.")
+    overwrite: bool = option(False, "Replace the files of an earlier export.")
 
 
 def run(argv: Sequence[str] | None, prog: str) -> Path:
-    """Parse the options, open the model, write; the path is that of the file or folder."""
+    """Parse the options, load the model and write it; return the output path."""
     options = parse(ExportOptions, argv, prog=prog, description=__doc__)
     chosen, output = FORMATS[options.format], Path(options.output)
-    # Before the model is fetched and opened.
+    # Checked before the model is downloaded and loaded.
     if chosen.is_file:
         check_file(output, SUFFIX, options.overwrite)
     else:
@@ -138,4 +131,4 @@ def _check_not_source(output: Path, options: ExportOptions) -> None:
     if not source.exists():
         return
     if output.resolve() in (source.resolve(), (source / (options.subfolder or "")).resolve()):
-        raise UserError(f"{output} is the model itself, which an export would replace: give another --output.")
+        raise UserError(f"{output} is the model itself, and an export would overwrite it: give another output.")

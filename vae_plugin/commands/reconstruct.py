@@ -25,31 +25,48 @@ class ReconstructOptions(ModelSource):
     images: tuple[str, ...] = option(
         (), "Image files.", positional="image", required="no image given: name one or more files after the model."
     )
-    output_dir: str = option("reconstructions", "Folder of NAME-reconstruction.png, original and reconstruction.")
+    output_dir: str = option(
+        "reconstructions", "Folder for NAME-reconstruction.png, which shows the original and the reconstruction."
+    )
 
 
 @torch.no_grad()
 def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
-    """Parse the options, encode and decode each image at its own size, write the pairs."""
+    """Parse the options, encode and decode each image at its own size, and write the pairs."""
     options = parse(ReconstructOptions, argv, prog=prog, description=__doc__)
     adapter = options.open()
+    if adapter.only_image_size is not None:
+        height, width = adapter.only_image_size
+        raise UserError(f"this model takes images of {height} x {width} pixels only: use evaluate, which crops them.")
     make_folder(Path(options.output_dir))
-    paths = [Path(options.output_dir) / f"{Path(name).stem}-reconstruction.png" for name in options.images]
-    for i, path in enumerate(paths):
-        if path in paths[:i] or path.resolve() in [Path(name).resolve() for name in options.images]:
-            raise UserError(f"{path} would be written twice, or over an image given: rename one, or do one at a time.")
-    written = []
-    for name, path in zip(options.images, paths, strict=True):
+    written: list[Path] = []
+    for name, path in _output_paths(options).items():
         try:
             with Image.open(name) as image:
                 x = image_to_tensor(image, adapter.in_channels)[None]
         except (OSError, UnidentifiedImageError) as error:
             raise UserError(f"{name} cannot be read as an image: {error}") from error
-        if adapter.only_image_size is not None:
-            raise UserError("an mlp model takes images of one size only: use evaluate, which crops them.")
         reconstruction = adapter.reconstruct(x)
         pair = torch.cat([x, reconstruction], dim=3)[0]
         pictures.save_png(to_pil(pair), path)
         print(f"{path}  PSNR {psnr(reconstruction, x).item():.2f} dB")
         written.append(path)
     return written
+
+
+def _output_paths(options: ReconstructOptions) -> dict[str, Path]:
+    """The file to write for each image.
+
+    Raises:
+        UserError: if two images would share one, or one is an input itself.
+    """
+    inputs = {Path(name).resolve() for name in options.images}
+    paths: dict[str, Path] = {}
+    for name in options.images:
+        path = Path(options.output_dir) / f"{Path(name).stem}-reconstruction.png"
+        if path in paths.values():
+            raise UserError(f"{path} would be written twice: give images with different names, or one at a time.")
+        if path.resolve() in inputs:
+            raise UserError(f"{path} is one of the images, and would be overwritten: give another --output_dir.")
+        paths[name] = path
+    return paths

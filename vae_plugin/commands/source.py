@@ -1,4 +1,4 @@
-"""The model that a command works on, declared once for all of them."""
+"""The model that a command works on: options declared once for all commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..options import option
 
 @dataclass
 class ModelSource:
-    """Where a model is; the options of a command begin with these."""
+    """Options that say where a model is, in a folder, a file or on the Hub."""
 
     pretrained_model_name_or_path: str = option(
         "",
@@ -18,15 +18,32 @@ class ModelSource:
         positional="model",
         required="no model given: name a folder, a Hub id or a .safetensors file.",
     )
-    subfolder: str | None = option(None, "Folder of the model inside that repository, such as vae.")
-    revision: str | None = option(None, "Branch, tag or commit of that repository.")
+    subfolder: str | None = option(None, "Subfolder of the model in its folder or repository, such as vae.")
+    revision: str | None = option(None, "Branch, tag or commit of the repository on the Hub.")
 
     def open(self) -> Adapter:
-        """The model, in evaluation mode.
+        """Load the model, in evaluation mode.
 
         Raises:
-            UserError: if there is none.
+            UserError: if it cannot be loaded.
         """
         adapter = load_autoencoder(self.pretrained_model_name_or_path, self.subfolder, self.revision)
         adapter.model.eval()
         return adapter
+
+
+@dataclass
+class ModelFolder:
+    """Options that say which folder is published, and how its card is written."""
+
+    folder: str = option(
+        "",
+        "Folder of a model, such as the output folder of a training run.",
+        positional="folder",
+        also=("pretrained_model_name_or_path",),
+        required="no folder given: name the folder of a model, such as the output folder of a training run.",
+    )
+    license: str | None = option(
+        None, "Licence of the weights, as the Hub names it. By default that of the card or the run."
+    )
+    overwrite_card: bool = option(False, "Replace the whole card, with what people have written in it.")
