@@ -96,9 +96,7 @@ def demo(options: DemoOptions) -> dict[str, float]:
         pictures.save_png(picture, output_dir / name)
     pictures.save_png(_stack(list(strips.values())), output_dir / "overview.png")
     print(f"See {output_dir}/overview.png. From top to bottom: circles and their reconstructions; an interpolation of")
-    print(
-        "two latents; samples of the pipeline; circles, their codes and reconstructions; the effect of a single code."
-    )
+    print("two latents; samples of the pipeline; circles, their codes and reconstructions; what one code changes.")
     print(f"More pictures are in {output_dir}/vae/samples/ and {output_dir}/vqvae/samples/.")
     return metrics
 

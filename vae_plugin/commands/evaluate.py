@@ -87,9 +87,8 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
     )
     print(json.dumps(result, indent=2))
     if unreadable:
-        print(
-            f"{len(unreadable)} file(s) could not be read as images and were left out: {', '.join(sorted(unreadable))}"
-        )
+        names = ", ".join(sorted(unreadable))
+        print(f"{len(unreadable)} file(s) could not be read as images and were left out: {names}")
     if options.output_file:
         write_json(Path(options.output_file), result)
         print(f"Written to {options.output_file}.")

@@ -108,7 +108,7 @@ class ExportOptions(ModelSource):
         choices=DTYPES,
         when={"format": ("diffusers", "single_file")},
     )
-    overwrite: bool = option(False, "Replace the files of an earlier export.")
+    overwrite: bool = option(False, "Replace existing files of the same name.")
 
 
 def run(argv: Sequence[str] | None, prog: str) -> Path:

@@ -20,7 +20,7 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         raise UserError(f"{folder} is a file: give a folder.")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise UserError(
-            f"{folder} is not empty: give another folder, or --overwrite to replace the files of an earlier export."
+            f"{folder} is not empty: give another folder, or --overwrite to replace files of the same name."
         )
 
 
