@@ -1,4 +1,4 @@
-"""A notebook server and a browser of our own: JupyterLab or Notebook on the loopback, headless Chromium."""
+"""A notebook server and a browser for tests: JupyterLab or Notebook on the loopback, headless Chromium."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ FLAGS = (
     "--disable-sync",
 )
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
+LIMIT = 300  # seconds until a wait gives up; never reached, however busy the machine
 
 
 def browser_path() -> str | None:
-    """Where a browser is installed, if one is."""
+    """Path of an installed browser, or None."""
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
+    """A port of the loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -48,8 +49,7 @@ def free_port() -> int:
 def notebook_server(
     folder: Path, home: Path, application: str = "jupyterlab", theme: str | None = None
 ) -> Iterator[str]:
-    """A server of the notebooks in `folder`, its address; everything that it writes itself is under `home`."""
-    port = free_port()
+    """Serve the notebooks in `folder`; yields the address. The server's own files go under `home`."""
     environment = {**os.environ, "HOME": str(home)}
     for name in ("CONFIG", "DATA", "RUNTIME"):
         environment[f"JUPYTER_{name}_DIR"] = str(home / name.lower())
@@ -63,17 +63,15 @@ def notebook_server(
         (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     exposed = "LabApp" if application == "jupyterlab" else "JupyterNotebookApp"
     command = [
-        *(sys.executable, "-m", application, "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root"),
+        *(sys.executable, "-m", application, "--no-browser", "--ip=127.0.0.1", "--allow-root"),
         *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password="),
         *("--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}"),
         f"--{exposed}.expose_app_in_browser=True",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
-    with (home / f"{application}.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    address, server = _start(command, environment, home / f"{application}.log")
     try:
-        _wait_for(f"http://127.0.0.1:{port}/api/status", server)
-        yield f"http://127.0.0.1:{port}"
+        yield address
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         try:
@@ -82,22 +80,36 @@ def notebook_server(
             os.killpg(server.pid, signal.SIGKILL)
 
 
-def _wait_for(address: str, server: subprocess.Popen, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def _start(command: Sequence[str], environment: dict[str, str], log_file: Path) -> tuple[str, subprocess.Popen]:
+    """Start a server on a free port, and wait until it answers; on another port if that one was taken meanwhile."""
+    for _ in range(5):
+        port = free_port()
+        with log_file.open("ab") as log:
+            server = subprocess.Popen(
+                [*command, f"--port={port}"], env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        if _answers(f"http://127.0.0.1:{port}/api/status", server):
+            return f"http://127.0.0.1:{port}", server
+    raise RuntimeError(f"the notebook server ended with status {server.returncode}, see {log_file}.")
+
+
+def _answers(address: str, server: subprocess.Popen) -> bool:
+    """Wait until a server answers; False if its process has ended instead."""
+    end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         if server.poll() is not None:
-            raise RuntimeError(f"the notebook server ended with status {server.returncode}.")
+            return False
         try:
             urllib.request.urlopen(address, timeout=2).close()
         except (OSError, urllib.error.URLError):
             time.sleep(0.2)
         else:
-            return
+            return True
     raise RuntimeError(f"the notebook server does not answer at {address}.")
 
 
 def write_notebook(path: Path, cells: Sequence[str]) -> Path:
-    """A notebook of code cells."""
+    """Write a notebook of code cells."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, path)
@@ -105,7 +117,7 @@ def write_notebook(path: Path, cells: Sequence[str]) -> Path:
 
 
 class Browser:
-    """Headless Chromium with one page; requests to anything but this machine are refused and noted in `outside`."""
+    """Headless Chromium with one page; requests to other machines are refused and recorded in `outside`."""
 
     def __init__(self, playwright: Any, profile: Path, size: tuple[int, int] = (1400, 1500)) -> None:
         self.context = playwright.chromium.launch_persistent_context(
@@ -118,6 +130,7 @@ class Browser:
         )
         self.outside: list[str] = []
         self.context.route("**/*", self._route)
+        self.context.set_default_timeout(1000 * LIMIT)
         self.page = self.context.pages[0]
         self.page.on("dialog", lambda dialog: dialog.accept())
         self.errors: list[str] = []
@@ -132,22 +145,22 @@ class Browser:
             route.abort()
 
     def open(self, server: str, name: str, application: str = "jupyterlab") -> None:
-        """Open a notebook and wait until its kernel is there."""
+        """Open a notebook, and wait until its kernel is ready."""
         kind = "doc/tree" if application == "jupyterlab" else "notebooks"
         self.page.goto(f"{server}/{kind}/{name}?reset", wait_until="domcontentloaded")
-        self.page.wait_for_function(READY, timeout=90_000)
+        self.page.wait_for_function(READY)
 
-    def run_all(self, timeout: float = 120) -> None:
+    def run_all(self) -> None:
         """Run all cells, and wait for the last."""
-        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        self.page.wait_for_function(DONE, timeout=timeout * 1000)
+        self.page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        self.page.wait_for_function(DONE)
 
-    def python(self, code: str, timeout: float = 60) -> str:
-        """What a piece of Python prints in the notebook's kernel, outside of its cells."""
-        return self.page.evaluate(EXECUTE, [code, timeout * 1000])
+    def python(self, code: str) -> str:
+        """Run Python in the notebook's kernel, outside its cells; returns what it prints."""
+        return self.page.evaluate(EXECUTE, [code, 1000 * LIMIT])
 
     def close(self) -> None:
-        """End the browser."""
+        """Close the browser."""
         self.context.close()
 
 

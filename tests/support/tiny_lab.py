@@ -1,10 +1,11 @@
-"""Labs with small models, whose quiet is short, and what they say to the front end."""
+"""Labs with small models, at a pace that does not depend on the machine, and their messages to the front end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -20,7 +21,7 @@ from diffusers import (
 )
 
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
-from vae_plugin.widgets import LatentLab
+from vae_plugin.widgets import LatentLab, codec
 from vae_plugin.widgets.worker import Worker
 
 CONV = {"block_out_channels": (8, 16), "norm_num_groups": 4, "sample_size": 16}
@@ -66,13 +67,14 @@ MODELS = {
     ),
     "VQModel": (VQModel, {"block_out_channels": (8, 8), "num_vq_embeddings": 16, "latent_channels": 3, **LEVELS}),
 }
-QUIET = 0.004  # seconds
+QUIET = 0.004  # seconds that a lab waits at most for quiet
+LIMIT = 300  # seconds until a test gives up; never reached, however busy the machine
 _settle = Worker.settle
 _ids = count(1)
 
 
 def tiny(name: str, seed: int = 0, **changes: Any) -> Any:
-    """The model of that name, in evaluation mode, with latents that spread."""
+    """Make the model with this name, in evaluation mode, with latents that differ between images."""
     cls, config = MODELS[name]
     torch.manual_seed(seed)
     model = cls(**{**config, **changes}).eval()
@@ -86,41 +88,47 @@ def _soon(self: Worker, work: Any, seconds: float) -> None:
     _settle(self, work, min(seconds, QUIET))
 
 
+def _steady_clock() -> SimpleNamespace:
+    """A clock by which every decode takes one millisecond, so that no decoder seems slow on a busy machine."""
+    ticks = count()
+    return SimpleNamespace(perf_counter=lambda: next(ticks) / 1000)
+
+
 @contextmanager
 def open_lab(model: Any = None, images: Any = None, **options: Any) -> Iterator[LatentLab]:
-    """A lab that has looked at its images; it is closed in the end."""
+    """Open a lab and wait until its images are encoded; close it in the end."""
     if isinstance(model, str) and model in MODELS:
         model = tiny(model)
-    with mock.patch.object(Worker, "settle", _soon):
+    with mock.patch.object(Worker, "settle", _soon), mock.patch.object(codec, "time", _steady_clock()):
         lab = LatentLab(model, images, **{"max_images": 12, "resolution": None if model is None else 16, **options})
         try:
-            assert lab.wait(60)
+            assert lab.wait(LIMIT)
             yield lab
         finally:
             lab.close()
 
 
 def listen(lab: LatentLab) -> list[tuple[dict[str, Any], list[bytes]]]:
-    """All that the lab says from now on."""
+    """Collect the messages that the lab sends from now on."""
     heard: list[tuple[dict[str, Any], list[bytes]]] = []
     lab.send = lambda content, buffers=None: heard.append((content, list(buffers or ())))
     return heard
 
 
 def ask(lab: LatentLab, do: str, buffers: Any = (), **content: Any) -> int:
-    """Send a request as the front end does; its id."""
+    """Send a request as the front end does; returns its id."""
     number = next(_ids)
     lab._panel.receive({"do": do, "view": "v", "id": number, **content}, buffers)
     return number
 
 
 def kinds(heard: list[tuple[dict[str, Any], list[bytes]]], number: int | None = None) -> list[str]:
-    """The kinds of messages, of all or of the answers to one request."""
+    """Kinds of the messages: of all, or of the answers to one request."""
     return [content["kind"] for content, _ in heard if number is None or content.get("id") == number]
 
 
 def errors(heard: list[tuple[dict[str, Any], list[bytes]]]) -> list[str]:
-    """The errors that were said."""
+    """Texts of the error messages."""
     return [content["text"] for content, _ in heard if content["kind"] == "error"]
 
 
@@ -131,11 +139,11 @@ def levels(images: torch.Tensor) -> np.ndarray:
 
 
 def shown(lab: LatentLab) -> np.ndarray:
-    """The lab's picture as levels (H, W, 3)."""
+    """The lab's picture as 8-bit levels (H, W, 3)."""
     return np.asarray(lab.image.convert("RGB")).astype(int)
 
 
 def one_sentence(error: Any) -> bool:
-    """Whether a message is one line with words in it."""
+    """Whether a message is one line of several words."""
     text = str(error)
     return "\n" not in text and len(text.split()) > 3

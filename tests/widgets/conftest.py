@@ -1,4 +1,4 @@
-"""One notebook server and one browser for all tests of the front end."""
+"""One notebook server and one browser for all tests of the front end (in each process of pytest-xdist)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from support.rig import Browser, browser_path, notebook_server
 
 
 @pytest.fixture(scope="session")
-def rig_places(tmp_path_factory):
-    """Folders of the notebooks and of what the server writes."""
+def rig_folders(tmp_path_factory):
+    """Folders for the notebooks and for the server's own files."""
     return tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="session")
-def server(rig_places):
+def server(rig_folders):
     for module in ("jupyterlab", "playwright"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed: pip install 'vae-plugin[test]'")
     if browser_path() is None:
         pytest.skip("no browser is installed: apt-get install chromium")
-    with notebook_server(*rig_places) as address:
+    with notebook_server(*rig_folders) as address:
         yield address
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from base64 import b64decode
+from io import BytesIO
 
 import nbformat
 import pytest
+from PIL import Image
 
-from support.rig import write_notebook
+from support.rig import LIMIT, write_notebook
 
 pytestmark = pytest.mark.browser
 
 CIRCLES = """
 import hashlib, json, torch
+import vae_plugin.widgets.lab
 from vae_plugin.widgets import LatentLab
 from vae_plugin.widgets.codec import to_rgba
+vae_plugin.widgets.lab.FIRST_PICTURE = 300
 def digest(lab, latent=None):
     z = lab.latent if latent is None else latent
     with torch.no_grad():
@@ -39,6 +45,9 @@ def counted(*message):
     receive(*message)
 LAB._panel.receive = counted
 """
+LOOK = """(root) => [root.innerText]
+  .concat([...root.querySelectorAll("input")].map((input) => input.value))
+  .concat([...root.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL())).join()"""
 DIGEST = """async (canvas) => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
@@ -63,10 +72,18 @@ class Panel:
         return self.browser.python(code.replace("LAB", self.variable)).strip()
 
     def settle(self):
-        """Wait until page and kernel have nothing on their way, and every list of pictures is complete."""
+        """Wait until page and kernel have nothing on their way: until nothing changes any more."""
+        before, now = None, self.snapshot()
+        while now != before:
+            before, now = now, self.snapshot()
+
+    def snapshot(self):
+        """What page and kernel show, after a pause in which each can answer the other."""
         self.page.wait_for_timeout(150)
-        assert self.python("print(LAB.wait(30))") == "True"
-        self.page.wait_for_timeout(150)
+        kernel = self.python(f"print(LAB.wait({LIMIT}), id(LAB._session.state), len(LAB.get_state()['_shelf']))")
+        assert kernel.startswith("True")
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        return kernel, self.root.evaluate(LOOK)
 
     def shown(self):
         """Digest of the decoded picture's pixels on the page."""
@@ -82,8 +99,8 @@ class Panel:
 
 
 @pytest.fixture(scope="module")
-def page(server, browser, rig_places):
-    write_notebook(rig_places[0] / "lab.ipynb", [CIRCLES, CODES])
+def page(server, browser, rig_folders):
+    write_notebook(rig_folders[0] / "lab.ipynb", [CIRCLES, CODES])
     browser.open(server, "lab.ipynb")
     browser.run_all()
     browser.page.wait_for_selector(".latent-lab >> nth=1")
@@ -316,7 +333,7 @@ def test_a_code_is_chosen_from_the_codebook(codes):
     assert codes.shown() == codes.python(expected)
 
 
-def test_the_brush_changes_one_place(codes):
+def test_the_brush_changes_one_position(codes):
     codes.tab("brush")
     codes.python("z = LAB.latent.clone()")
     grid = codes.find(".ll-places:visible")
@@ -342,8 +359,6 @@ def test_strips_and_samples_are_drawn_and_taken(circles):
 
 
 def test_a_dropped_file_is_encoded_and_a_wrong_one_refused_in_one_sentence(circles, tmp_path):
-    from PIL import Image
-
     Image.new("RGB", (80, 64), (200, 30, 60)).save(tmp_path / "red <b>.png")
     circles.tab("images")
     circles.find("input[type=file]").set_input_files(tmp_path / "red <b>.png")
@@ -401,23 +416,21 @@ def test_everything_that_is_operated_has_a_name_and_keeps_its_keys(circles):
     assert nameless == []
 
 
-def test_the_saved_notebook_has_the_last_picture_for_the_time_without_a_kernel(circles, page, server, rig_places):
+def test_the_saved_notebook_has_the_last_picture_for_the_time_without_a_kernel(circles, page, server, rig_folders):
     circles.python("LAB.latent = torch.zeros(8)")
     circles.settle()
-    page.page.wait_for_timeout(1500)
-    page.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    page.page.wait_for_timeout(1500)
-    notebook = nbformat.read(rig_places[0] / "lab.ipynb", 4)
-    outputs = [output for output in notebook.cells[0].outputs if "image/png" in output.get("data", {})]
-    assert len(outputs) == 1
-    from base64 import b64decode
-    from io import BytesIO
-
-    from PIL import Image
-
-    still = Image.open(BytesIO(b64decode(outputs[0].data["image/png"]))).convert("RGB")
-    # It is of an unencoded latent: one picture, below a line of words, enlarged.
+    # The latent was not encoded from an image: one picture, below a line of words, enlarged.
     shown = circles.python("print(LAB.image.convert('RGB').resize((192, 192), 0).tobytes().hex())")
+    end = time.monotonic() + LIMIT
+    while True:  # the page may still be drawing the output
+        page.page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
+        notebook = nbformat.read(rig_folders[0] / "lab.ipynb", 4)
+        outputs = [output for output in notebook.cells[0].outputs if "image/png" in output.get("data", {})]
+        assert len(outputs) == 1
+        still = Image.open(BytesIO(b64decode(outputs[0].data["image/png"]))).convert("RGB")
+        if still.crop((0, 16, 192, 208)).tobytes().hex() == shown or time.monotonic() > end:
+            break
+        page.page.wait_for_timeout(200)
     assert still.crop((0, 16, 192, 208)).tobytes().hex() == shown
     visible = page.page.locator("figure[data-latent-lab-still]:visible").count()
     assert visible == 0  # the live lab hides it

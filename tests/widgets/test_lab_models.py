@@ -3,6 +3,7 @@
 import gc
 import math
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from diffusers import VQModel
 from torch import nn
 
 import vae_plugin.widgets.lab as lab_module
-from support.tiny_lab import MODELS, levels, one_sentence, open_lab, shown, tiny
+from support.tiny_lab import LIMIT, MODELS, levels, one_sentence, open_lab, shown, tiny
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError
@@ -54,7 +55,7 @@ def test_the_users_model_is_left_as_it_is(name):
     trained = [value.requires_grad for value in model.parameters()]
     with open_lab(model, max_images=3) as lab:
         lab.latent = torch.randn_like(lab.latent)
-        assert lab.wait(20)
+        assert lab.wait(LIMIT)
         assert lab.model is model
     assert model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -140,7 +141,7 @@ def test_few_images(n):
     with open_lab("mlp", [np.full((16, 16, 3), i / 2) for i in range(n)]) as lab:
         assert len(lab.space.means) == n
         lab.latent = torch.ones(6, 1, 1)
-        assert lab.wait(20)
+        assert lab.wait(LIMIT)
         assert lab.get_state()["_thumbnails"]["rows"] == list(range(n))
 
 
@@ -232,15 +233,15 @@ def test_codes_and_latents_are_those_of_the_model(name):
 def test_the_time_of_a_decode_is_measured():
     codec = Codec(tiny("mlp"))
     assert codec.decode_seconds is None
+    threads, begin = torch.get_num_threads(), time.perf_counter()
     for _ in range(10):
         codec.decode_full(torch.zeros(6, 1, 1))
-    assert 0 < codec.decode_seconds < 0.05
-    threads = torch.get_num_threads()
-    assert threads == 1
+    assert 0 < codec.decode_seconds < time.perf_counter() - begin
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(("seconds", "shrink"), [(None, 1), (0.05, 1), (0.2, 2), (0.4, 4), (100.0, 8)])
 def test_a_small_picture_takes_no_longer_than_allowed(seconds, shrink):
-    codec = Codec(tiny("conv"), 64)  # 32 places to a side, of which at least 4 are left
+    codec = Codec(tiny("conv"), 64)  # 32 positions to a side, of which at least 4 are left
     codec.decode_seconds = seconds
     assert codec.preview_shrink == shrink

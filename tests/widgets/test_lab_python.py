@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from support.tiny_lab import ask, errors, levels, listen, one_sentence, open_lab, shown
+from support.tiny_lab import LIMIT, ask, errors, levels, listen, one_sentence, open_lab, shown
 from vae_plugin.errors import UserError
 from vae_plugin.widgets import LatentLab, Saved, Shelf
 from vae_plugin.widgets.pictures import still, still_bundle
@@ -26,7 +26,7 @@ def one_lab():
 def lab(one_lab):
     one_lab.shelf = []
     ask(one_lab, "pick", index=0)
-    assert one_lab.wait(20)
+    assert one_lab.wait(LIMIT)
     return one_lab
 
 
@@ -98,16 +98,16 @@ def test_observers_hear_of_each_change_once(lab):
     lab.observe(image_changed, "image")
     try:
         lab.latent = gaussian(8, 1, 1, seed=1)
-        assert lab.wait(20)
+        assert lab.wait(LIMIT)
         assert seen == [gaussian(8, 1, 1, seed=1).flatten().tolist()]
         assert len(pictures) == 1
         ask(lab, "edit", edits=[{"axis": "dim 0", "value": 1.5}])
-        assert lab.wait(20)
+        assert lab.wait(LIMIT)
         assert len(seen) == 2
         assert seen[1][0] == 1.5
         assert pictures[-1] is lab.image
         lab.image = lab.load(lab.images[1])
-        assert lab.wait(20)
+        assert lab.wait(LIMIT)
         assert len(seen) == 3
         assert len(pictures) == 3
     finally:
@@ -126,7 +126,7 @@ def test_an_observer_of_the_picture_may_set_the_latent(lab):
     lab.observe(follow, "image")
     try:
         ask(lab, "edit", edits=[{"axis": "dim 0", "value": -1.5}])
-        assert lab.wait(20)
+        assert lab.wait(LIMIT)
     finally:
         lab.unobserve(follow, "image")
     assert torch.equal(lab.latent, torch.ones(8, 1, 1))
@@ -156,7 +156,7 @@ def test_a_wrong_latent_changes_nothing(lab, value, words):
     assert one_sentence(raised.value)
     assert lab.latent is latent
     assert lab._session.state is state
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     assert lab.image is image
     with pytest.raises(UserError):
         lab.decode(value)
@@ -178,7 +178,7 @@ def test_an_image_is_set_and_encoded(lab):
     assert np.abs(shown(lab) - picture).max() <= 1
     assert lab.image.size == (64, 64)
     assert np.abs(np.asarray(lab.decode(lab.latent)).astype(int) - picture).max() <= 1
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     assert np.abs(shown(lab) - picture).max() <= 1
 
 
@@ -199,7 +199,7 @@ def test_encode_and_decode_show_nothing(lab):
     z = lab.encode(lab.images[2])
     lab.decode(z)
     lab.decode(z.flatten())
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     assert lab._session.state is state
     assert lab.image is image
 
@@ -215,7 +215,7 @@ def test_codes_can_be_read(codes_lab):
     with torch.no_grad():
         wanted = codes_lab.model.encode(codes_lab.images[0][None]).indices[0]
     ask(codes_lab, "pick", index=0)
-    assert codes_lab.wait(20)
+    assert codes_lab.wait(LIMIT)
     assert torch.equal(codes_lab.indices, wanted)
     assert codes_lab.indices.shape == (8, 8, 3)
 
@@ -317,7 +317,7 @@ def test_latents_are_saved_and_come_back(lab, tmp_path):
     lab.shelf = []
     heard = listen(lab)
     ask(lab, "open", [path.read_bytes()], name="latents.safetensors")
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     assert errors(heard) == []
     assert set(lab.shelf.names) == tensors.keys()
     assert all(torch.equal(item.latent, tensors[item.name]) for item in lab.shelf)
@@ -341,16 +341,16 @@ def test_any_name_can_be_saved(lab, tmp_path, name):
 
 def test_chosen_codes_are_saved_and_come_back(codes_lab, tmp_path):
     ask(codes_lab, "pick", index=0)
-    assert codes_lab.wait(20)
+    assert codes_lab.wait(LIMIT)
     ask(codes_lab, "edit", edits=[{"token": {"y": 1, "x": 2, "stage": 0, "code": 3}}])
-    assert codes_lab.wait(20)
+    assert codes_lab.wait(LIMIT)
     indices, picture = codes_lab.indices, shown(codes_lab)
     path = codes_lab.save(tmp_path / "codes.safetensors")
     assert torch.equal(safetensors.torch.load_file(path)["current.indices"], indices)
     ask(codes_lab, "pick", index=1)
-    assert codes_lab.wait(20)
+    assert codes_lab.wait(LIMIT)
     ask(codes_lab, "open", [path.read_bytes()], name="codes.safetensors")
-    assert codes_lab.wait(20)
+    assert codes_lab.wait(LIMIT)
     assert torch.equal(codes_lab.indices, indices)
     assert np.array_equal(shown(codes_lab), picture)
 
@@ -365,11 +365,11 @@ def test_codes_of_a_file_that_do_not_fit(lab, codes_lab, case):
     elif case == "codes of another shape":
         indices = indices[:3]
     ask(lab, "open", [safetensors.torch.save({"a": z, "a.indices": indices})], name="a.safetensors")
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     heard = listen(lab)
     ask(lab, "edit", edits=[{"axis": next(iter(lab.space.axes)), "value": 0.5}])
     ask(lab, "undo")
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     assert errors(heard) == []
 
 
@@ -401,13 +401,13 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(lab, tmp_path, monk
 
 def test_the_last_picture_is_in_the_state_of_the_widget(lab):
     lab.latent = gaussian(8, 1, 1, seed=7)
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     state = lab.get_state()["_picture"]
     picture = np.asarray(Image.open(io.BytesIO(state["decoded"]))).astype(int)
     assert np.abs(picture - decoded(lab, lab.latent)).max() <= 1
     assert state["original"] == b""
     lab.image = lab.images[1]
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     state = lab.get_state()["_picture"]
     original = np.asarray(Image.open(io.BytesIO(state["original"]))).astype(int)
     assert np.array_equal(original, levels(lab.images[1]))
@@ -459,7 +459,7 @@ def test_two_labs_are_independent():
 
 def test_close_ends_the_thread():
     with open_lab("mlp", max_images=4) as lab:
-        lab._session.worker.request(lambda: None).result(10)
+        lab._session.worker.request(lambda: None).result(LIMIT)
         thread = lab._session.worker._thread
         assert thread.is_alive()
         lab.close()

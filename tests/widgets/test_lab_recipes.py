@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from support.tiny_lab import MODELS, ask, errors, levels, listen, open_lab, shown, tiny
+from support.tiny_lab import LIMIT, MODELS, ask, errors, levels, listen, open_lab, shown, tiny
 from vae_plugin.datasets import Circles
 from vae_plugin.widgets.recipe import ChosenCode, Line, ModelCode, Move, Paint, Recipe
 
@@ -31,12 +31,12 @@ def lab(one_lab):
     """A lab that shows its first image, with an empty shelf."""
     one_lab.shelf = []
     ask(one_lab, "pick", index=0)
-    assert one_lab.wait(20)
+    assert one_lab.wait(LIMIT)
     return one_lab
 
 
 def check_that_the_code_repeats(lab, tolerance=1e-5):
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     names = {"lab": lab}
     exec(lab.code, names)
     torch.testing.assert_close(names["z"], lab.latent, rtol=0, atol=tolerance)
@@ -99,12 +99,12 @@ def test_after_chosen_codes_were_kept_and_taken(lab, name):
         pytest.skip("no codes")
     edit(lab, {"token": {"y": 1, "x": 2, "stage": 0, "code": 3}})
     item = lab.keep("codes")
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     picture = shown(lab)
     ask(lab, "pick", index=1)
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     ask(lab, "take", key=item.key)
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     assert np.array_equal(shown(lab), picture)
     check_that_the_code_repeats(lab)
     edit(lab, {"token": {"y": 0, "x": 0, "stage": 0, "code": 1}})
@@ -132,7 +132,7 @@ def test_arithmetic_on_the_shelf(lab):
     keys = []
     for i, name in enumerate(["plain", 'it\'s {0} {lab} "quoted"\n', "ünï {"]):
         ask(lab, "pick", index=i)
-        assert lab.wait(20)
+        assert lab.wait(LIMIT)
         keys.append(lab.keep(name).key)
     for word, operation in OPERATIONS.items():
         heard = listen(lab)
@@ -153,7 +153,7 @@ def test_arithmetic_on_the_shelf(lab):
 def test_a_sample_from_a_sheet(lab, name, source):
     listen(lab)
     ask(lab, "prior", n=3, seed=4, source=source)
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     ask(lab, "adopt", sheet="prior", index=2)
     check_that_the_code_repeats(lab)
     if name in DISCRETE:
@@ -164,7 +164,7 @@ def test_a_sample_from_a_sheet(lab, name, source):
 def test_a_picture_of_a_strip(lab):
     chain_of_changes(lab)
     ask(lab, "strip", axis="direction 1", low=-2, high=2, steps=5)
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     ask(lab, "adopt", sheet="strip", index=3)
     assert lab.space.coordinate(lab.latent, "direction 1") == pytest.approx(1, abs=1e-4)
     check_that_the_code_repeats(lab)
@@ -181,7 +181,7 @@ def test_an_image_that_was_set_from_python(lab):
     lab.image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     check_that_the_code_repeats(lab)
     ask(lab, "strip", axis="direction 1", low=-2, high=2, steps=3)
-    assert lab.wait(20)
+    assert lab.wait(LIMIT)
     ask(lab, "adopt", sheet="strip", index=2)
     check_that_the_code_repeats(lab)
 
@@ -214,7 +214,7 @@ def test_names_of_files_are_safe(name, tmp_path, monkeypatch):
             lambda: ask(lab, "open", [buffer.getvalue()], name=name),
         ):
             ask(lab, "pick", index=0)
-            assert lab.wait(20)
+            assert lab.wait(LIMIT)
             do()
             names = check_that_the_code_repeats(lab)
             torch.testing.assert_close(names["z"], wanted, rtol=0, atol=1e-5)
@@ -250,7 +250,7 @@ def test_images_in_another_range():
     model.set_image_range(0, 1)
     with open_lab(model) as lab:
         chain_of_changes(lab)
-        assert lab.wait(20)
+        assert lab.wait(LIMIT)
         names = {"lab": lab}
         exec(lab.code, names)
         torch.testing.assert_close(names["z"], lab.latent, rtol=0, atol=1e-5)
