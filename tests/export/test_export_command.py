@@ -92,7 +92,7 @@ MISTAKES = {
     ),
     "codes in a single file": (
         ["--pretrained_model_name_or_path", "{source}/vq", "--format", "single_file", "--output", "o.safetensors"],
-        "holds an AutoencoderKL, and this is VQModel",
+        "holds an AutoencoderKL, and this model is VQModel",
     ),
 }
 

@@ -139,7 +139,7 @@ def test_without_a_config_diffusers_guesses_stable_diffusion(tmp_path, monkeypat
 
 def test_what_has_no_such_layout_is_refused(tmp_path):
     file = tmp_path / "vae.safetensors"
-    with pytest.raises(UserError, match="holds an AutoencoderKL, and this is AutoencoderTiny"):
+    with pytest.raises(UserError, match="holds an AutoencoderKL, and this model is AutoencoderTiny"):
         save_single_file(AutoencoderTiny(), file)
     with pytest.raises(UserError, match=r"this AutoencoderVAE cannot become a class of diffusers: .* a bernoulli"):
         save_single_file(vae(likelihood="bernoulli"), file)

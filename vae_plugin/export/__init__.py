@@ -1,4 +1,4 @@
-"""Files of a model for every other tool: plain diffusers folders, single files, ONNX."""
+"""Export of models to other tools: plain diffusers folders, single files, ONNX, code for `trust_remote_code`."""
 
 from .diffusers_folder import plain, save_diffusers_folder
 from .onnx_files import save_onnx

@@ -1,4 +1,4 @@
-"""A model as a folder of one of diffusers' own classes, which anyone opens without this package."""
+"""Export to a folder of one of diffusers' own classes, which opens without this package."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .place import fill_folder
 
 
 def plain(model: Adapter | ModelMixin) -> ModelMixin:
-    """The model as a class of diffusers itself: ours as an `AutoencoderKL` or `VQModel`, any other as it is.
+    """Convert one of our models to an `AutoencoderKL` or `VQModel`; return any other model as it is.
 
     Raises:
-        UserError: if that class lacks something that the model has; the message says what.
+        UserError: if the class of diffusers lacks something that the model has; the message says what.
     """
     adapter = adapt(model)
     try:
@@ -29,18 +29,19 @@ def plain(model: Adapter | ModelMixin) -> ModelMixin:
 def save_diffusers_folder(
     model: Adapter | ModelMixin, folder: Path, dtype: torch.dtype = torch.float32, overwrite: bool = False
 ) -> type[ModelMixin]:
-    """Write config.json and the weights; `from_pretrained` of the returned class opens them, or a pipeline's `vae=`.
-
-    Images are in [-1, 1]. The model itself is left as it is.
+    """Write config.json and weights for images in [-1, 1]; the model itself is not changed.
 
     Args:
-        model: any autoencoder of ours or of diffusers.
-        folder: to write into.
-        dtype: of the weights.
-        overwrite: replace files of the same names there; other files are never touched.
+        model: one of our autoencoders or of diffusers'.
+        folder: folder to write.
+        dtype: precision of the weights.
+        overwrite: replace existing files of the same name; other files stay.
+
+    Returns:
+        The class whose `from_pretrained` opens the folder.
 
     Raises:
-        UserError: if no class of diffusers can have what the model has, or the folder is not empty.
+        UserError: if no class of diffusers has everything that the model has, or if the folder is not empty.
     """
     adapter = adapt(model)
     converted = plain(adapter)
@@ -52,6 +53,6 @@ def save_diffusers_folder(
 
 
 def in_precision(model: ModelMixin, dtype: torch.dtype) -> ModelMixin:
-    """The model itself, on the CPU and cast; diffusers warns of a cast where there is nothing to cast."""
+    """Move a model to the CPU and cast it, but not to the precision it has, which would make diffusers warn."""
     model = model.to("cpu")
     return model if all(tensor.dtype == dtype for tensor in model.parameters()) else model.to(dtype)

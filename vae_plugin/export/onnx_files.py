@@ -1,4 +1,4 @@
-"""Encoder and decoder as ONNX files, checked against torch before they are kept."""
+"""Export of encoder and decoder to ONNX files, checked against torch before they are kept."""
 
 from __future__ import annotations
 
@@ -21,48 +21,53 @@ from ..errors import UserError
 from .diffusers_folder import in_precision
 from .place import fill_folder
 
-TRACED = (2, 4, 6)  # batch, and positions of the latent in height and width; all differ, and none is 1
+TRACED = (
+    2,
+    4,
+    6,
+)  # batch size, height and width of the latents: all different and none 1, so that none is taken for a constant
 CHECKED = (3, 5, 3)
-TOLERANCE = 1e-4  # of an output's largest number: two float32 implementations of Stable Diffusion's differ by 2e-5
-ONE_FILE_BYTES = 1_900_000_000  # a protobuf ends at 2 GiB; the weights of a larger network stand in a file beside it
+TOLERANCE = 1e-4  # of the largest value of an output; two float32 implementations of Stable Diffusion's differ by 2e-5
+ONE_FILE_BYTES = 1_900_000_000  # larger weights go to a file of their own, because a protobuf ends at 2 GiB
 
 
 def save_onnx(model: Adapter | ModelMixin, folder: Path, overwrite: bool = False) -> dict[str, float]:
-    """Write encoder.onnx and decoder.onnx, float32, for any batch, height and width.
+    """Write encoder.onnx and decoder.onnx in float32, for any batch size, height and width.
 
-    The encoder takes `image` (B, C, H, W) in [-1, 1], and gives
+    The encoder takes `image` (B, C, H, W) in [-1, 1]. Its outputs are
 
-    - of a Gaussian autoencoder (`AutoencoderVAE`, `AutoencoderKL`, `AutoencoderKLFlux2`) `mean` and `logvar` of the
-      posterior, (B, c, H/f, W/f) each: z = mean + exp(logvar / 2) * noise;
-    - of a deterministic one (`AutoencoderTiny`, `AutoencoderDC`) `latents`;
-    - of a discrete one (`AutoencoderVQVAE`, `VQModel`) `latents` before quantisation, and `indices` of the nearest
-      codes, int64 (B, h, w), or (B, h, w, stages) of a residual quantiser.
+    - for a Gaussian autoencoder, `mean` and `logvar` of the posterior, each (B, c, H/f, W/f):
+      z = mean + exp(logvar / 2) * noise;
+    - for a deterministic one, `latents`;
+    - for a discrete one, `latents` before quantisation and `indices` of the nearest codes, int64, (B, h, w), or
+      (B, h, w, stages) for a residual quantiser.
 
-    H and W must be multiples of the spatial compression ratio f, which is in the metadata of both files: pad the image
-    before, crop the reconstruction after. The decoder takes `latents`, unscaled, and gives `image`; that of a discrete
-    model quantises them first, so that it takes what its encoder gave. `scaling_factor` and `shift_factor` are in the
-    metadata too, and used by neither file. The distances of all positions to all codes are in memory at once.
+    H and W must be multiples of the spatial compression ratio f, which both files have in their metadata: pad the
+    image, and crop the reconstruction. The decoder takes unscaled `latents` and returns `image`. The decoder of a
+    discrete model quantises first, so that it accepts the output of its encoder; it holds the distances of all
+    positions to all codes in memory at once. `scaling_factor` and `shift_factor` are in the metadata too, and neither
+    file applies them.
 
-    Both are run by onnxruntime with another batch and size than they were traced with, and compared with torch.
+    Both files are run in onnxruntime with a batch size and image size other than those of the trace, and compared with
+    torch.
 
     Args:
-        model: the autoencoder; it is left as it is.
-        folder: to write into.
-        overwrite: replace files of the same names there; other files are never touched.
+        model: an autoencoder; it is not changed.
+        folder: folder to write.
+        overwrite: replace existing files of the same name; other files stay.
 
     Returns:
-        Largest absolute difference from torch of each output: `{"encoder.mean": …, "decoder.image": …}`. For `indices`
-        the share of the codes that differ, which a tie between two codes can cause.
+        The largest absolute difference from torch for each output, `{"encoder.mean": …, "decoder.image": …}`; for
+        `indices` the share of indices that differ, which a tie between two codes can cause.
 
     Raises:
-        UserError: if the model cannot be exported, a package for it is missing, or the check failed; there are no files
-            then.
+        UserError: if the model cannot be exported, a package is missing, or the check fails; no file is written then.
     """
     adapter = adapt(model)
     if adapter.onnx_refusal is not None:
         raise UserError(f"{adapter.class_name} cannot be exported to ONNX: {adapter.onnx_refusal}.")
     if not hasattr(torch.compiler, "is_exporting"):
-        raise UserError(f"ONNX files need a newer torch than {torch.__version__}: pip install 'torch>=2.7'.")
+        raise UserError(f"torch {torch.__version__} is too old for ONNX files: pip install 'torch>=2.7'.")
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         raise UserError(f"ONNX files need {', '.join(missing)}: pip install 'vae-plugin[onnx]'.")
@@ -86,7 +91,7 @@ def save_onnx(model: Adapter | ModelMixin, folder: Path, overwrite: bool = False
 
 
 class Encoder(nn.Module):
-    """Images to the tensors named in the adapter's `onnx_outputs`."""
+    """Map images to the tensors that the adapter names in `onnx_outputs`."""
 
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
@@ -97,7 +102,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to images."""
+    """Map latents to images."""
 
     def __init__(self, model: ModelMixin) -> None:
         super().__init__()
@@ -108,7 +113,7 @@ class Decoder(nn.Module):
 
 
 def _inputs(adapter: Adapter, encoder: Encoder, size: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise as images, and latents to decode."""
+    """Noise in place of images, and its latents to decode."""
     batch, height, width = size
     ratio = adapter.spatial_compression_ratio
     shape = (batch, adapter.in_channels, height * ratio, width * ratio)
@@ -134,7 +139,7 @@ def _write(
     file: Path,
     metadata: dict[str, str],
 ) -> None:
-    """Trace and write; height and width are `ratio` times an unknown number."""
+    """Trace a module and write it; height and width are `ratio` times any number."""
     ((name, example),) = inputs.items()
     dims = [ratio * torch.export.Dim(side) if ratio > 1 else torch.export.Dim(side) for side in ("height", "width")]
     dynamic = {name: {0: torch.export.Dim("batch"), 2: dims[0], 3: dims[1]}}
@@ -147,23 +152,24 @@ def _write(
                 input_names=[name],
                 output_names=list(outputs),
                 dynamic_shapes=dynamic,
-                # onnxscript's optimizer takes the 1e-15 that AutoencoderDC adds to a divisor for 0, and gives 0 / 0;
-                # runtimes optimise by themselves.
+                # onnxscript's optimizer rounds the 1e-15 that AutoencoderDC adds to a divisor to 0, which gives 0 / 0.
+                # Runtimes optimise anyway.
                 optimize=False,
                 verbose=False,
             )
-    except Exception as error:  # each stage of the exporter has a class of its own
+    except Exception as error:  # each stage of the exporter raises its own class
         reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"torch cannot export the {file.stem} of this {metadata['class']}: {reason[0]}") from error
+    assert program is not None  # as always with dynamo=True
     for node in program.model.graph:
-        node.metadata_props.clear()  # stack traces with the paths of this machine, most of a small file
+        node.metadata_props.clear()  # stack traces: local paths, and most of a small file
     program.model.metadata_props.update(metadata)
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     program.save(file, external_data=size > ONE_FILE_BYTES)
 
 
 def _compare(file: Path, value: torch.Tensor, expected: dict[str, torch.Tensor]) -> dict[str, float]:
-    """What onnxruntime makes of the input beside what torch made of it; see `save_onnx`.
+    """Compare the outputs of onnxruntime with those of torch, see `save_onnx`.
 
     Raises:
         UserError: if an output differs by more than `TOLERANCE`.
@@ -177,15 +183,18 @@ def _compare(file: Path, value: torch.Tensor, expected: dict[str, torch.Tensor])
     differences = {}
     for (name, reference), result in zip(expected.items(), map(torch.from_numpy, results), strict=True):
         if result.shape != reference.shape:
-            raise UserError(f"{file.name} gives {name} of shape {tuple(result.shape)}, torch {tuple(reference.shape)}.")
+            raise UserError(
+                f"{name} of {file.name} is of shape {tuple(result.shape)}, in torch {tuple(reference.shape)}: "
+                "nothing was written; try another version of onnxscript."
+            )
         if reference.is_floating_point():
             difference = (result - reference).abs().max().item()
             accepted = TOLERANCE * max(1.0, reference.abs().max().item())
         else:
             difference, accepted = (result != reference).float().mean().item(), 0.02
-        if not difference <= accepted:  # nor if it is not a number
+        if not difference <= accepted:  # also true for NaN
             raise UserError(
-                f"{name} of {file.name} differ by {difference:.2g} from those of torch, more than {accepted:.2g}: "
+                f"{name} of {file.name} differs from torch by {difference:.2g}, more than {accepted:.2g}: "
                 "nothing was written; try another version of onnxscript or onnxruntime."
             )
         differences[f"{file.stem}.{name}"] = difference
@@ -194,7 +203,7 @@ def _compare(file: Path, value: torch.Tensor, expected: dict[str, torch.Tensor])
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's notes about itself: that torchvision is not there, and what torch will deprecate."""
+    """Silence the exporter's messages about itself: missing torchvision, deprecations in torch."""
     logger: Any = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)

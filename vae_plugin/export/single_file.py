@@ -1,4 +1,4 @@
-"""One file with the names of CompVis' latent diffusion code: what ComfyUI and A1111 load."""
+"""Export to one file with the names of CompVis' latent diffusion code, which ComfyUI and A1111 load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .place import fill_file
 SUFFIX = ".safetensors"
 PREFIX = "first_stage_model"
 
-# The names inside a residual block, a norm and a convolution are the same.
+# Names inside residual blocks, norms and convolutions agree.
 _RENAMED = (
     (r"\.conv_shortcut\.", ".nin_shortcut."),
     (r"\.conv_norm_out\.", ".norm_out."),
@@ -36,9 +36,9 @@ _RENAMED = (
 
 
 def ldm_state_dict(model: AutoencoderKL) -> dict[str, torch.Tensor]:
-    """The weights of an `AutoencoderKL` under the names of latent diffusion: `encoder.down.0.block.0.conv1.weight`.
+    """Rename the weights of an `AutoencoderKL` to the names of latent diffusion, `encoder.down.0.block.0.conv1.weight`.
 
-    The linear layers of the attention are 1x1 convolutions there, and levels of the decoder count from the image.
+    There, the linear layers of the attention are 1x1 convolutions, and decoder levels count from the image.
     """
     levels = len(model.config.block_out_channels)
     renamed = {}
@@ -62,33 +62,36 @@ def save_single_file(
     dtype: torch.dtype = torch.float32,
     overwrite: bool = False,
 ) -> AutoencoderKL:
-    """Write the weights as one .safetensors file; returns the `AutoencoderKL` that is in it.
+    """Write the weights to one .safetensors file.
 
     Without `prefix` the names are `encoder.…`, `decoder.…`, `quant_conv.…`: a file for the VAE folder of ComfyUI
-    (`models/vae`, node "Load VAE") and A1111 (`models/VAE`, setting "SD VAE"). With it each begins with
-    `first_stage_model.`, as the VAE's part of a whole Stable Diffusion checkpoint does: for merging into one.
+    (`models/vae`, node "Load VAE") and A1111 (`models/VAE`, setting "SD VAE"). With it every name begins with
+    `first_stage_model.`, as in a whole Stable Diffusion checkpoint, into which such a file can be merged.
 
-    In diffusers, `config` being a folder with the config.json of the `AutoencoderKL` (`vae-plugin export --format
-    diffusers` writes one; the metadata of the file has its content under "config"):
+    To load it in diffusers, give a folder with the config.json of the `AutoencoderKL`, such as an export with
+    `--format diffusers`; the metadata of the file have the same content under "config":
 
         AutoencoderKL.from_single_file("vae.safetensors", config="folder")
 
-    Without `config`, diffusers 0.42 guesses by the names of the keys. Those of a VAE alone tell nothing, so that it is
-    Stable Diffusion 1.5 always: its config is fetched from the Hub (offline that fails), the weights do not fit any
-    other architecture, and one of the same architecture gets its `scaling_factor` 0.18215 whatever its own is.
+    Without `config`, diffusers 0.42 guesses the model from the names of the weights. Those of a VAE alone always mean
+    Stable Diffusion 1.5: its config is downloaded (which fails offline), weights of any other architecture do not fit,
+    and those of the same one get its `scaling_factor` of 0.18215 instead of their own.
 
-    The layout has no place for `scaling_factor` and `shift_factor`: ComfyUI and A1111 use those of the denoiser. And
-    they build one architecture: see `foreign_to_other_tools`.
+    The layout cannot hold `scaling_factor` and `shift_factor`: ComfyUI and A1111 use those of the denoiser. They also
+    build a single architecture, see `foreign_to_other_tools`.
 
     Args:
         model: an `AutoencoderKL`, or an `AutoencoderVAE` that can become one.
-        file: its path, which ends in .safetensors.
-        prefix: put `first_stage_model.` before every name.
-        dtype: of the weights.
-        overwrite: replace the file if it is there.
+        file: path, ending in .safetensors.
+        prefix: prefix every name with `first_stage_model.`.
+        dtype: precision of the weights.
+        overwrite: replace an existing file.
+
+    Returns:
+        The `AutoencoderKL` whose weights were written.
 
     Raises:
-        UserError: if the model has no such layout, or the file is there already.
+        UserError: if the layout has no place for the model, or if the file exists.
     """
     kl = single_file_form(model)
     start = f"{PREFIX}." if prefix else ""
@@ -107,35 +110,35 @@ def save_single_file(
 
 
 def single_file_form(model: Adapter | ModelMixin) -> AutoencoderKL:
-    """The `AutoencoderKL` whose weights a single file would hold.
+    """Convert a model to the `AutoencoderKL` whose weights a single file holds.
 
     Raises:
-        UserError: if there is none, because the model is of another kind or has parts without a name in that layout.
+        UserError: if the model is of another kind, or has parts without a name in that layout.
     """
     adapter = adapt(model)
     if not adapter.has_single_file:
         raise UserError(
-            f"a single file of latent diffusion holds an AutoencoderKL, and this is {adapter.class_name}: "
+            f"a single file of latent diffusion holds an AutoencoderKL, and this model is {adapter.class_name}: "
             "export it with --format diffusers."
         )
     kl = plain(adapter)
     blocks = {*kl.config.down_block_types, *kl.config.up_block_types}
     if blocks != {"DownEncoderBlock2D", "UpDecoderBlock2D"}:
         raise UserError(
-            f"this AutoencoderKL has blocks {', '.join(sorted(blocks))}, and the single files that diffusers reads "
-            "DownEncoderBlock2D and UpDecoderBlock2D only: export it with --format diffusers."
+            f"this AutoencoderKL has blocks {', '.join(sorted(blocks))}, but single files for diffusers have only "
+            "DownEncoderBlock2D and UpDecoderBlock2D: export it with --format diffusers."
         )
     return kl
 
 
 def foreign_to_other_tools(model: AutoencoderKL) -> list[str]:
-    """What ComfyUI and A1111 cannot load about it: they build Stable Diffusion's architecture and fill in the weights.
+    """List what keeps ComfyUI and A1111 from loading the model: they build Stable Diffusion's architecture.
 
-    ComfyUI (comfy/sd.py) takes the number of latent channels from the weights, leaves the 1x1 convolutions out where
-    they are not there, and accepts the three levels of the x4 upscaler; A1111 takes what its checkpoint's config says.
+    ComfyUI (comfy/sd.py) reads the number of latent channels from the weights, omits missing 1x1 convolutions, and
+    accepts the three levels of the x4 upscaler; A1111 follows the config of its checkpoint.
 
     Returns:
-        Each difference as "field = value (theirs)"; empty if they load it.
+        Each difference as "field = value (theirs)"; empty if they can load it.
     """
     config = model.config
     channels = tuple(config.block_out_channels)
