@@ -13,6 +13,7 @@ import pytest
 
 from support.built import ROOT, unpacked_wheel
 
+pytestmark = pytest.mark.xdist_group("house")
 PACKAGE = "vae_plugin"
 LAYERS = (  # each may import from those below it
     ("cli",),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from support.rig import LIMIT, write_notebook
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 CIRCLES = """
 import hashlib, json, torch

@@ -1,0 +1,149 @@
+"""The code of the README and of the guides runs: every block, in order, in a folder of its own.
+
+Long runs are cut to a few steps, and what is published elsewhere is made on the spot; everything else runs as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from support.hub_server import HubServer
+from vae_plugin.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "examples/TRAINING.md", "examples/FINETUNING.md", "examples/PUBLISHING.md", "examples/LAB.md")
+INSTALLS = ("python -m venv", "pip install", "pre-commit", "cosmic-ray", "cr-report")  # run by whoever runs this test
+NETWORK = "support.published:network"
+REPLACED = {"lpips-vgg": NETWORK, "stabilityai/sd-vae-ft-mse": "published"}  # what is published elsewhere
+CUT = {"--resolution": "32", "--disc_start": "1"}
+SHORT = ["--max_train_steps", "2", "--num_validation_images", "4", "--checkpointing_steps", "2"]
+CIRCLES = ["--circles_length", "64"]
+SMALL = ["--block_out_channels", "8", "8", "--norm_num_groups", "4"]
+PHOTOS = ["--train_batch_size", "4"]
+CONFIGS = {  # what each configuration is given in addition
+    "examples/circles.yaml": CIRCLES,
+    "examples/finetune-decoder.yaml": [
+        *("--pretrained_model_name_or_path", "published", "--perceptual_loss", NETWORK, "--output_dir", "from-file"),
+        *("--disc_start", "1", "--resolution", "32", *PHOTOS),
+    ],
+    "examples/distill-tiny.yaml": [
+        *("--teacher", "published", "--perceptual_loss", NETWORK, "--output_dir", "tiny", "--resolution", "32", *PHOTOS)
+    ],
+}
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(language, code) of the fenced blocks of a page."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(code: str) -> list[list[str]]:
+    """The commands of a block of shell code, as words, without comments."""
+    lines = code.replace("\\\n", " ").splitlines()
+    return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with what the pages take from elsewhere: photographs, and a published autoencoder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "PHOTOS").mkdir()
+    for i in range(40):
+        image = Image.new("RGB", (280, 270), (6 * i, 90, 200))
+        image.paste((250, 5 * i, 30), (3 * i, 50, 250, 200))
+        image.save(tmp_path / "PHOTOS" / f"{i:02d}.png")
+    (tmp_path / "photographs").symlink_to(tmp_path / "PHOTOS")
+    model = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, sample_size=32)
+    model.save_pretrained(tmp_path / "published")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    return tmp_path
+
+
+def finetune(words: list[str]) -> list[str]:
+    """The arguments of a run, cut short."""
+    words = [REPLACED.get(word, word) for word in words]
+    for flag, value in CUT.items():
+        if flag in words:
+            words[words.index(flag) + 1] = value
+    if "--config" in words:
+        return ["finetune", *words, *CONFIGS[words[words.index("--config") + 1]], *SHORT]
+    words += PHOTOS if "--train_data_dir" in words else CIRCLES
+    words += [] if "--pretrained_model_name_or_path" in words else SMALL
+    return ["finetune", *words, *SHORT]
+
+
+def arguments(words: list[str]) -> list[str]:
+    """What `vae-plugin` is given for a command of a page."""
+    if words[:3] == ["accelerate", "launch", "vae_plugin/finetune.py"]:
+        return finetune(words[3:])
+    if words[:2] == ["vae-plugin", "finetune"]:
+        return finetune(words[2:])
+    assert words[0] == "vae-plugin", words
+    return words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_the_page_runs(page, here):
+    """Publishing runs in a process of its own, against a Hub on this machine."""
+    names: dict = {}
+    assert main(finetune(["--dataset_name", "circles", "--output_dir", "out"])) == 0  # what every page begins with
+    vq = ["--model_type", "vqvae", "--codebook_size", "16", "--output_dir", "out-vq"]
+    assert main(finetune(vq)) == 0
+    seen = 0
+    with HubServer() as hub:
+        hub.environment(here / "home")
+        published: list[list[str]] = []
+        for language, code in blocks(page):
+            seen += 1
+            if language == "python":
+                exec(compile(code, page, "exec"), names)
+                continue
+            assert language == "bash"
+            for words in commands(code):
+                if " ".join(words).startswith(INSTALLS):
+                    continue
+                given = arguments(words)
+                if given[0] == "push" or "--push_to_hub" in given:
+                    published.append([*given, *(["--output_dir", "pushed"] if given[0] == "finetune" else [])])
+                    continue
+                if given[0] == "finetune" and given[given.index("--output_dir") + 1] in ("out", "out-vq"):
+                    given[given.index("--output_dir") + 1] = f"again-{seen}-{len(given)}"
+                assert main(given) == 0, " ".join(words)
+        if published:
+            script = (
+                "import json, sys; from vae_plugin.cli import main\n"
+                "for given in json.loads(sys.argv[1]):\n    assert main(given) == 0, given"
+            )
+            result = subprocess.run(
+                [sys.executable, "-c", script, json.dumps(published)],
+                env={**hub.environment(here / "home"), "OMP_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+            )
+            assert result.returncode == 0, result.stdout + result.stderr
+    for value in names.values():
+        if type(value).__name__ == "LatentLab":
+            value.close()
+    assert seen >= 2
+
+
+def test_every_page_that_is_linked_is_there():
+    for page in (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "examples/SCALE.md", "tests/benchmarks/README.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_python_versions_agree():
+    [written] = re.findall(r"Python (3\.\d+) or newer", (ROOT / "README.md").read_text())
+    [declared] = re.findall(r'requires-python = ">=(3\.\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert written == declared
