@@ -1,1 +1,1 @@
-"""Templates of model cards, filled by `vae_plugin.hub.model_card`."""
+"""Templates of model cards, for `vae_plugin.hub.model_card`."""

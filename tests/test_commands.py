@@ -190,7 +190,7 @@ MISTAKES = {
     "no card": (["card"], "no folder given: name the folder of a model"),
     "a model by place and by name": (
         ["evaluate", "{folder}", "--pretrained_model_name_or_path", "{folder}"],
-        "--pretrained_model_name_or_path and MODEL are the same: give one of them",
+        "--pretrained_model_name_or_path and MODEL are the same option: give one of them",
     ),
     "one too many": (["evaluate", "{folder}", "{folder}"], "unknown option"),
     "no such model": (["evaluate", "--pretrained_model_name_or_path", "./not-there"], "./not-there does not exist"),

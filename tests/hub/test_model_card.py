@@ -60,15 +60,18 @@ def test_pictures_are_shown(vae):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, ["a code out of 512 at every place", "`VectorQuantizer` whose codes have 4 numbers"]),
-        ({"quantizer_type": "rvq"}, ["4 codes out of 512 at every place", "with one for each of the 4 codes"]),
+        ({}, ["one of 512 codes at every position", "`VectorQuantizer` with codes of 4 dimensions"]),
+        (
+            {"quantizer_type": "rvq"},
+            ["4 of 512 codes at every position", "`encoded.indices` (batch, height / 2, width / 2, 4)"],
+        ),
     ],
 )
 def test_a_discrete_model_says_its_codes(changes, words):
     model = AutoencoderVQVAE(in_channels=1, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, **changes)
     text = " ".join(str(model_card(model, {"codebook_usage": 0.9375}, RunRecord(dataset="circles"))).split())
     assert all(word in text for word in words)
-    assert "share of codes that occur | 0.9375" in text
+    assert "share of codes in use | 0.9375" in text
     assert "in every channel" not in text  # one scale for all
 
 

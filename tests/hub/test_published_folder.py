@@ -71,8 +71,8 @@ def test_cut_weights_are_refused(folder):
     ("content", "words"),
     [
         (None, "no config.json"),
-        ("{", "does not say"),
-        ("{}", "does not say"),
+        ("{", "does not name the class"),
+        ("{}", "does not name the class"),
         ('{"_class_name": "UNet"}', "holds UNet, which"),
     ],
 )

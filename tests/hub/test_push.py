@@ -6,12 +6,14 @@ import re
 import huggingface_hub
 import pytest
 import torch
+from diffusers import VQModel
 from huggingface_hub import constants
 from huggingface_hub.utils._http import default_client_factory
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from vae_plugin import AutoencoderVAE
 from vae_plugin import hub as published
+from vae_plugin.autoencoders import adapt
 from vae_plugin.errors import PushError, UserError
 from vae_plugin.hub import client
 
@@ -96,6 +98,17 @@ def test_a_model_in_memory_is_pushed_with_a_card_and_its_method_does_the_same(co
     assert commit.title == "Mine"
     assert "1/2 of the side" in card(connected)
     assert "trained" not in card(connected).split("## Use")[0]  # nobody has said that it was
+
+
+def test_an_adapter_is_pushed_in_the_class_that_it_was_opened_as(connected):
+    torch.manual_seed(0)
+    model = VQModel(block_out_channels=(8,), norm_num_groups=4, num_vq_embeddings=16, latent_channels=4)
+    published.push(adapt(model), REPO)
+    [commit] = commits(connected)
+    assert json.loads(commit.files["config.json"].content)["_class_name"] == "VQModel"
+    state = load(commit.files["diffusion_pytorch_model.safetensors"].content)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert "from diffusers import VQModel" in card(connected)
 
 
 def test_branches_and_tags(connected, folder):
@@ -195,7 +208,7 @@ def test_metadata_that_the_hub_refuses_are_told_at_once(connected, folder):
 
 
 def test_a_licence_that_the_hub_does_not_know_is_found_out_before_anything_is_sent(connected, folder):
-    with pytest.raises(UserError, match="does not take the licence 'MIT'"):
+    with pytest.raises(UserError, match="does not know the licence 'MIT'"):
         published.push(folder, REPO, license="MIT")
     assert REPO not in connected.repositories
 
@@ -212,7 +225,7 @@ def test_without_a_token_nothing_is_asked(connected, folder, monkeypatch):
 def test_a_token_that_may_not_write_is_found_out_before_anything_is_sent(connected, folder, status):
     connected.commit(REPO, {})
     connected.fail("preupload", status)
-    with pytest.raises(UserError, match="may not write to user/vae"):
+    with pytest.raises(UserError, match="no write access to user/vae"):
         published.push(folder, REPO)
     assert not [line for line in connected.requests if line[0] == "PUT"]
 
@@ -240,7 +253,7 @@ def test_the_hub_says_how_long_to_wait():
         response = type("Response", (), {"status_code": 429, "headers": {"Retry-After": "7"}})()
 
     assert client.retry_after(Refusal()) == 7
-    assert client.will_pass(Refusal())
+    assert client.is_transient(Refusal())
 
 
 def run_code(text: str) -> None:
@@ -272,7 +285,7 @@ def test_what_is_loaded_is_what_was_pushed(connected, folder, fresh):
 
 def test_a_pull_request_to_a_repository_of_others(connected, folder):
     connected.commit("other/vae", {"README.md": b"Theirs."}, "Theirs")
-    with pytest.raises(UserError, match="may not write to other/vae"):
+    with pytest.raises(UserError, match="no write access to other/vae"):
         published.push(folder, "other/vae")
     info = published.push(folder, "other/vae", create_pr=True)
     repository = connected.repositories["other/vae"]

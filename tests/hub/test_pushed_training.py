@@ -74,7 +74,7 @@ def test_checkpoints_and_the_result_are_pushed_and_load_without_the_package(hub,
 
 
 @pytest.mark.parametrize(
-    ("token", "words"), [(None, "no token"), ("hf_unknown", "does not accept"), ("hf_reader", "can only read")]
+    ("token", "words"), [(None, "no token"), ("hf_unknown", "does not accept"), ("hf_reader", "is read-only")]
 )
 def test_a_token_that_will_not_do_ends_the_run_before_it_begins(hub, tmp_path, token, words):
     hub.commit(REPO, {})
@@ -105,7 +105,7 @@ def test_training_goes_on_where_checkpoints_cannot_be_pushed_and_the_result_can_
     hub.fail("POST .*/commit/", 400, times=10**6)
     status, output, errors = train(hub, tmp_path)
     assert status == 1
-    assert "Training goes on" in output + errors
+    assert "Training continues" in output + errors
     assert "result in" in errors
     assert "is complete" in errors
     assert "Traceback" not in errors

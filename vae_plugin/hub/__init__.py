@@ -1,4 +1,4 @@
-"""Publish autoencoders on the Hub, with cards that say what was measured."""
+"""Publishing of autoencoders on the Hub, with cards that report what was measured."""
 
 from ..errors import PushError
 from .card import METRICS, model_card

@@ -1,4 +1,4 @@
-"""Pushes that nobody waits for: one at a time, the newest next, what is overtaken left out."""
+"""Pushes in the background: one at a time, and a waiting one is replaced by a newer one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .client import without_tokens
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A folder that is to be sent, and is removed then.
+    """A folder to push, removed afterwards.
 
     Attributes:
-        folder: of nobody else.
-        name: of what is in it, for messages: "step 500".
-        send: sends the folder.
+        folder: path of the folder, which nothing else uses.
+        name: name of its content in messages, such as "step 500".
+        send: pushes the folder.
     """
 
     folder: Path
@@ -28,7 +28,9 @@ class Snapshot:
 
 
 class BackgroundPush:
-    """Sends snapshots from a thread. A failed one is told and left: the next one has newer weights.
+    """Pushes snapshots from a thread.
+
+    A failed push is reported and not repeated, since the next snapshot has newer weights.
 
     Args:
         tell: shows a line to the user.
@@ -40,24 +42,29 @@ class BackgroundPush:
         self._next: Snapshot | None = None
         self._busy = False
         self._changed = threading.Condition()
-        # A daemon: at the end `finish` waits for it as long as it should, not the interpreter for ever.
+        # A daemon thread, so that `finish` limits the wait at the end of the run and not the interpreter.
         threading.Thread(target=self._work, name="push", daemon=True).start()
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Send this one next; one that still waits is left out. Returns at once."""
+        """Push a snapshot next, instead of one that is still waiting; return at once."""
         with self._changed:
             overtaken, self._next = self._next, snapshot
             self._changed.notify_all()
         if overtaken is not None:
-            self._tell(f"The push of {overtaken.name} is left out: the Hub is slower than the checkpoints.")
+            self._tell(
+                f"Skipped the push of {overtaken.name}: checkpoints are written faster than the Hub accepts them."
+            )
             shutil.rmtree(overtaken.folder, ignore_errors=True)
 
     def finish(self, timeout: float, drop_waiting: bool = False) -> bool:
-        """Wait until all is sent, at most `timeout` seconds; whether it is.
+        """Wait for the pushes.
 
         Args:
-            timeout: seconds.
-            drop_waiting: leave out the snapshot that has not begun to be sent.
+            timeout: longest wait in seconds.
+            drop_waiting: skip a snapshot whose push has not begun.
+
+        Returns:
+            Whether all pushes have ended.
         """
         with self._changed:
             if drop_waiting and self._next is not None:
@@ -67,17 +74,15 @@ class BackgroundPush:
 
     def _work(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._next is not None)
-                snapshot, self._next, self._busy = self._next, None, True
+            snapshot = self._take()
             try:
                 snapshot.send(snapshot.folder)
             except (PushError, UserError, OSError) as error:
                 self.failures += 1
                 self._tell(
-                    f"{snapshot.name.capitalize()} was not pushed: {without_tokens(str(error))} Training goes on."
+                    f"{snapshot.name.capitalize()} was not pushed: {without_tokens(str(error))} Training continues."
                 )
-            except Exception as error:  # whatever it is, training does not end by it
+            except Exception as error:  # no failure of a push may end training
                 self.failures += 1
                 self._tell(f"{snapshot.name.capitalize()} was not pushed: {without_tokens(repr(error))}")
             finally:
@@ -85,3 +90,11 @@ class BackgroundPush:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+
+    def _take(self) -> Snapshot:
+        """Wait for a snapshot, and mark it as being pushed."""
+        with self._changed:
+            while self._next is None:
+                self._changed.wait()
+            snapshot, self._next, self._busy = self._next, None, True
+            return snapshot

@@ -1,4 +1,4 @@
-"""The model card that stands beside the weights: filled from what was measured, silent about what was not."""
+"""The model card beside the weights: it reports what was measured, and omits everything else."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ METRICS = {
     "elbo_nats": ("ELBO per image", "nats"),
     "log_likelihood_nats": ("importance-weighted bound on log p(x) per image", "nats"),
     "perceptual": ("perceptual distance of the reconstruction", ""),
-    "psnr_to_teacher": ("PSNR of the decoded latents to what the teacher decodes", "dB"),
-    "latent_mse": ("mean squared error of the encoded latents, of variance about 1", ""),
-    "latents_mean": ("mean of the latents as pipelines have them", ""),
-    "latents_std": ("standard deviation of these", ""),
+    "psnr_to_teacher": ("PSNR between decoded latents and the images that the teacher decodes", "dB"),
+    "latent_mse": ("mean squared error of the encoded latents, whose variance is about 1", ""),
+    "latents_mean": ("mean of the latents in pipelines", ""),
+    "latents_std": ("standard deviation of the latents in pipelines", ""),
     "bits_per_dim": ("ELBO per pixel and channel", "bits"),
-    "kl_nats": ("KL of posterior and prior per image", "nats"),
+    "kl_nats": ("KL divergence of the posterior from the prior per image", "nats"),
     "active_units": ("active latent units", ""),
-    "codebook_usage": ("share of codes that occur", ""),
+    "codebook_usage": ("share of codes in use", ""),
     "codebook_perplexity": ("perplexity of the codes", ""),
-    "dead_codes": ("codes that do not occur", ""),
-    "codebook_positions": ("positions that these three are counted over", ""),
+    "dead_codes": ("unused codes", ""),
+    "codebook_positions": ("positions counted for these three", ""),
 }
-RENAMED = {"codebook_tokens": "codebook_positions"}  # in the metrics.json of 0.1
-TASK = "image-to-image"  # the Hub has none for autoencoders; this is where the known ones stand
+RENAMED = {"codebook_tokens": "codebook_positions"}  # names in the metrics.json of 0.1
+TASK = "image-to-image"  # the Hub has no task for autoencoders; well-known ones use this
 
 
 def model_card(
@@ -48,21 +48,21 @@ def model_card(
     files: Mapping[str, str] | None = None,
     remote_code: str | None = None,
 ) -> ModelCard:
-    """The card of an autoencoder.
+    """Write the card of an autoencoder.
 
     Args:
-        model: any image autoencoder, or its adapter; for its configuration and number of weights.
-        metrics: the content of metrics.json, where every number of the card comes from.
-        record: of the run; without it the card tells of the model only.
-        repo_id: where it is published.
+        model: an image autoencoder or its adapter, for the configuration and the number of weights.
+        metrics: content of metrics.json, the source of every measured number.
+        record: facts about the training run; without them the card describes the model only.
+        repo_id: repository of the model.
         files: name -> SHA-256 of the weights.
-        remote_code: module beside the weights for those who load without the plugin.
+        remote_code: name of the module beside the weights for loading without this package.
     """
     record = record or RunRecord()
     metrics = {RENAMED.get(name, name): value for name, value in metrics.items()}
     adapter = adapt(model)
-    config, name, ours = adapter.config, adapter.class_name, adapter.remote_code
-    height, width = height_and_width(config.sample_size if ours else record.resolution or adapter.natural_resolution)
+    config, name, own = adapter.config, adapter.class_name, adapter.remote_code
+    height, width = height_and_width(config.sample_size if own else record.resolution or adapter.natural_resolution)
     results = _results(metrics)
     sections = {
         "repo_id": repo_id,
@@ -85,11 +85,11 @@ def model_card(
         "height": height,
         "width": width,
         "latent_channels": config.latent_channels,
-        "factor": adapter.spatial_compression_ratio,
+        "spatial_compression_ratio": adapter.spatial_compression_ratio,
         "num_parameters": f"{sum(p.numel() for p in adapter.model.parameters()):,}",
         "remote_code": remote_code,
     }
-    if not ours:
+    if not own:
         sections |= {
             "class_name": name,
             "article": "An" if name[0] in "AEIOU" else "A",
@@ -104,7 +104,7 @@ def model_card(
         "likelihood": config.likelihood,
         "scaling_factor": config.scaling_factor,
         "shift_factor": config.shift_factor,
-        # Of weights of which nobody has said that they were trained, nothing is claimed.
+        # No claim about weights that are not known to be trained.
         "standardized": None if record.dataset is None else standard and adapter.standardizes_channels,
     }
     if adapter.discrete:
@@ -122,7 +122,7 @@ def model_card(
 def _card(kind: str, sections: Mapping[str, Any], data: ModelCardData) -> ModelCard:
     folder = resources.files("vae_plugin.hub_cards")
     loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
-    # Markdown, not HTML: what comes from users is escaped by the filter.
+    # Text of users is escaped by a filter for Markdown, rather than for HTML.
     environment = jinja2.Environment(loader=loader, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     environment.filters["text"] = escaped
     return ModelCard(environment.get_template(f"{kind}.md").render(card_data=data.to_yaml(), **sections))
@@ -136,8 +136,8 @@ def _metadata(
     library: str,
     tags: list[str],
 ) -> ModelCardData:
-    factor, channels = adapter.spatial_compression_ratio, adapter.latent_channels
-    tags = [*tags, "autoencoder", f"f{factor}", f"c{channels}", *(["fine-tuned"] if record.base_model else [])]
+    ratio, channels = adapter.spatial_compression_ratio, adapter.latent_channels
+    tags = [*tags, "autoencoder", f"f{ratio}", f"c{channels}", *(["fine-tuned"] if record.base_model else [])]
     values = {
         "license": record.license,
         "license_name": record.license_name,
@@ -151,9 +151,9 @@ def _metadata(
     for name, value in values.items():
         if value is not None:
             data[name] = value
-    measured = {key: metrics[key] for key in METRICS if _is_number(metrics.get(key))}
+    measured = {key: value for key in METRICS if (value := _number(metrics, key)) is not None}
     if measured and record.dataset is not None:
-        data["model_name"] = f"{adapter.class_name} f{factor} c{channels}"
+        data["model_name"] = f"{adapter.class_name} f{ratio} c{channels}"
         data["metrics"] = [key for key in ("psnr", "ssim") if key in measured] or None
         size = {"resolution": record.resolution, "num_images": metrics.get("num_images")}
         data["eval_results"] = [
@@ -174,7 +174,7 @@ def _metadata(
 
 
 def _thumbnail(record: RunRecord, repo_id: str | None) -> str | None:
-    """The address of the first picture, which is what the Hub takes."""
+    """Address of the first picture; the Hub needs an address."""
     picture = next(iter(record.pictures.values()), None)
     if picture is None or repo_id is None:
         return None
@@ -184,26 +184,26 @@ def _thumbnail(record: RunRecord, repo_id: str | None) -> str | None:
 def _results(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for key, (name, unit) in METRICS.items():
-        if not _is_number(metrics.get(key)):
+        value, base = _number(metrics, key), _number(metrics, f"base_{key}")
+        if value is None:
             continue
         spread = f" ± {_written(metrics['psnr_std'])}" if key == "psnr" and "psnr_std" in metrics else ""
         unit = f" {unit}" if unit else ""
-        base = metrics.get(f"base_{key}")
         rows.append(
             {
                 "name": name + (", ± standard deviation over images" if spread else ""),
-                "value": _written(metrics[key]) + spread + unit,
-                "base": _written(base) + unit if _is_number(base) else "",
+                "value": _written(value) + spread + unit,
+                "base": "" if base is None else _written(base) + unit,
             }
         )
     return rows
 
 
 def _gain(metrics: Mapping[str, Any]) -> str | None:
-    gain, half = metrics.get("psnr_gain"), metrics.get("psnr_gain_ci95")
-    if not _is_number(gain):
+    gain, half = _number(metrics, "psnr_gain"), _number(metrics, "psnr_gain_ci95")
+    if gain is None:
         return None
-    interval = f" (95 % confidence interval {gain - half:+.3g} to {gain + half:+.3g})" if _is_number(half) else ""
+    interval = "" if half is None else f" (95 % confidence interval {gain - half:+.3g} to {gain + half:+.3g})"
     return f"{gain:+.3g} dB of PSNR{interval}"
 
 
@@ -211,8 +211,8 @@ def _origin(record: RunRecord, metrics: Mapping[str, Any]) -> str:
     words = f" fine-tuned from {_linked(record)}" if record.base_model else ""
     if record.dataset:
         words += f" on {escaped(record.dataset)}" if words else f" trained on {escaped(record.dataset)}"
-    steps = metrics.get("steps")
-    return words + (f" for {steps:,} steps" if words and _is_number(steps) else "")
+    steps = _number(metrics, "steps")
+    return words + (f" for {steps:,} steps" if words and steps is not None else "")
 
 
 def _linked(record: RunRecord) -> str:
@@ -226,33 +226,36 @@ def _what_was_trained(record: RunRecord) -> str:
     words = ""
     if record.part == "decoder" and record.base_model:
         words = (
-            " Only the decoder was trained: the latents are those of the model it came from, and a denoiser made for"
-            " these works with it."
+            " Only the decoder was trained: the latents are those of the base model, and a denoiser trained on them"
+            " works with it."
         )
     elif record.part == "encoder":
         words = " Only the encoder was trained."
     if record.teacher:
         words += (
-            f" It was trained to decode and encode the latents of {escaped(record.teacher)} as a pipeline has them"
-            " (shifted and scaled)."
+            f" It was trained to decode and encode the latents of {escaped(record.teacher)} as in a pipeline, shifted"
+            " and scaled."
         )
     return words
 
 
 def _limits(metrics: Mapping[str, Any], record: RunRecord) -> list[str]:
-    """What was measured that speaks against the model."""
+    """Limitations that were measured."""
     limits = []
-    if all(_is_number(metrics.get(key)) for key in ("psnr_worst", "psnr_median", "psnr_best")):
-        worst, median, best = (_written(metrics[f"psnr_{key}"]) for key in ("worst", "median", "best"))
+    spread = [_number(metrics, f"psnr_{name}") for name in ("worst", "median", "best")]
+    if None not in spread:
+        worst, median, best = (_written(value) for value in spread if value is not None)
         limits.append(
-            f"The worst of the {metrics.get('num_images')} reconstructions has {worst} dB of PSNR (median {median}, "
-            f"best {best})" + (": they are in the picture of extremes." if _shows_extremes(record) else ".")
+            f"The worst of the {metrics.get('num_images')} reconstructions has a PSNR of {worst} dB (median {median}, "
+            f"best {best})" + (", see the picture of extremes." if _shows_extremes(record) else ".")
         )
     dead = metrics.get("dead_codes")
     if dead:
-        limits.append(f"{dead:,} codes did not occur in the {metrics['codebook_positions']:,} positions counted.")
+        limits.append(
+            f"{dead:,} codes were not used at any of the {metrics['codebook_positions']:,} positions counted."
+        )
     if record.resolution:
-        limits.append(f"It was trained and measured at {record.resolution} x {record.resolution} pixels only.")
+        limits.append(f"Trained and measured at {record.resolution} x {record.resolution} pixels only.")
     return limits
 
 
@@ -269,8 +272,8 @@ def _training(metrics: Mapping[str, Any], record: RunRecord) -> dict[str, str]:
         rows["precision"] = escaped(record.mixed_precision)
     if record.seconds:
         rows["time"] = f"{record.seconds:,.0f} s"
-    if _is_number(metrics.get("images_per_second")):
-        rows["images per second"] = _written(metrics["images_per_second"])
+    if (speed := _number(metrics, "images_per_second")) is not None:
+        rows["images per second"] = _written(speed)
     if record.versions:
         rows["versions"] = ", ".join(f"{escaped(name)} {escaped(v)}" for name, v in record.versions.items())
     if record.commit:
@@ -279,15 +282,18 @@ def _training(metrics: Mapping[str, Any], record: RunRecord) -> dict[str, str]:
 
 
 def _pipeline_rule(config: Mapping[str, Any]) -> str | None:
-    """How a pipeline scales latents, from the config's own fields."""
+    """How pipelines scale latents, from the fields of the config."""
     scale, shift = config.get("scaling_factor"), config.get("shift_factor")
     if config.get("latents_mean") is not None or scale is None:
         return None
     return f"(z - {shift}) * {scale}" if shift else f"z * {scale}"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _number(metrics: Mapping[str, Any], key: str) -> float | None:
+    """A measured value, if there is one and it is finite."""
+    value = metrics.get(key)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None
 
 
 def _written(value: float) -> str:

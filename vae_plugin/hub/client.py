@@ -1,4 +1,4 @@
-"""How we talk to the Hub: with a deadline, again where that helps, and without ever showing a token."""
+"""Requests to the Hub: with a deadline, retried where that helps, never showing a token."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ from ..version import __version__
 
 T = TypeVar("T")
 
-DEADLINE = 120.0  # seconds that one request may be tried again for
-FIRST_DEADLINE = 30.0  # of the first request of all: whoever cannot be reached now is likely to stay so
-FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0  # seconds between tries, where the Hub names none
-REQUEST_TIMEOUT = 60.0  # seconds without a byte
-PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
+DEADLINE = 120.0  # seconds during which a request is retried
+FIRST_DEADLINE = 30.0  # seconds for the first request: a Hub that is out of reach now is likely to stay so
+FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0  # seconds between attempts, unless the Hub names a time
+REQUEST_TIMEOUT = 60.0  # seconds without receiving a byte
+TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504}
 TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|(?<=Bearer )\S+")
 
 
 def hub_api(token: str | None = None) -> HfApi:
-    """A client that names itself in its requests.
+    """A Hub client that identifies this package in its requests.
 
     Raises:
-        UserError: if there is no token, or the Hub is switched off.
+        UserError: if there is no token, or in offline mode.
     """
     if constants.is_offline_mode() if hasattr(constants, "is_offline_mode") else constants.HF_HUB_OFFLINE:
-        raise UserError("HF_HUB_OFFLINE is set: unset it to push, or push later with `vae-plugin push`.")
+        raise UserError("HF_HUB_OFFLINE is set: unset it to push, or run `vae-plugin push` later.")
     if (token or get_token()) is None:
-        raise UserError("there is no token for the Hub: set HF_TOKEN or run `hf auth login`, with one that may write.")
+        raise UserError(
+            "there is no token for the Hub: set HF_TOKEN or run `hf auth login`, with a token that has write access."
+        )
     return HfApi(token=token, library_name="vae-plugin", library_version=__version__)
 
 
 def bound_waiting() -> None:
-    """Let no request of this process wait for ever on a server that does not answer, as the client would.
+    """Set a timeout for all Hub requests of this process, which would otherwise wait forever for a silent server.
 
-    Of the whole process, hence for commands and not for a library call. Clients before 1.0 have no such setting.
+    The setting is global, hence for commands and not for library calls. Clients before 1.0 do not have it.
     """
     if not hasattr(huggingface_hub, "set_client_factory"):
         return
@@ -59,10 +61,10 @@ def bound_waiting() -> None:
 
 
 def check_repo_id(repo_id: str) -> str:
-    """The id itself.
+    """Return the id, if a repository can have it.
 
     Raises:
-        UserError: if there can be no such repository.
+        UserError: otherwise.
     """
     try:
         validate_repo_id(repo_id)
@@ -80,64 +82,71 @@ def prepare_repository(
     create_pr: bool = False,
     license: str | None = None,
 ) -> str:
-    """Make sure, before anything long begins, that the repository is there and can be written to.
+    """Create the repository and check write access, before any long work begins.
 
     Args:
-        api: of `hub_api`.
-        repo_id: user/name, or a name of the token's user.
-        private: of a repository that is made now; one that there is stays as it is.
-        revision: branch that is made where it is not there.
-        create_pr: what is pushed becomes a pull request, for which another's repository will do.
-        license: that the card will name.
+        api: client from `hub_api`.
+        repo_id: user/name, or only the name for a repository of the token's user.
+        private: make a new repository private; an existing one does not change.
+        revision: branch, created if it does not exist.
+        create_pr: whether a pull request will be opened, which needs no write access.
+        license: licence for the card.
 
     Returns:
         The full id.
 
     Raises:
-        UserError: if the token is not accepted or may not write there, or the Hub does not know the licence.
+        UserError: if the token is not accepted or has no write access, or the Hub does not know the licence.
         PushError: if the Hub cannot be reached.
     """
     check_repo_id(repo_id)
     user = _whoami(api)
     role = ((user.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":
-        raise UserError("the token can only read: make one that may write, and set HF_TOKEN or run `hf auth login`.")
+        raise UserError(
+            "the token is read-only: create one with write access, and set HF_TOKEN or run `hf auth login`."
+        )
     if license is not None:
         _check_license(license)
     if "/" not in repo_id and user.get("name"):
         repo_id = f"{user['name']}/{repo_id}"
     try:
         if create_pr:
-            retried(lambda: api.model_info(repo_id), f"look for {repo_id}")
+            retried(lambda: api.model_info(repo_id), f"find {repo_id}")
             return repo_id
-        made = retried(lambda: api.create_repo(repo_id, private=private or None, exist_ok=True), f"make {repo_id}")
+        made = retried(lambda: api.create_repo(repo_id, private=private or None, exist_ok=True), f"create {repo_id}")
         repo_id = getattr(made, "repo_id", None) or repo_id
         if revision is not None and not revision.startswith("refs/"):
-            retried(lambda: api.create_branch(repo_id, branch=revision, exist_ok=True), f"make the branch {revision}")
-        retried(lambda: _ask_to_write(api, repo_id, revision or "main"), f"ask to write to {repo_id}")
+            retried(lambda: api.create_branch(repo_id, branch=revision, exist_ok=True), f"create the branch {revision}")
+        retried(lambda: _ask_to_write(api, repo_id, revision or "main"), f"check write access to {repo_id}")
     except PushError as error:
         status = status_of(error.__cause__)
         if status in (401, 403):
             raise UserError(
-                f"the token may not write to {repo_id}: use one that may, or another repository. ({error})"
+                f"the token has no write access to {repo_id}: use another token, or another repository. ({error})"
             ) from error
         if status == 404:
-            raise UserError(f"{repo_id} is not on the Hub, or the token may not see it. ({error})") from error
+            raise UserError(
+                f"{repo_id} does not exist on the Hub, or is hidden from the token: check both. ({error})"
+            ) from error
         raise
     return repo_id
 
 
 def retried(work: Callable[[], T], what: str, deadline: float | None = None, repeatable: bool = True) -> T:
-    """Do `work`, again and again while what goes wrong is likely to pass.
+    """Send a request. Transient errors are retried for two minutes, honouring Retry-After.
 
     Args:
-        work: asks the Hub for something.
-        what: it does, for messages: "make user/name".
-        deadline: seconds after which no new try begins; default: `DEADLINE`.
-        repeatable: whether it may be done again when nobody knows if it was done: when the answer was lost.
+        work: sends the request.
+        what: the request as an infinitive, for messages: "create user/name".
+        deadline: seconds after which no new attempt begins, by default `DEADLINE`.
+        repeatable: whether to retry when the answer was lost, and the request may already have taken effect.
+
+    Returns:
+        The result of `work`.
 
     Raises:
-        PushError: when it fails for good; its cause is the last error.
+        PushError: if the request fails for good; its cause is the last error.
     """
     started, wait = time.monotonic(), FIRST_WAIT
     deadline = DEADLINE if deadline is None else deadline
@@ -148,21 +157,21 @@ def retried(work: Callable[[], T], what: str, deadline: float | None = None, rep
             raise
         except _errors() as error:
             if _store_is_missing(error):
-                constants.HF_HUB_DISABLE_XET = True  # a Hub without the new store takes large files the old way
+                constants.HF_HUB_DISABLE_XET = True  # a Hub without Xet storage takes large files as LFS
                 continue
             pause = retry_after(error)
             pause = wait * random.uniform(0.5, 1.0) if pause is None else pause
             lost = not repeatable and status_of(error) is None
-            if lost or not will_pass(error) or time.monotonic() - started + pause > deadline:
+            if lost or not is_transient(error) or time.monotonic() - started + pause > deadline:
                 raise PushError(f"could not {what}: {describe(error)}") from error
-            print(f"The Hub did not {what} ({describe(error)}); trying again in {pause:.1f} s.", file=sys.stderr)
+            print(f"Could not {what} ({describe(error)}); trying again in {pause:.1f} s.", file=sys.stderr)
             time.sleep(pause)
             wait = min(2 * wait, LONGEST_WAIT)
 
 
 def describe(error: BaseException) -> str:
-    """The first line of an error and of what it came from, in which no token stands."""
-    lines = []
+    """The first line of an error and of each of its causes, without tokens."""
+    lines: list[str] = []
     for cause in _causes(error):
         first = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         if first not in " ".join(lines):
@@ -171,7 +180,7 @@ def describe(error: BaseException) -> str:
 
 
 def without_tokens(text: str) -> str:
-    """The text with everything that is or looks like a token blotted out."""
+    """Mask everything in the text that is or looks like a token."""
     token = get_token()
     if token:
         text = text.replace(token, "hf_***")
@@ -179,7 +188,7 @@ def without_tokens(text: str) -> str:
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """The HTTP status behind an error, if there is one."""
+    """The HTTP status behind an error, if any."""
     for cause in _causes(error):
         status = getattr(getattr(cause, "response", None), "status_code", None)
         if status is not None:
@@ -187,17 +196,17 @@ def status_of(error: BaseException | None) -> int | None:
     return None
 
 
-def will_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed a little later."""
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
     status = status_of(error)
     if status is not None:
-        # The address that a large file is sent to is signed for a while only; a new try gets a new one.
-        return status in PASSING or (status == 403 and isinstance(error, RuntimeError) and "uploading" in str(error))
+        # The upload address of a large file expires; a new attempt gets a new one.
+        return status in TRANSIENT or (status == 403 and isinstance(error, RuntimeError) and "uploading" in str(error))
     return not isinstance(error, ValueError) or type(error).__name__ == "JSONDecodeError"
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Seconds that the Hub asks to wait, at most a minute."""
+    """Seconds that the Hub asks to wait, at most 60; None if it does not say."""
     for cause in _causes(error):
         value = (getattr(getattr(cause, "response", None), "headers", None) or {}).get("Retry-After")
         if value is not None and re.fullmatch(r"\d+(\.\d+)?", value):
@@ -207,11 +216,12 @@ def retry_after(error: BaseException) -> float | None:
 
 def _whoami(api: HfApi) -> dict:
     try:
-        return retried(api.whoami, "say whose token this is", min(DEADLINE, FIRST_DEADLINE))
+        return retried(api.whoami, "check the token", min(DEADLINE, FIRST_DEADLINE))
     except PushError as error:
         if status_of(error.__cause__) in (401, 403):
             raise UserError(
-                f"the Hub does not accept the token: make a new one, and set HF_TOKEN or run `hf auth login`. ({error})"
+                "the Hub does not accept the token: create a new one, and set HF_TOKEN or run `hf auth login`. "
+                f"({error})"
             ) from error
         if status_of(error.__cause__) == 404:  # a mirror without accounts
             return {}
@@ -225,14 +235,13 @@ def _check_license(license: str) -> None:
     except PushError as error:
         if isinstance(error.__cause__, ValueError):
             raise UserError(
-                f"the Hub does not take the licence {license!r}: give the id that it has there, such as mit or "
-                f"apache-2.0, or other. ({error})"
+                f"the Hub does not know the licence {license!r}: give one of its ids, such as mit or other. ({error})"
             ) from error
         raise
 
 
 def _ask_to_write(api: HfApi, repo_id: str, revision: str) -> None:
-    """The first request of an upload, which only those may make who can write; it changes nothing."""
+    """Send the first request of an upload, which needs write access and changes nothing."""
     response = get_session().post(
         f"{api.endpoint}/api/models/{repo_id}/preupload/{revision.replace('/', '%2F')}",
         headers=build_hf_headers(token=api.token, library_name=api.library_name, library_version=api.library_version),
@@ -242,7 +251,7 @@ def _ask_to_write(api: HfApi, repo_id: str, revision: str) -> None:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What the client raises; a lost connection has the type of the HTTP library that it is built on."""
+    """Exceptions of the client; a lost connection raises that of the HTTP library in use."""
     found: list[type[Exception]] = [HfHubHTTPError, OSError, RuntimeError, ValueError]
     for name in ("httpx2", "httpx"):
         if name in sys.modules:

@@ -1,4 +1,4 @@
-"""What of a folder is published, and a copy of just that."""
+"""Select the files of a model folder to publish, and stage a copy."""
 
 from __future__ import annotations
 
@@ -14,61 +14,64 @@ from safetensors import SafetensorError, safe_open
 
 from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
+from ..files import write_text
 
 WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.safetensors.index.json")
 PUBLISHED = (
     "README.md", "LICENSE", "config.json", "metrics.json", "run.json", "training_options.yaml", "samples/*.png",
     *WEIGHTS,
 )  # fmt: skip
-PROGRESS = "samples/step-*"  # pictures of the course of training
+PROGRESS = "samples/step-*"  # pictures made during training, which are not published
 
 
 def class_name(folder: Path) -> str:
-    """The class of the model in a folder.
+    """Name of the class of the model in a folder.
 
     Raises:
-        UserError: if there is none that can be published.
+        UserError: if the folder holds no model that can be published.
     """
     config = folder / "config.json"
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give one that holds config.json and weights.")
+        raise UserError(f"{folder} is not a folder: give one with a config.json and weights.")
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
         name = content["_class_name"]
     except FileNotFoundError as error:
         raise UserError(f"{folder} has no config.json: give the folder of a model.") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{config} does not say the class of a model (_class_name).") from error
+        raise UserError(
+            f"{config} does not name the class of a model (_class_name): give the folder of a model."
+        ) from error
     if family_of(name) is None:
         raise UserError(f"{folder} holds {name}, which is not supported: {accepted_classes(name)}")
     return name
 
 
 def published_files(folder: Path) -> dict[str, Path]:
-    """Path in the repository -> file. Nothing else leaves the folder, whatever lies in it.
+    """Path in the repository -> file, for the files of `PUBLISHED`. No other file leaves the folder.
 
     Raises:
-        UserError: if there is no model, its weights cannot be read or are no safetensors, or one of the files is a
-            link, behind which anything could lie.
+        UserError: if there is no model, its weights are not readable safetensors, or one of the files is a link, which
+            could lead to any file.
     """
     class_name(folder)
     files = {}
     for path in sorted(_candidates(folder)):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or path.parent.is_symlink():
-            raise UserError(f"{path} is a link: put a copy in its place, what is behind links is not published.")
+            raise UserError(f"{path} is a link, and links are not published: replace it by a copy.")
         files[name] = path
     weights = [path for name, path in files.items() if fnmatch(name, WEIGHTS[0])]
     if not weights:
         pickles = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt")]
-        hint = f" {pickles[0]} is a pickle, which can run code on those who open it:" if pickles else ""
+        hint = f" {pickles[0]} is a pickle, which can run code when it is opened:" if pickles else ""
         raise UserError(f"{folder} has no diffusion_pytorch_model.safetensors.{hint} save the model as safetensors.")
     for path in weights:
         try:
             with safe_open(path, "pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} cannot be read as safetensors ({error}): write it again.") from error
+            raise UserError(f"{path} cannot be read as safetensors ({error}): save the model again.") from error
     return files
 
 
@@ -82,14 +85,14 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 
 def remote_code_module(folder: Path) -> str | None:
-    """The module (without .py) that config.json names for those who load without the plugin, if there is one."""
+    """Name (without .py) of the module for loading without this package, if config.json names one that exists."""
     auto_map = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map") or {}
     module = str(auto_map.get("AutoModel", "")).partition(".")[0]
     return module if module and (folder / f"{module}.py").is_file() else None
 
 
 def snapshot(folder: Path, target: Path) -> Path:
-    """Copy what is published to `target`, a new folder that nobody else writes to; paths of this machine stay here."""
+    """Copy the published files to `target`, a new folder, without local paths in them."""
     for name, path in published_files(folder).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / name)
@@ -98,30 +101,31 @@ def snapshot(folder: Path, target: Path) -> Path:
 
 
 def forget_paths(folder: Path) -> None:
-    """Take this machine's paths out of the options and the configuration in a staged folder."""
+    """Remove local paths from the options and the configuration in a staged folder."""
     options = folder / "training_options.yaml"
     if options.exists():
-        options.write_text("".join(map(_without_path, options.read_text(encoding="utf-8").splitlines(keepends=True))))
+        lines = options.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text(options, "".join(map(_without_path, lines)))
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if is_local(config.get("_name_or_path")):
         del config["_name_or_path"]
-        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def is_local(value: Any) -> bool:
-    """Whether it is a path of this machine rather than an id on the Hub."""
+    """Whether a value is a local path rather than a Hub id."""
     return isinstance(value, str) and (
         value[:1] in ("/", "~", ".") or Path(value).is_absolute() or Path(value).exists()
     )
 
 
 def public_name(value: str | None) -> str | None:
-    """A Hub id as it is; a folder or file by its last name, which says nothing of the machine."""
-    return Path(value).name if is_local(value) else value
+    """Reduce a local path to its last component; return a Hub id as it is."""
+    return Path(value).name if value is not None and is_local(value) else value
 
 
 def _without_path(line: str) -> str:
-    """A line of the options, in which a file or folder has its last name."""
+    """Reduce the local path in a line of the options to its last component."""
     try:
         content = yaml.safe_load(line)
     except yaml.YAMLError:

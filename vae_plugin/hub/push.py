@@ -26,7 +26,7 @@ from .merging import merged, split
 from .record import RunRecord, read_json
 
 CARD = "README.md"
-ATTEMPTS_AGAINST_OTHERS = 5  # commits of others that may come between ours
+ATTEMPTS_AGAINST_OTHERS = 5  # retries after commits of others
 
 
 def push(
@@ -42,30 +42,30 @@ def push(
     overwrite_card: bool = False,
     token: str | None = None,
 ) -> CommitInfo:
-    """Publish an autoencoder, in one commit; one that changes nothing is not made.
+    """Publish an autoencoder in one commit, or in none if nothing has changed.
 
-    Of a folder only what belongs to a model is sent (see `hub.folder.PUBLISHED`): weights as safetensors, config.json,
-    metrics.json, pictures, the options of the run and the card. Interrupted, it can be repeated: what has arrived is
-    not sent again, and no part of a commit is ever visible.
+    Only the files of a model are sent (see `hub.folder.PUBLISHED`): weights as safetensors, config.json, metrics.json,
+    pictures, the options of the run and the card. An interrupted push can be repeated: files that have arrived are not
+    sent again, and no partial commit is ever visible.
 
     Args:
-        model_or_folder: any 2-D image autoencoder, or the folder of one, as training leaves it.
-        repo_id: user/name; it is made if it is not there.
-        private: of a repository that is made now.
-        revision: branch, made if it is not there; default: main.
-        create_pr: propose it as a pull request, also to a repository of others.
-        commit_message: default: "Upload CLASS".
-        license: id of the licence as the Hub has it, for the card; default: what the card or the run says.
-        tag: name of this state, such as "v1".
-        overwrite_card: replace what people have written in the card that is there; else it stays.
-        token: default: that of HF_TOKEN or `hf auth login`.
+        model_or_folder: an image autoencoder, its adapter, or the folder of one, such as the output of a training run.
+        repo_id: user/name, created if it does not exist.
+        private: make a new repository private.
+        revision: branch, created if it does not exist, by default main.
+        create_pr: open a pull request, which needs no write access.
+        commit_message: title of the commit, by default "Upload CLASS".
+        license: licence for the card, by its id on the Hub; by default that of the card or the run.
+        tag: tag for the new state, such as "v1".
+        overwrite_card: replace the whole card on the Hub; otherwise hand-written parts of it stay.
+        token: by default that of HF_TOKEN or `hf auth login`.
 
     Returns:
-        huggingface_hub's `CommitInfo`: `oid`, `commit_url`, and `pr_url` of a pull request.
+        huggingface_hub's `CommitInfo`, with `oid`, `commit_url`, and the `pr_url` of a pull request.
 
     Raises:
-        UserError: if there is nothing to publish, no token, or no right to write.
-        PushError: if the Hub does not take it after many tries; nothing is half there.
+        UserError: if there is nothing to publish, no token, or no write access.
+        PushError: if the Hub does not accept the push; it is unchanged then.
     """
     api = hub_api(token)
     with staged(model_or_folder) as folder:
@@ -86,35 +86,38 @@ def push(
         )
         if "license" not in split((folder / CARD).read_text(encoding="utf-8"))[0]:
             print(
-                "The card names no licence, without which others may not use the weights: push again with one.",
+                "The card names no licence, and without one others may not use the weights: push again with a licence.",
                 file=sys.stderr,
             )
         return info
 
 
 @contextmanager
-def staged(model_or_folder: ModelMixin | str | Path) -> Iterator[Path]:
-    """A folder of just what will be published, which nobody changes in the meantime."""
+def staged(model_or_folder: Adapter | ModelMixin | str | Path) -> Iterator[Path]:
+    """Yield a temporary folder with the published files only."""
     with tempfile.TemporaryDirectory(prefix="vae-plugin-push-") as root:
         target = Path(root, "model")
-        if isinstance(model_or_folder, ModelMixin):
-            adapt(model_or_folder).save(target)
-            published_files(target)
-        else:
+        if isinstance(model_or_folder, (str, Path)):
             snapshot(Path(model_or_folder), target)
+        else:
+            adapt(model_or_folder).save(target)
+            published_files(target)  # refuses what cannot be published
         yield target
 
 
 def write_card(
     folder: Path, *, repo_id: str | None = None, license: str | None = None, overwrite_card: bool = False
 ) -> Path:
-    """Write FOLDER/README.md from config.json, metrics.json, run.json and the weights; people's words in it stay.
+    """Write FOLDER/README.md from config.json, metrics.json, run.json and the weights.
 
     Args:
-        folder: of a model.
-        repo_id: where it is published.
-        license: id of the licence; default: that of the card or the run.
-        overwrite_card: drop what people have written.
+        folder: folder of a model.
+        repo_id: repository of the model, for the code in the card.
+        license: licence by its id on the Hub, by default that of the card or the run.
+        overwrite_card: replace the whole card; otherwise hand-written parts of it stay.
+
+    Returns:
+        The path of the card.
     """
     files = published_files(folder)
     record = RunRecord.load(folder)
@@ -147,13 +150,13 @@ def send(
     overwrite_card: bool = False,
     license_given: bool = False,
 ) -> CommitInfo:
-    """Commit a staged folder to a repository that is there; the arguments are those of `push`.
+    """Commit a staged folder to an existing repository; the arguments are those of `push`.
 
-    The folder's card becomes the one that is committed: with the words of the card that was there.
+    The card in the folder is merged with that of the repository, and becomes the one that is committed.
 
     Raises:
-        UserError: if the metadata of the card that is there cannot be read.
-        PushError: if the Hub does not take it.
+        UserError: if the metadata of the card in the repository cannot be parsed.
+        PushError: if the Hub does not accept the commit.
     """
     forget_paths(folder)
     message = message or f"Upload {class_name(folder)}"
@@ -162,7 +165,7 @@ def send(
         name: CommitOperationAdd(name, str(path)) for name, path in published_files(folder).items() if name != CARD
     }
     for _ in range(ATTEMPTS_AGAINST_OTHERS):
-        head, present = retried(partial(_state, api, repo_id, revision), f"list {repo_id}")
+        head, present = retried(partial(_state, api, repo_id, revision), f"list the files of {repo_id}")
         old = retried(partial(_card_there, api, repo_id, head, present), f"read the card of {repo_id}")
         card = own if overwrite_card else merged(own, old, license_given=license_given)
         write_text(folder / CARD, card)
@@ -171,7 +174,7 @@ def send(
             *([] if card == old else [CommitOperationAdd(CARD, card.encode())]),
             *(CommitOperationDelete(name) for name in _left_over(present, additions)),
         ]
-        if not operations:
+        if not operations and head is not None:
             url = f"{api.endpoint}/{repo_id}/commit/{head}"
             info = CommitInfo(commit_url=url, commit_message=message, commit_description="", oid=head)
             break
@@ -179,10 +182,12 @@ def send(
             info = _commit(api, repo_id, operations, message, revision, create_pr, head)
             break
         except PushError as error:
-            if status_of(error) != 412:  # somebody else's commit came in between, or ours, whose answer was lost
+            if (
+                status_of(error) != 412
+            ):  # a commit came in between: that of somebody else, or ours, whose answer was lost
                 raise
     else:
-        raise PushError(f"others write to {repo_id} all the time: wait until they are done, and push again.")
+        raise PushError(f"other commits to {repo_id} keep coming in between: push again later.")
     if tag is not None:
         retried(lambda: api.create_tag(repo_id, tag=tag, revision=info.oid, exist_ok=True), f"set the tag {tag}")
     return info
@@ -201,17 +206,21 @@ def _commit(
     api: HfApi, repo_id: str, operations: list, message: str, revision: str | None, create_pr: bool, head: str | None
 ) -> CommitInfo:
     large = [operation for operation in operations if isinstance(operation, CommitOperationAdd)]
-    where = {"revision": revision, "create_pr": create_pr}
-    retried(lambda: api.preupload_lfs_files(repo_id, large, **where, free_memory=False), f"take the files of {repo_id}")
+    retried(
+        lambda: api.preupload_lfs_files(repo_id, large, revision=revision, create_pr=create_pr, free_memory=False),
+        f"upload the files of {repo_id}",
+    )
     return retried(
-        lambda: api.create_commit(repo_id, operations, commit_message=message, parent_commit=head, **where),
+        lambda: api.create_commit(
+            repo_id, operations, commit_message=message, parent_commit=head, revision=revision, create_pr=create_pr
+        ),
         f"commit to {repo_id}",
-        repeatable=not create_pr,  # a second pull request would be one too many
+        repeatable=not create_pr,  # a retry could open a second pull request
     )
 
 
 def _state(api: HfApi, repo_id: str, revision: str | None) -> tuple[str | None, dict[str, RepoFile]]:
-    """The newest commit of a branch, and its files by path."""
+    """The head of a branch, and its files by path."""
     head = api.model_info(repo_id, revision=revision).sha
     if head is None:  # no commit yet
         return None, {}
@@ -220,12 +229,13 @@ def _state(api: HfApi, repo_id: str, revision: str | None) -> tuple[str | None, 
 
 
 def _card_there(api: HfApi, repo_id: str, head: str | None, present: Mapping[str, RepoFile]) -> str:
-    """The card in a commit, "" if it has none: what its listing says, since a file that is just now out of reach looks
-    to the client like one that is not there.
+    """The card in a commit, "" if there is none.
+
+    The listing decides whether there is one, because the client takes a file that is out of reach for a missing one.
     """
     if CARD not in present:
         return ""
-    with tempfile.TemporaryDirectory() as folder:  # not into the cache, where it would become what is known of `main`
+    with tempfile.TemporaryDirectory() as folder:  # not the cache, which would take this commit for `main`
         path = hf_hub_download(
             repo_id, CARD, revision=head, endpoint=api.endpoint, token=api.token, local_dir=folder,
             library_name=api.library_name, library_version=api.library_version,
@@ -234,7 +244,7 @@ def _card_there(api: HfApi, repo_id: str, head: str | None, present: Mapping[str
 
 
 def _is_there(path: Path, present: RepoFile | None) -> bool:
-    """Whether the file in the repository has the same content, by the names that git and its large files give it."""
+    """Whether a file in the repository has the same content, by its hash in git or LFS."""
     if present is None or present.size != path.stat().st_size:
         return False
     if present.lfs is not None:
@@ -244,7 +254,7 @@ def _is_there(path: Path, present: RepoFile | None) -> bool:
 
 
 def _left_over(present: Mapping[str, RepoFile], additions: Mapping[str, CommitOperationAdd]) -> list[str]:
-    """Weights of an earlier push that were in other pieces: an index that is left over would be read first."""
+    """Weights of an earlier push with other shards, whose index would be read first."""
     ours = re.compile(r"diffusion_pytorch_model(\.safetensors|-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)")
     pushed = any(ours.fullmatch(name) for name in additions)
     return [name for name in present if pushed and ours.fullmatch(name) and name not in additions]

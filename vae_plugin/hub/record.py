@@ -1,4 +1,4 @@
-"""What is told of a training run, beside its numbers: run.json."""
+"""Facts about a training run beside its numbers: run.json."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ FILE_NAME = "run.json"
 
 @dataclass
 class RunRecord:
-    """Facts about a run that its card tells. What is not known is None and stands in no card.
+    """Facts about a run for its card. Unknown facts are None, and the card omits them.
 
     Attributes:
-        dataset: what was trained on, in words.
-        dataset_id: its id, if it is a data set on the Hub.
-        split: the images that the numbers are measured on, in words.
-        train_images: how many images it was trained on.
-        resolution: their side in pixels.
-        part: what of the model was trained: "all", "decoder" or "encoder".
-        base_model: what it was fine-tuned from, a Hub id or the last name of a folder.
-        base_model_id: the same, if it is on the Hub.
-        base_revision: its commit there.
-        teacher: whose latents it has learnt.
-        license, license_name, license_link: as on the Hub.
-        command: repeats the run.
-        options: those that differ from the defaults.
+        dataset: description of the training data.
+        dataset_id: Hub id of the training data.
+        split: description of the images that the metrics are measured on.
+        train_images: number of training images.
+        resolution: side of the images in pixels.
+        part: trained part of the model: "all", "decoder" or "encoder".
+        base_model: model that was fine-tuned: a Hub id, or the last component of a path.
+        base_model_id: Hub id of that model.
+        base_revision: its commit on the Hub.
+        teacher: model whose latents were learnt.
+        license, license_name, license_link: licence, as on the Hub.
+        command: command that repeats the run.
+        options: options that differ from their defaults.
         pictures: caption -> path relative to the folder.
-        device, num_processes, mixed_precision, seconds: how it was trained.
-        versions: of the libraries.
-        commit: of the repository that the plugin was run from.
+        device, num_processes, mixed_precision, seconds: circumstances of the training.
+        versions: library -> version.
+        commit: commit of the checkout that vae-plugin was run from.
     """
 
     dataset: str | None = None
@@ -66,30 +66,30 @@ class RunRecord:
 
     @classmethod
     def load(cls, folder: Path) -> RunRecord:
-        """Read FOLDER/run.json; one that knows nothing where there is none.
+        """Read FOLDER/run.json; without that file all facts are unknown.
 
         Raises:
-            UserError: if it is not what `save` writes.
+            UserError: if the file has other content than `save` writes.
         """
         content = read_json(folder / FILE_NAME)
         known = {f.name for f in fields(cls)}
         if unknown := content.keys() - known:
-            raise UserError(f"{folder / FILE_NAME} has {', '.join(sorted(unknown))}: that is not of a training run.")
+            raise UserError(f"{folder / FILE_NAME} has unknown entries {', '.join(sorted(unknown))}: remove them.")
         return cls(**content)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one where there is no file.
+    """Read the object in a JSON file; return an empty one if the file does not exist.
 
     Raises:
-        UserError: if it is something else.
+        UserError: if the file has other content.
     """
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}. Write it again, or remove it.") from error
+        raise UserError(f"{path} is not valid JSON: {error}. Correct it, or remove it.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object: write it again, or remove it.")
+        raise UserError(f"{path} does not hold a JSON object: correct it, or remove it.")
     return content

@@ -1,4 +1,4 @@
-"""Words of users and names of files in Markdown: shown as they are, never read as markup."""
+"""Text of users in Markdown: shown literally, never read as markup."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ MARKUP = re.compile(r"([\\`*_{}\[\]()<>#|~$&!])")
 
 
 def escaped(value: Any) -> str:
-    """The words on one line, with every character that Markdown or HTML could read as its own behind a backslash."""
+    """Put text on one line, with a backslash before every character that is special in Markdown or HTML."""
     return MARKUP.sub(r"\\\1", " ".join(str(value).split()))
 
 
 def in_code(value: Any) -> str:
-    """The words as code on one line, in a table too."""
+    """Format text as inline code, also valid in a table."""
     words = " ".join(str(value).split())
     ticks = "`" * (max((len(run) for run in re.findall("`+", words)), default=0) + 1)
     padding = " " if "`" in words else ""
@@ -22,6 +22,6 @@ def in_code(value: Any) -> str:
 
 
 def fenced(code: str, language: str) -> str:
-    """A block of code that ends where we end it."""
+    """Format a block of code, whose fence is longer than any in the code."""
     ticks = "`" * max(3, max((len(run) for run in re.findall("`+", code)), default=0) + 1)
     return f"{ticks}{language}\n{code}\n{ticks}"
