@@ -260,7 +260,7 @@ def test_every_class_has_the_same_few_functions(name, tmp_path):
         ({"disc_scale": 1.0}, "--disc_scale needs --disc_start: give both"),
         (
             {"latent_anchor": 1.0, "train": "decoder"},
-            "--latent_anchor applies only to --train all or encoder",
+            "--latent_anchor has no effect with --train decoder: leave one of them out",
         ),
         ({"latent_channels": 16}, "--latent_channels 16 conflicts with .*, which has 4. It applies only to new models"),
         ({"disc_start": 0}, "too small for a discriminator"),

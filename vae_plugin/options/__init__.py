@@ -1,14 +1,16 @@
 """Options declared once, as dataclass fields: flags, keys of YAML files, help and rules in one place."""
 
-from .declare import GIVEN, Declaration, OptionError, declared, group, option
+from .declare import GIVEN, Declaration, Except, OptionError, declared, group, option
 from .fields import Option, changed, flat, given_in, options_of, to_dict
 from .files import save
 from .parse import build, parse
-from .rules import judge
+from .rules import UNKNOWN, judge
 
 __all__ = [
     "GIVEN",
+    "UNKNOWN",
     "Declaration",
+    "Except",
     "Option",
     "OptionError",
     "build",

@@ -1,4 +1,4 @@
-"""What a field of a dataclass knows about itself as an option."""
+"""The declaration of an option: everything that a dataclass field knows about itself."""
 
 from __future__ import annotations
 
@@ -22,25 +22,34 @@ class _Given:
 GIVEN: Any = _Given()  # the condition of `Declaration.when` that another option has any value at all
 
 
+class Except(tuple):
+    """The condition of `Declaration.when` that another option or fact has none of these values."""
+
+    def __new__(cls, *values: Any) -> Except:
+        return super().__new__(cls, values)
+
+
 @dataclasses.dataclass(frozen=True)
 class Declaration:
-    """An option beside its name, its type and its default.
+    """What is known of an option beside its name, its type and its default.
 
     Attributes:
         help: a sentence or two for `--help`.
         choices: the accepted values, of each item of a tuple; None is accepted wherever the type allows it.
         section: the heading in the help.
-        flag: its name on the command line and in files, where that is not the name of the field.
-        also: other names that are taken for it.
-        positional: what the help calls it, if it may stand on the command line by its place, without its name.
-        required: what to say if it is missing.
-        at_least, above, below: bounds of the value, or of each item of a tuple.
-        common: whether the short `--help` lists it, where a class has such options.
-        when: what it depends on: another option, or a fact of the run, -> the values with which it has an effect, or
-            `GIVEN`. Given otherwise, it is refused.
-        on_resume: whether it may change when a run is continued.
-        of_new_model: the name in a model's config of what it decides about a new model; an existing model has its own.
-        since: the version that it appeared in, after 0.1.
+        flag: its name on the command line and in files, if that differs from the name of the field.
+        also: other names for it.
+        positional: its name in the help, if it may also stand on the command line by position, without a flag.
+        required: the error if it is missing.
+        at_least: smallest accepted value, of each item of a tuple.
+        above: bound that the value must exceed.
+        below: bound that the value must stay under.
+        common: whether the short `--help` lists it, in a class that has such options.
+        when: what it depends on: the name of another option or of a fact -> the values with which it has an effect,
+            `GIVEN`, or `Except(...)` the values with which it has none. Otherwise it is refused if it is given.
+        on_resume: whether it may change when a run is resumed.
+        of_new_model: the field of a model's config that it sets; it must agree with an existing model.
+        since: the version that introduced it, if that is later than 0.1.
     """
 
     help: str = ""
@@ -61,10 +70,10 @@ class Declaration:
 
 
 def option(default: Any, help: str, *, choices: Iterable[Any] | None = None, **more: Any) -> Any:
-    """A field of a dataclass that is an option.
+    """Declare a field of a dataclass as an option.
 
     Args:
-        default: the value when neither the command line nor the file gives one.
+        default: the value if neither the command line nor the file gives one.
         help: a sentence for `--help`.
         choices: the accepted values.
         more: further fields of `Declaration`.
@@ -74,29 +83,29 @@ def option(default: Any, help: str, *, choices: Iterable[Any] | None = None, **m
 
 
 def group(cls: type, section: str, declarations: Mapping[str, Declaration] | None = None) -> Any:
-    """A field that holds a dataclass of options; on the command line and in files they stand beside the others.
+    """Declare a field that holds a dataclass of options. On the command line and in files the options stay flat.
 
     Args:
-        cls: whose fields are made by `option`, or which knows nothing of options.
+        cls: a dataclass whose fields are made by `option`, or a plain one.
         section: the heading in the help.
-        declarations: of a class that knows nothing of options, by the names of its fields.
+        declarations: the options of a plain dataclass, by the names of its fields.
     """
     metadata = {"group": cls, "section": section, "declarations": declarations}
     return dataclasses.field(default_factory=cls, metadata=metadata)
 
 
 def declared(cls: type, common: Mapping[str, Any], **fields: Mapping[str, Any]) -> dict[str, Declaration]:
-    """Declarations for every field of a dataclass that knows nothing of options.
+    """Declare every field of a plain dataclass as an option.
 
-    The help is what the "Attributes:" of its docstring say, unless one is given.
+    The help of each comes from the "Attributes:" section of the class's docstring, unless it is given here.
 
     Args:
         cls: the dataclass.
-        common: fields of `Declaration` that all share.
-        fields: by name, those of single ones.
+        common: fields of `Declaration` that all its options share.
+        fields: further fields of `Declaration` for single options, by the name of the dataclass field.
 
     Raises:
-        TypeError: for a field that is not documented.
+        TypeError: for a field that the docstring does not document.
     """
     documented = attributes(cls)
     result = {}
@@ -112,7 +121,7 @@ def declared(cls: type, common: Mapping[str, Any], **fields: Mapping[str, Any]) 
 
 
 def attributes(cls: type) -> dict[str, str]:
-    """What the "Attributes:" of a docstring say, by name, each as a sentence."""
+    """The "Attributes:" section of a class's docstring: name -> its description as a sentence."""
     section = re.search(r"^ *Attributes:\n(.*?)(\n\n|\Z)", cls.__doc__ or "", re.S | re.M)
     found: dict[str, str] = {}
     for name, words in re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w+: |\Z)", section[1] if section else "", re.S | re.M):
@@ -122,5 +131,5 @@ def attributes(cls: type) -> dict[str, str]:
 
 
 def names_of(declaration: Declaration, field_name: str) -> Collection[str]:
-    """All names of an option, its own first."""
+    """All names of an option, the main one first."""
     return (declaration.flag or field_name, *declaration.also)

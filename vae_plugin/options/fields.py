@@ -1,9 +1,10 @@
-"""The options of a dataclass, flat, whatever groups they stand in."""
+"""The options of a dataclass as one flat map, whatever groups they belong to."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
@@ -14,7 +15,7 @@ EXPECTED = {int: "an integer", float: "a number", str: "a string", bool: "true o
 
 
 class Quoted(str):
-    """A string that stands in quotes in a file: never a number, a bool or null."""
+    """A string that a file has in quotes: never a number, a bool or null."""
 
     def __repr__(self) -> str:
         return f"the quoted {str(self)!r}"
@@ -22,17 +23,17 @@ class Quoted(str):
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """An option: its place, its declaration, and its type: a scalar, a tuple of them (`many`), or either and None.
+    """An option of a dataclass. Its type is a scalar or a tuple of scalars, and may also allow None.
 
     Attributes:
-        name: on the command line and in files.
-        path: of the value: the field, after that of its group if it is in one.
-        default: of the field.
-        declaration: what the field knows.
+        name: the flag without its dashes, and the key in files.
+        path: the attributes that lead to the value: the field, preceded by its group if it has one.
+        default: the value if it is not given.
+        declaration: what the field knows about itself.
         section: the heading in the help.
-        scalar: type of the value, or of each item.
+        scalar: the type of the value, or of each item.
         many: whether the value is a tuple.
-        optional: whether it may be None.
+        optional: whether the value may be None.
     """
 
     name: str
@@ -45,7 +46,15 @@ class Option:
     optional: bool
 
     def read(self, value: Any, where: str) -> Any:
-        """The value from words, as argparse or a file has them; `where` names it in an error."""
+        """Read a value from text, as argparse or a file holds it.
+
+        Args:
+            value: a string, a list of strings, or None for a null in a file.
+            where: how an error names the option.
+
+        Raises:
+            OptionError: if it is not of the type, or not among the choices.
+        """
         words = value if isinstance(value, list) else [value]
         if self.optional and len(words) == 1 and is_null(words[0]):
             return None
@@ -54,32 +63,48 @@ class Option:
                 raise ValueError
             values = tuple(_scalar(word, self.scalar) for word in words)
         except ValueError:
-            expected = f"a list, {EXPECTED[self.scalar]} each" if self.many else EXPECTED[self.scalar]
-            expected += " or null" if self.optional else ""
             got = "null" if value is None else repr(value)
-            raise OptionError(f"option {where}: expected {expected}, got {got}.") from None
-        choices = self.declaration.choices
-        if choices is not None and not set(values) <= set(choices):
-            raise OptionError(f"option {where}: got {value!r}, accepted are {', '.join(map(repr, choices))}.")
+            raise OptionError(f"option {where}: expected {self._expected}, got {got}.") from None
+        self._check_choices(values, value, where)
         return values if self.many else values[0]
 
-    def check_bounds(self, value: Any) -> None:
-        """Refuse a value outside the bounds.
+    def accept(self, value: Any) -> Any:
+        """Check a value from Python: an integer passes for a number, a list for a tuple, a path for a string.
 
         Raises:
-            OptionError: saying which bound.
+            OptionError: if it is not of the type, not among the choices, or out of bounds.
         """
+        if value is None and self.optional:
+            return None
+        if isinstance(value, (tuple, list)) != self.many:
+            raise OptionError(f"option {self.name!r}: expected {self._expected}, got {value!r}.")
+        items = [_converted(item, self.scalar) for item in (value if self.many else (value,))]
+        if any(type(item) is not self.scalar for item in items):
+            raise OptionError(f"option {self.name!r}: expected {self._expected}, got {value!r}.")
+        self._check_choices(items, value, repr(self.name))
+        self._check_bounds(items)
+        return tuple(items) if self.many else items[0]
+
+    @property
+    def _expected(self) -> str:
+        expected = f"a list, {EXPECTED[self.scalar]} each" if self.many else EXPECTED[self.scalar]
+        return expected + (" or null" if self.optional else "")
+
+    def _check_choices(self, items: Collection[Any], value: Any, where: str) -> None:
+        choices = self.declaration.choices
+        if choices is not None and not set(items) <= set(choices):
+            raise OptionError(f"option {where}: got {value!r}, accepted are {', '.join(map(repr, choices))}.")
+
+    def _check_bounds(self, items: Collection[Any]) -> None:
         rules, each = self.declaration, "each number" if self.many else "it"
         bounds = [
             (f"at least {rules.at_least}", lambda v: rules.at_least is None or v >= rules.at_least),
             (f"above {rules.above}", lambda v: rules.above is None or v > rules.above),
             (f"below {rules.below}", lambda v: rules.below is None or v < rules.below),
         ]
-        for item in () if value is None else value if self.many else (value,):
-            for words, holds in bounds:
-                if not holds(item):
-                    shown = " ".join(map(str, value)) if self.many else value
-                    raise OptionError(f"--{self.name} is {shown}: {each} must be {words}.")
+        for words, holds in bounds:
+            if not all(map(holds, items)):
+                raise OptionError(f"--{self.name} is {' '.join(map(str, items))}: {each} must be {words}.")
 
     def get(self, options: Any) -> Any:
         """The value in an instance of the dataclass."""
@@ -94,46 +119,52 @@ def options_of(cls: type) -> dict[str, Option]:
 
 
 def names_in(options: Mapping[str, Option]) -> dict[str, Option]:
-    """The options by all their names, also other names."""
+    """The options by every name that they have."""
     return {name: opt for opt in options.values() for name in (opt.name, *opt.declaration.also)}
 
 
 def flat(options: Any) -> dict[str, Any]:
-    """The values of an instance by name."""
+    """The values of an instance by the names of its options."""
     return {name: opt.get(options) for name, opt in options_of(type(options)).items()}
 
 
 def to_dict(options: Any) -> dict[str, Any]:
-    """The values by name, with the types that YAML and JSON have: a tuple is a list."""
+    """The values by name, in the types of YAML and JSON: a tuple becomes a list."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in flat(options).items()}
 
 
 def given_in(options: Any) -> frozenset[str]:
-    """Names of the options that were given when an instance was made; all, if that is not recorded."""
+    """The names of the options that were given when an instance, or a group of one, was made.
+
+    All names, if the instance was not made by `parse` or `build`.
+    """
     recorded: frozenset[str] | None = getattr(options, "_given", None)
     return frozenset(options_of(type(options))) if recorded is None else recorded
 
 
 def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
-    """What a continued run has otherwise than when its checkpoint was written: name -> the value then.
+    """Compare the options of a resumed run with those of its checkpoint.
 
     Args:
-        then: `to_dict` of the options at that time; names that only one of both has are left out.
-        now: the options.
+        then: `to_dict` of the options when the checkpoint was written. Names that only one of the two has are ignored.
+        now: the options of the resumed run.
+
+    Returns:
+        The options that changed: name -> the value in the checkpoint.
 
     Raises:
-        OptionError: for an option that must stay as it was.
+        OptionError: for a changed option that a resumed run must keep.
     """
     options, values = options_of(type(now)), to_dict(now)
     found = {name: then[name] for name in values if name in then and values[name] != then[name]}
     for name, value in found.items():
         if not options[name].declaration.on_resume:
-            raise OptionError(f"--{name} was {value} and is {values[name]}: a run that is continued keeps it.")
+            raise OptionError(f"--{name} was {value} and is now {values[name]}: a resumed run must keep it.")
     return found
 
 
 def is_null(word: Any) -> bool:
-    """Whether a word stands for None."""
+    """Whether a word in a file or on the command line means None."""
     return word is None or (type(word) is str and word.lower() in ("null", "none"))
 
 
@@ -166,6 +197,12 @@ def _option(
     if scalar not in EXPECTED or (many and scalar is bool):
         raise TypeError(f"option {field.name!r} is {annotation}: take int, float, str, bool, or tuple[X, ...].")
     return Option(name, path, field.default, declaration, section, scalar, many, optional)
+
+
+def _converted(item: Any, scalar: type) -> Any:
+    if scalar is float and type(item) is int:
+        return float(item)
+    return os.fspath(item) if scalar is str and isinstance(item, os.PathLike) else item
 
 
 def _scalar(word: Any, scalar: type) -> Any:

@@ -26,14 +26,19 @@ def save(options: Any, path: str | Path) -> None:
     write_text(Path(path), "".join(lines))
 
 
-def read_file(path: str, options: dict[str, Option], in_full: frozenset[str] = frozenset()) -> dict[str, Any]:
+def read_file(
+    path: str, options: dict[str, Option], in_full: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], bool]:
     """The values that a file gives, by the names of the options.
 
     Args:
         path: of the file.
         options: by name.
-        in_full: names that stand in every file of a version that wrote all options, given or not. Of such a file a
-            value equal to the default counts as not given.
+        in_full: names that stood in every file of a version that wrote all options, given or not. A file with most of
+            them was written by it: there, a value equal to the default counts as not given.
+
+    Returns:
+        The values, and whether that version wrote the file.
 
     Raises:
         OptionError: if it cannot be read or understood.
@@ -45,7 +50,7 @@ def read_file(path: str, options: dict[str, Option], in_full: frozenset[str] = f
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise OptionError(f"cannot read the options in {path}: {reason}.") from error
     if root is None or root.tag == _NULL:  # an empty file
-        return {}
+        return {}, False
     if not isinstance(root, yaml.MappingNode):
         raise OptionError(f"cannot read the options in {path}: write a line 'option: value' for each.")
     known = names_in(options)
@@ -59,19 +64,19 @@ def read_file(path: str, options: dict[str, Option], in_full: frozenset[str] = f
         if name in words:
             raise OptionError(f"option {name!r} stands twice in {path}: keep one.")
         words[name] = _words(node)
-    complete = bool(in_full) and in_full <= words.keys()
+    complete = len(in_full & words.keys()) > len(in_full) / 2
     values: dict[str, Any] = {}
     for name, word in words.items():
         option = known[name]
-        if complete and name != option.name and is_null(word):
-            continue  # another name that was not used
+        if name != option.name and is_null(word):
+            continue  # another name, which was not used
         value = option.read(word, f"{name!r} in {path}")
         if complete and value == option.default:
             continue
-        if option.name in values and values[option.name] != value:
+        if option.name in values and not (complete and values[option.name] == value):
             raise OptionError(f"--{name} is another name of --{option.name}, and {path} gives both: keep one.")
         values[option.name] = value
-    return values
+    return values, complete
 
 
 def _words(node: yaml.Node) -> Any:

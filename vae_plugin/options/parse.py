@@ -6,14 +6,14 @@ import argparse
 import dataclasses
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from .declare import OptionError
 from .fields import Option, names_in, options_of
 from .files import read_file
 from .near import unknown
-from .rules import judge
+from .rules import has_effect, judge
 
 T = TypeVar("T")
 
@@ -22,16 +22,17 @@ _PLACED = "placed_"  # before the name of a positional argument
 
 
 def parse(cls: type[T], argv: Sequence[str] | None = None, *, prog: str | None = None, description: str = "") -> T:
-    """Read options from the command line and the YAML file of `--config`: a flag wins over the file.
+    """Read options from the command line and the YAML file of `--config`.
 
-    A value is written alike in both places. `null` or `none` stands for None where the type allows it. In the file a
-    string needs no quotes, not even `mixed_precision: no`, and what is quoted is always a string. What was given is
-    recorded, see `given_in`.
+    A flag wins over the file, also over options of the file that have no effect beside it. A value is written the same
+    way in both. `null` or `none` stands for None where the type allows it. In the file a string needs no quotes, not
+    even `mixed_precision: no`, and what is quoted is always a string. The result remembers what was given, see
+    `given_in`.
 
     Args:
         cls: a dataclass whose fields are made by `option` and are int, float, str, bool, `tuple[X, ...]` or `X | None`,
             or made by `group`.
-        argv: the arguments; default: those of this process.
+        argv: the arguments. Default: those of this process.
         prog: name of the command in the help.
         description: of the command in the help.
 
@@ -51,62 +52,77 @@ def parse(cls: type[T], argv: Sequence[str] | None = None, *, prog: str | None =
         )
     if rest:
         raise unknown(rest[0].partition("=")[0], ["--config", *(f"--{name}" for name in known)])
-    in_full: frozenset[str] = getattr(cls, "in_full", frozenset())
-    values = {} if given.config is None else read_file(given.config, options, in_full)
-    flags: dict[str, str] = {}
+    flags: dict[str, Any] = {}
+    shown: dict[str, str] = {}
     for name, opt in known.items():
         for key, where in ((name, f"--{name}"), (_PLACED + name, (opt.declaration.positional or name).upper())):
             value = getattr(given, key, None)
             if value is None or value == []:
                 continue
-            if opt.name in flags:
-                raise OptionError(f"{flags[opt.name]} and {where} are the same: give one of them.")
-            flags[opt.name] = where
-            values[opt.name] = value if isinstance(value, bool) else opt.read(value, f"'{where}'")
-    return build(cls, values)
+            if opt.name in shown:
+                raise OptionError(f"{shown[opt.name]} and {where} are the same option: give one of them.")
+            shown[opt.name] = where
+            flags[opt.name] = value if isinstance(value, bool) else opt.read(value, f"'{where}'")
+    file, complete = ({}, False) if given.config is None else read_file(given.config, options, in_full(cls))
+    file = {name: value for name, value in file.items() if has_effect(options[name], flags)}
+    return _make(cls, {**file, **flags}, file.keys() if complete else ())
 
 
 def build(cls: type[T], values: Mapping[str, Any] | None = None, **more: Any) -> T:
-    """Options from values by name, as if they had been given on the command line.
+    """Make options from Python values, by the same rules as `parse`.
 
     Args:
-        cls: as of `parse`.
+        cls: as for `parse`.
         values: by name.
         more: further values.
 
     Raises:
         OptionError: for a name or a value that is not accepted.
     """
-    options = options_of(cls)
+    return _make(cls, {**(values or {}), **more})
+
+
+def in_full(cls: type) -> frozenset[str]:
+    """The names that stood in the files of a version that wrote every option, whether it was given or not."""
+    return getattr(cls, "in_full", frozenset())
+
+
+def _make(cls: type[T], values: Mapping[str, Any], excused: Collection[str] = ()) -> T:
+    """The options from checked values; see `rules.judge` for those that are excused."""
+    options: dict[str, Option] = options_of(cls)
     known = names_in(options)
     parts: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
     named: dict[str, str] = {}
-    for name, value in {**(values or {}), **more}.items():
+    for name, value in values.items():
         if name not in known:
             raise unknown(name, known)
         opt = known[name]
         if opt.name in named:
             raise OptionError(f"--{named[opt.name]} and --{name} are the same option: give one of them.")
         named[opt.name] = name
-        opt.check_bounds(value)
-        *of_group, field = opt.path
-        (groups.setdefault(of_group[0], {}) if of_group else parts)[field] = value
+        *of_group, field_name = opt.path
+        (groups.setdefault(of_group[0], {}) if of_group else parts)[field_name] = opt.accept(value)
     for name, opt in options.items():
         if opt.declaration.required is not None and name not in named:
             raise OptionError(opt.declaration.required)
     flags = {opt.path: name for name, opt in options.items()}
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(cls)  # type: ignore[arg-type]  # T is a dataclass
     try:
-        for group in dataclasses.fields(cls):  # type: ignore[arg-type]  # TypeVar of a dataclass
-            if "group" in group.metadata:
-                parts[group.name] = _grouped(group, groups.get(group.name, {}), flags)
+        for field in fields:
+            if "group" in field.metadata:
+                parts[field.name] = _grouped(field, groups.get(field.name, {}), flags)
         made = cls(**parts)
     except OptionError:
         raise
     except ValueError as error:
         raise OptionError(str(error)) from error
-    unset = {name for name in named if options[name].get(made) is None and options[name].default is None}
-    object.__setattr__(made, "_given", frozenset(named) - unset)
+    given = frozenset(
+        name for name in named if options[name].get(made) is not None or options[name].default is not None
+    )
+    for owner in (made, *(getattr(made, name) for name in groups)):
+        object.__setattr__(owner, "_given", given)
+    object.__setattr__(made, "_excused", frozenset(excused))
     judge(made)
     check = getattr(made, "check", None)
     if check is not None:
@@ -114,8 +130,8 @@ def build(cls: type[T], values: Mapping[str, Any] | None = None, **more: Any) ->
     return made
 
 
-def _grouped(field: dataclasses.Field, values: dict[str, Any], flags: Mapping[tuple[str, ...], str]) -> Any:
-    """The object of a group; in what a plain class refuses, its fields have the names of their flags."""
+def _grouped(field: dataclasses.Field[Any], values: dict[str, Any], flags: Mapping[tuple[str, ...], str]) -> Any:
+    """The object of a group. An error of a plain class names its fields, which become the names of the flags."""
     try:
         return field.metadata["group"](**values)
     except ValueError as error:
@@ -135,7 +151,8 @@ def _parser(options: dict[str, Option], prog: str | None, description: str, ever
     # argparse gives the text of a flag, None where there is none; `Option.read` judges it as it judges the file's.
     placed = [opt for opt in options.values() if opt.declaration.positional]
     words = [f"{str(opt.declaration.positional).upper()}{' ...' * opt.many}" for opt in placed]
-    short = any(opt.declaration.common for opt in options.values()) and not every
+    has_common = any(opt.declaration.common for opt in options.values())
+    short = has_common and not every
     closing = "These are the options that most runs need; --help-all lists the others too." if short else None
     parser = _Parser(
         prog=prog,
@@ -146,14 +163,14 @@ def _parser(options: dict[str, Option], prog: str | None, description: str, ever
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="help", help="Show this message.")
-    if any(opt.declaration.common for opt in options.values()):
+    if has_common:
         parser.add_argument("--help-all", action="help", help="Show all options.")
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of options; a flag wins over it.")
     groups: dict[str | None, Any] = {None: parser}
     for opt in options.values():
         hidden = short and not opt.declaration.common
-        text = argparse.SUPPRESS if hidden else _help(opt)
-        section = opt.section if not short else None
+        text = argparse.SUPPRESS if hidden else _help(opt, options)
+        section = None if short else opt.section
         if section not in groups:
             groups[section] = parser.add_argument_group(section)
         metavar = "{" + ",".join(map(str, opt.declaration.choices)) + "}" if opt.declaration.choices else None
@@ -164,25 +181,25 @@ def _parser(options: dict[str, Option], prog: str | None, description: str, ever
         if opt.scalar is bool:
             value = {"action": argparse.BooleanOptionalAction}
         for i, name in enumerate((opt.name, *opt.declaration.also)):
-            shown = text if i == 0 else argparse.SUPPRESS
+            help = text if i == 0 else argparse.SUPPRESS
             if opt.scalar is bool:
                 parser.add_argument(
                     f"--no_{name}", dest=name, action="store_false", default=None, help=argparse.SUPPRESS
                 )
-            groups[section].add_argument(f"--{name}", default=None, help=shown, **value)
+            groups[section].add_argument(f"--{name}", default=None, help=help, **value)
         if opt.declaration.positional is not None:
             nargs = "*" if opt.many else "?"
-            parser.add_argument(
-                _PLACED + opt.name,
-                nargs=nargs,
-                metavar=str(opt.declaration.positional).upper(),
-                help=text,
-                default=None,
-            )
+            metavar = str(opt.declaration.positional).upper()
+            parser.add_argument(_PLACED + opt.name, nargs=nargs, metavar=metavar, help=text, default=None)
     return parser
 
 
-def _help(opt: Option) -> str:
+def _help(opt: Option, options: Mapping[str, Option]) -> str:
+    """The help of an option, with the names of flags for those of fields, its other names, and its default."""
+    flags = {other.path[-1]: name for name, other in options.items()}
+    text = re.sub(r"`(\w+)`", lambda m: f"--{flags[m[1]]}" if m[1] in flags else m[0], opt.declaration.help)
+    if opt.declaration.also:
+        text += f" Also --{' and --'.join(opt.declaration.also)}."
     shown = " ".join(map(str, opt.default)) if isinstance(opt.default, tuple) else str(opt.default)
-    text = opt.declaration.help + ("" if opt.default in (None, (), "") else f" (default: {shown})")
+    text += "" if opt.default in (None, (), "") else f" (default: {shown})"
     return text.replace("%", "%%")

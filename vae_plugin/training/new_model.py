@@ -10,6 +10,7 @@ from diffusers import AutoencoderTiny
 from ..autoencoders import Adapter, AutoencoderVAE, AutoencoderVQVAE, adapt
 from ..errors import UserError
 from ..models.quantizers.settings import CodebookSettings
+from ..options import given_in
 from .settings import ModelSettings
 
 
@@ -48,7 +49,7 @@ def new_tiny(settings: ModelSettings, in_channels: int, teacher: Adapter | None)
     Raises:
         UserError: if the settings cannot make one.
     """
-    given = settings.block_out_channels != ModelSettings.block_out_channels
+    given = "block_out_channels" in given_in(settings)
     widths = settings.block_out_channels if given else (64,) * len(settings.block_out_channels)
     latent_channels = settings.latent_channels
     if teacher is not None:

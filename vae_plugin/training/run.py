@@ -25,6 +25,7 @@ from .pictures import SamplePictures
 from .progress import Progress, Stopwatch
 from .run_record import Recorder
 from .settings import FinetuneOptions
+from .settings.data import CIRCLES
 from .setup_model import (
     default_learning_rate,
     load_teacher,
@@ -45,7 +46,7 @@ class Run:
     """The parts of a run, ready for its first step.
 
     Attributes:
-        options: of the run, with the resolution and the learning rate that were settled.
+        options: of the run, with the data set, resolution and learning rate that were settled.
         accelerator: the processes, the device and the precision.
         state: how far the run has come.
         loss: of the autoencoder.
@@ -132,7 +133,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     """Make the parts of a run, and continue from a checkpoint where that is asked for.
 
     Args:
-        options: of the run; the resolution and the learning rate are settled in them.
+        options: of the run; the data set, resolution and learning rate are settled in them.
         perceptual: a perceptual distance (x, y) -> (B,) instead of the one that `--perceptual_loss` names.
 
     Raises:
@@ -180,7 +181,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
             accelerator,
             discriminator_loss,
             options.optimization,
-            learning_rate=options.loss.disc_learning_rate or rate,
+            learning_rate=rate if options.loss.disc_learning_rate is None else options.loss.disc_learning_rate,
             total_steps=data.total_steps,
             first_step=options.loss.disc_start or 0,
         )
@@ -249,7 +250,9 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
 
 
 def settle(options: FinetuneOptions, adapter: Any) -> None:
-    """Set the resolution and the learning rate where they were left to the model."""
+    """Set the data set, the resolution and the learning rate if they were left open: a checkpoint holds them."""
+    if options.data.circles:
+        options.data.dataset_name = CIRCLES
     options.data.resolution = settled_resolution(options.model, adapter, options.data.resolution)
     if options.optimization.learning_rate is None:
         options.optimization.learning_rate = default_learning_rate(options.model)

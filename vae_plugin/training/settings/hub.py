@@ -15,12 +15,12 @@ class HubSettings:
 
     push_to_hub: bool = option(
         False,
-        "Publish the result on the Hub; the token is HF_TOKEN or that of `hf auth login`.",
+        "Publish the result on the Hub. The token comes from HF_TOKEN or `hf auth login`.",
         common=True,
         on_resume=True,
     )
     hub_model_id: str | None = option(
-        None, "Repository on the Hub, user/name. By default the name of --output_dir.", when=PUSHED, on_resume=True
+        None, "Repository on the Hub, as user/name. By default the name of --output_dir.", when=PUSHED, on_resume=True
     )
     hub_private_repo: bool = option(
         False, "Make the repository private, if the run creates it.", when=PUSHED, on_resume=True
@@ -28,21 +28,20 @@ class HubSettings:
     hub_revision: str | None = option(None, "Branch to push to. By default main.", when=PUSHED, on_resume=True)
     hub_strategy: str = option(
         "checkpoint",
-        "'checkpoint' pushes the weights of every checkpoint too, in the background and tagged step-N; 'end' pushes "
-        "only "
-        "the result.",
+        "When to push: 'checkpoint' also pushes the weights of every checkpoint, in the background and tagged step-N; "
+        "'end' pushes only the result.",
         choices=("checkpoint", "end"),
         when=PUSHED,
         on_resume=True,
     )
     license: str | None = option(
         None,
-        "Licence of the weights for the card, as the Hub names it. By default that of the base model.",
+        "Licence of the weights for the card, by its name on the Hub. By default that of the base model.",
         on_resume=True,
     )
     export_remote_code: bool = option(
         False,
-        "Save a module beside the weights, for loading by trust_remote_code without this package.",
+        "Save a module beside the weights, so that trust_remote_code loads them without this package.",
         when={"remote_code": (True,)},
         on_resume=True,
     )

@@ -9,10 +9,12 @@ from ...autoencoders.base import LIKELIHOODS
 from ...autoencoders.vae import NETWORKS
 from ...errors import UserError
 from ...models.likelihoods import ScaleSetting
-from ...options import GIVEN, option
+from ...options import GIVEN, Except, option
 
-ALL_BUT_TINY = ("vae", "vqvae", "diffusers")
-CONV = {"kind": ALL_BUT_TINY, "network": ("conv",)}
+CONV = {"network": ("conv",), "kind": Except("tiny")}
+MLP = {"kind": ("vae",), "network": ("mlp",)}
+LIKELIHOOD = {"kind": ("vae", "vqvae")}
+FILE, FOLDER, REPOSITORY = "a single file", "a local folder", "a repository on the Hub"
 
 
 @dataclass
@@ -21,27 +23,30 @@ class ModelSettings:
 
     pretrained_model_name_or_path: str | None = option(
         None,
-        "Model to start from: a folder, a Hub id or a .safetensors file of an image autoencoder of diffusers or of "
-        "ours. "
-        "Without it a new model is trained.",
+        "Model to start from, one of diffusers' image autoencoders or of ours: a folder, a Hub id or a .safetensors "
+        "file. Without it a new model is trained.",
         common=True,
     )
     subfolder: str | None = option(
-        None, "Folder of the model inside that repository, such as vae.", when={"pretrained_model_name_or_path": GIVEN}
+        None,
+        "Folder of the model inside its repository, such as vae.",
+        when={"pretrained_model_name_or_path": GIVEN, "source": Except(FILE)},
     )
     revision: str | None = option(
-        None, "Branch, tag or commit of that repository.", when={"pretrained_model_name_or_path": GIVEN}
+        None,
+        "Branch, tag or commit of the model's repository on the Hub.",
+        when={"pretrained_model_name_or_path": GIVEN, "source": (REPOSITORY,)},
     )
     model_type: str = option("vae", "Kind of a new model.", choices=("vae", "vqvae", "tiny"), common=True)
     model_config: str | None = option(
-        None, "config.json of a new model of any class (_class_name), or of the model in a single file."
+        None, "config.json of a new model of the class that it names, or of the model in a single file."
     )
     train: str = option(
         "all", "Part of the model to train; 'decoder' locks the latent space.", choices=PARTS, common=True
     )
     lora_rank: int | None = option(
         None,
-        "Train low-rank changes (LoRA) of this rank instead of the weights; they are merged at the end.",
+        "Train low-rank changes (LoRA) of this rank instead of the weights. They are merged into them at the end.",
         at_least=1,
         when={"pretrained_model_name_or_path": GIVEN},
     )
@@ -55,21 +60,25 @@ class ModelSettings:
         None, "Autoencoder whose latents a new --model_type tiny learns: a folder, a Hub id or a file."
     )
     teacher_subfolder: str | None = option(
-        None, "Folder of the teacher inside that repository.", when={"teacher": GIVEN}
+        None, "Folder of the teacher inside its repository.", when={"teacher": GIVEN, "teacher_source": Except(FILE)}
     )
     network: str = option(
-        "conv", "Networks of a new model.", choices=NETWORKS, when={"kind": ("vae",)}, of_new_model="network"
+        "conv",
+        "Convolutional or fully connected networks of a new model.",
+        choices=NETWORKS,
+        when={"kind": ("vae",)},
+        of_new_model="network",
     )
     in_channels: int | None = option(
         None,
-        "Channels of the images. By default those of the model; of a new one 1 for gray circles, otherwise 3. The "
-        "first "
-        "and last convolution of a model with another number are adapted.",
+        "Channels of the images. By default those of the model; for a new model 1 for gray circles, otherwise 3. The "
+        "first and last convolution of a model with another number are adapted.",
         at_least=1,
     )
     block_out_channels: tuple[int, ...] = option(
         (32, 64, 64, 64),
-        "Channels of each level of a new conv model; n levels reduce each side 2^(n-1) times.",
+        "Channels of each level of a new conv model; n levels reduce each side 2^(n-1) times. By default 64 at each "
+        "level of a tiny model.",
         at_least=1,
         when={"network": ("conv",)},
         of_new_model="block_out_channels",
@@ -101,38 +110,38 @@ class ModelSettings:
         (200, 200),
         "Units of the hidden layers of a new mlp model.",
         at_least=1,
-        when={"kind": ("vae",), "network": ("mlp",)},
+        when=MLP,
         of_new_model="hidden_sizes",
     )
     mlp_act_fn: str = option(
         "tanh",
         "Activation of a new mlp model.",
         choices=("tanh", "relu", "softplus", "silu", "gelu"),
-        when={"kind": ("vae",), "network": ("mlp",)},
+        when=MLP,
         of_new_model="mlp_act_fn",
     )
     likelihood: str = option(
         "gaussian",
         "Likelihood p(x|z) of a new model.",
         choices=LIKELIHOODS,
-        when={"kind": ("vae", "vqvae")},
+        when=LIKELIHOOD,
         of_new_model="likelihood",
     )
     sigma: str = option(
         "optimal",
         "Scale of the gaussian or laplace likelihood of a new model: a positive number, learned, or optimal.",
-        when={"kind": ("vae", "vqvae"), "likelihood": ("gaussian", "laplace")},
+        when={**LIKELIHOOD, "likelihood": ("gaussian", "laplace")},
         of_new_model="sigma",
     )
     num_mixtures: int = option(
         10,
         "Components of the logistic_mixture likelihood of a new model.",
         at_least=1,
-        when={"kind": ("vae", "vqvae"), "likelihood": ("logistic_mixture",)},
+        when={**LIKELIHOOD, "likelihood": ("logistic_mixture",)},
         of_new_model="num_mixtures",
     )
     gradient_checkpointing: bool = option(
-        False, "Recompute activations in the backward pass, which saves memory and takes time.", on_resume=True
+        False, "Recompute activations in the backward pass, which saves memory and costs time.", on_resume=True
     )
 
     @property

@@ -1,10 +1,10 @@
-"""How the weights are changed."""
+"""The optimiser, its schedule, and the precision."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...options import GIVEN, option
+from ...options import GIVEN, Except, option
 
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
 
@@ -14,18 +14,21 @@ class OptimizationSettings:
     """Settings of the optimiser, its schedule, and the precision of a run."""
 
     train_batch_size: int = option(32, "Images per batch and process.", at_least=1, common=True, on_resume=True)
-    gradient_accumulation_steps: int = option(1, "Batches per optimiser step.", at_least=1, common=True, on_resume=True)
+    gradient_accumulation_steps: int = option(1, "Batches per optimiser step.", at_least=1, on_resume=True)
     max_train_steps: int | None = option(
-        None, "Optimiser steps. By default as many as --num_train_epochs has.", at_least=1, common=True, on_resume=True
+        None,
+        "Number of optimiser steps. By default those of --num_train_epochs.",
+        at_least=1,
+        common=True,
+        on_resume=True,
     )
     num_train_epochs: int = option(
-        10, "Passes over the data.", at_least=1, when={"max_train_steps": (None,)}, on_resume=True
+        10, "Number of passes over the data.", at_least=1, when={"max_train_steps": (None,)}, on_resume=True
     )
     learning_rate: float | None = option(
         None,
         "Peak learning rate of AdamW. By default 1e-3 for a new model of ours, 1e-4 for another new model and for "
-        "LoRA, "
-        "1e-5 to fine-tune.",
+        "LoRA, 1e-5 to fine-tune.",
         at_least=0,
         common=True,
         on_resume=True,
@@ -35,7 +38,7 @@ class OptimizationSettings:
         100,
         "Steps over which the learning rate rises from 0.",
         at_least=0,
-        when={"lr_scheduler": tuple(name for name in SCHEDULERS if name != "constant")},
+        when={"lr_scheduler": Except("constant")},
         on_resume=True,
     )
     adam_beta1: float = option(0.9, "Decay of the first moment of AdamW.", at_least=0, below=1, on_resume=True)
@@ -43,20 +46,27 @@ class OptimizationSettings:
     adam_weight_decay: float = option(0.0, "Weight decay of AdamW.", at_least=0, on_resume=True)
     adam_epsilon: float = option(1e-8, "Epsilon of AdamW.", at_least=0, on_resume=True)
     max_grad_norm: float = option(
-        1.0, "Norm that gradients are clipped to; 0 does not clip them.", at_least=0, on_resume=True
+        1.0, "Largest norm of the gradient, which is clipped to it; 0 does not clip.", at_least=0, on_resume=True
     )
-    use_8bit_adam: bool = option(False, "AdamW with moments of 8 bits, by bitsandbytes (GPU only).")
+    use_8bit_adam: bool = option(False, "Use AdamW with moments of 8 bits, from bitsandbytes (GPU only).")
     compile: bool = option(False, "Compile encoder and decoder with torch.compile.", on_resume=True)
-    channels_last: bool = option(False, "Keep weights and images in the channels_last memory format.", on_resume=True)
+    channels_last: bool = option(
+        False,
+        "Keep weights and images in the channels_last memory format.",
+        when={"network": ("conv",)},
+        on_resume=True,
+    )
     use_ema: bool = option(False, "Keep a moving average of the weights, which becomes the result.", common=True)
     ema_max_decay: float = option(
         0.999, "Decay of the moving average of the weights.", at_least=0, below=1, when={"use_ema": GIVEN}
     )
     mixed_precision: str | None = option(
         None,
-        "Precision of forward and backward pass; the weights stay float32. By default that of accelerate launch.",
+        "Precision of the forward and backward pass; weights stay float32. By default that of accelerate launch.",
         choices=("no", "fp16", "bf16"),
         common=True,
         on_resume=True,
     )
-    seed: int = option(0, "Seed of the weights, the order of the data, its augmentation and the noise.", at_least=0)
+    seed: int = option(
+        0, "Seed of the initial weights, the order of the data, its augmentation and the noise.", at_least=0
+    )

@@ -17,23 +17,24 @@ class OutputSettings:
         "vae-output", "Folder of the result, which from_pretrained opens.", common=True, on_resume=True
     )
     checkpointing_steps: int = option(500, "Steps between checkpoints.", at_least=1, on_resume=True)
-    checkpoints_total_limit: int = option(3, "Newest checkpoints to keep.", at_least=1, on_resume=True)
+    checkpoints_total_limit: int = option(
+        3, "Number of checkpoints to keep, the newest ones.", at_least=1, on_resume=True
+    )
     resume_from_checkpoint: str | None = option(
         None,
-        "Checkpoint to continue from: 'latest', a name in OUT/checkpoints, or a path.",
+        "Checkpoint to resume from: 'latest', a name in OUT/checkpoints, or a path.",
         common=True,
         on_resume=True,
     )
     validation_steps: int | None = option(
-        None, "Steps between evaluations during training. By default there are none.", at_least=1, common=True,
-        on_resume=True,
-    )  # fmt: skip
-    report_to: str | None = option(None, "Tracker of the curves.", choices=TRACKERS, on_resume=True)
+        None, "Steps between evaluations during training. By default there are none.", at_least=1, on_resume=True
+    )
+    report_to: str | None = option(None, "Tracker that the curves are sent to.", choices=TRACKERS, on_resume=True)
     latent_scaling: str = option(
         "auto",
-        "Latent statistics of the training data: write them (fold them into the weights of our models), or keep "
-        "those of "
-        "the model. 'auto' keeps them where the latent space is meant to stay: a locked one, an anchor, a teacher.",
+        "Whether to write the latent statistics of the training data (into the weights of our own models, into the "
+        "config of others) or to keep those of the model. 'auto' keeps them if the latent space is meant to stay: "
+        "with --train decoder or encoder, --latent_anchor or --teacher.",
         choices=("auto", "write", "keep"),
         on_resume=True,
     )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ...autoencoders import Adapter
+from ...autoencoders.loading import SINGLE_FILE
 from ...errors import UserError
 from ...models.quantizers.gradients import GRADIENTS
 from ...models.quantizers.settings import QUANTIZERS, CodebookSettings, quantizers_with
 from ...objectives import TrainingObjective
-from ...options import GIVEN, declared, given_in, group, judge, options_of
+from ...options import GIVEN, UNKNOWN, Except, declared, given_in, group, judge, options_of
 from ...options.rules import check_new_model
 from .data import DataSettings
 from .hub import HubSettings
 from .loss import LossSettings
-from .model import ModelSettings
+from .model import FILE, FOLDER, REPOSITORY, ModelSettings
 from .optimization import OptimizationSettings
 from .output import OutputSettings
 
@@ -39,24 +41,34 @@ CODEBOOK = declared(
         for field in fields(CodebookSettings)
     },
 )
+OF_KL = {"train": Except("decoder")}  # which leaves the KL as it is
+SCHEDULE = {**OF_KL, "beta": Except(0.0)}
 OBJECTIVE = declared(
     TrainingObjective,
     {"on_resume": True, "when": {"kind": ("vae",), "loss": ("elbo",)}},
-    beta={"also": ("kl_weight",)},
-    warmup_steps={"flag": "kl_warmup_steps"},
-    capacity_steps={"when": {"capacity": GIVEN}},
+    beta={"also": ("kl_weight",), "when": OF_KL},
+    warmup_steps={"flag": "kl_warmup_steps", "when": SCHEDULE},
+    free_bits={"when": SCHEDULE},
+    capacity={"when": SCHEDULE},
+    capacity_steps={
+        "help": "Steps over which the target of --capacity rises from 0; with 0 it holds from the start.",
+        "when": {"capacity": GIVEN, **SCHEDULE},
+    },
 )
 PHRASES = {
     ("circles", False): "has no effect on generated circles",
     ("circles", True): "needs --dataset_name circles",
     "gaussian": "needs a model with a Gaussian posterior",
     "remote_code": "is for classes that diffusers lacks",
+    "source": "has no effect on {value}",
+    "teacher_source": "has no effect on {value}",
+    "trains_on_images": "has no effect on --teacher with --train encoder, which learns latents alone",
 }
 
 
 @dataclass
 class FinetuneOptions:
-    """One training run. Every option is a flag of the command line and a key of the YAML file of `--config`."""
+    """The options of one training run. Each is a flag of the command line and a key of the file of `--config`."""
 
     model: ModelSettings = group(ModelSettings, "model")
     codebook: CodebookSettings = group(CodebookSettings, "codebook", CODEBOOK)
@@ -68,50 +80,63 @@ class FinetuneOptions:
     output: OutputSettings = group(OutputSettings, "output")
 
     phrases: ClassVar = PHRASES
-    in_full: ClassVar[frozenset[str]]  # the options of 0.1, whose files hold all of them
+    in_full: ClassVar[frozenset[str]]  # the options of 0.1, whose files held all of them
 
     def facts(self) -> dict[str, Any]:
-        """What the options say together."""
-        return {"circles": self.data.circles}
+        """Facts that decide which options apply, as far as they are known before the model is open."""
+        model = self.model
+        facts = {
+            "circles": self.data.circles,
+            "source": _origin(model.pretrained_model_name_or_path),
+            "teacher_source": _origin(model.teacher),
+            "trains_on_images": model.teacher is None or model.train != "encoder",
+        }
+        if not model.is_new or model.model_config is not None:  # the model knows, not the options of a new one
+            facts |= {
+                name: UNKNOWN
+                for name, opt in options_of(type(self)).items()
+                if opt.declaration.of_new_model is not None
+            }
+        return facts
 
     def check(self) -> None:
-        """Refuse combinations that concern more than one option.
+        """Reject combinations that no single option can rule out.
 
         Raises:
             UserError: for the first of them.
         """
         model, data = self.model, self.data
         if data.streaming and self.optimization.max_train_steps is None:
-            raise UserError("the length of a stream is not known: give --max_train_steps with --streaming.")
+            raise UserError("a stream has no known length: give --max_train_steps with --streaming.")
         if model.teacher is not None and model.is_new and model.model_type != "tiny":
-            raise UserError("--teacher is for a new --model_type tiny, or an AutoencoderTiny to continue: add it.")
+            raise UserError(
+                "--teacher needs a model that can learn its latents: add --model_type tiny, or give an AutoencoderTiny "
+                "by --pretrained_model_name_or_path."
+            )
         if model.is_new and model.train != "all" and model.teacher is None:
             raise UserError(
-                f"--train {model.train} of a new model would leave half of it random: leave it out, or give "
+                f"--train {model.train} would leave half of a new model random: leave it out, or give "
                 "--pretrained_model_name_or_path."
             )
         if model.model_config is not None and model.is_new and "model_type" in given_in(self):
-            raise UserError("--model_type and --model_config are both given: the config names the class, keep that.")
+            raise UserError("--model_type has no effect with --model_config, which names the class: leave it out.")
 
     def check_model(self, adapter: Adapter, source: str | None) -> None:
-        """Refuse what would have no effect on this model.
+        """Reject options that this model would ignore.
 
         Args:
             adapter: of the model that is trained.
-            source: what it was opened from; None for a new model.
+            source: where the model or its config came from; None for a new model.
 
         Raises:
-            UserError: for the first option.
+            UserError: for the first such option.
         """
         config = adapter.config
-        given = given_in(self)
-        if source is not None:
-            kind = {"diffusers": None}.get(adapter.kind, adapter.kind)
-            if "model_type" in given and self.model.model_type != kind:
-                raise UserError(
-                    f"--model_type {self.model.model_type} conflicts with {source}, which holds {adapter.class_name}. "
-                    "It applies only to new models."
-                )
+        if source is not None and "model_type" in given_in(self) and self.model.model_type != adapter.kind:
+            raise UserError(
+                f"--model_type {self.model.model_type} conflicts with {source}, which holds {adapter.class_name}. "
+                "It applies only to new models."
+            )
         facts = {
             **self.facts(),
             "kind": adapter.kind,
@@ -131,10 +156,18 @@ class FinetuneOptions:
 
     @property
     def keeps_latents(self) -> bool:
-        """Whether the latent statistics of the model stay as they are."""
+        """Whether the model keeps its latent statistics."""
         if self.output.latent_scaling == "auto":
             return self.model.train != "all" or self.loss.latent_anchor > 0 or self.model.teacher is not None
         return self.output.latent_scaling == "keep"
+
+
+def _origin(name: str | None) -> Any:
+    if name is None:
+        return UNKNOWN
+    if name.endswith(SINGLE_FILE):
+        return FILE
+    return FOLDER if Path(name).exists() else REPOSITORY
 
 
 FinetuneOptions.in_full = frozenset(
