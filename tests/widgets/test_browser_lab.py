@@ -314,7 +314,7 @@ def test_two_labs_do_not_disturb_each_other(circles, codes):
 
 def test_a_code_is_chosen_from_the_codebook(codes):
     codes.tab("tokens")
-    grid = codes.find(".ll-places:visible")
+    grid = codes.find(".ll-positions:visible")
     box = grid.bounding_box()
     grid.click(position={"x": box["width"] * 2.5 / 8, "y": box["height"] * 4.5 / 8})
     codes.settle()
@@ -336,7 +336,7 @@ def test_a_code_is_chosen_from_the_codebook(codes):
 def test_the_brush_changes_one_position(codes):
     codes.tab("brush")
     codes.python("z = LAB.latent.clone()")
-    grid = codes.find(".ll-places:visible")
+    grid = codes.find(".ll-positions:visible")
     box = grid.bounding_box()
     grid.click(position={"x": box["width"] * 6.5 / 8, "y": box["height"] * 1.5 / 8})
     codes.settle()

@@ -227,7 +227,7 @@ def test_there_are_no_codes_without_a_codebook(lab):
 # --- the shelf ---
 
 
-def test_the_shelf_is_set_by_name_and_by_place(lab):
+def test_the_shelf_is_set_by_name_and_by_number(lab):
     a, b = gaussian(8, 1, 1), gaussian(8, 1, 1, seed=1)
     lab.shelf = {"cat": a, "dog": b.flatten()}
     assert isinstance(lab.shelf, Shelf)

@@ -238,7 +238,7 @@ def test_names_of_labels_are_safe():
         check_that_the_code_repeats(lab)
 
 
-def test_a_side_that_is_no_multiple_of_the_factor():
+def test_a_side_that_is_no_multiple_of_the_spatial_compression_ratio():
     with open_lab("conv", resolution=15) as lab:
         assert lab.image.size == (15, 15)
         chain_of_changes(lab)

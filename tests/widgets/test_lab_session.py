@@ -149,8 +149,8 @@ def test_a_chosen_code_is_decoded(code):
         picture = levels(code.model.decode_indices(indices)[0])
     assert np.abs(shown(code) - picture).max() <= 1
     [(content, buffers)] = [message for message in heard if message[0].get("id") == number]
-    tokens = np.frombuffer(buffers[content["tokens"]], np.int32).reshape(indices.shape[1:])
-    assert np.array_equal(tokens, indices[0].numpy())
+    sent = np.frombuffer(buffers[content["tokens"]], np.int32).reshape(indices.shape[1:])
+    assert np.array_equal(sent, indices[0].numpy())
     grid = np.frombuffer(buffers[content["grid"]], np.float32).reshape(code.latent.shape)
     assert np.array_equal(grid, code.latent.numpy())
 
@@ -456,7 +456,7 @@ def test_a_bad_message_is_dropped_with_one_sentence_and_changes_nothing(flat, na
 
 
 @pytest.mark.parametrize(
-    "token",
+    "choice",
     [
         {"y": 0, "x": 0, "stage": 0, "code": 16},
         {"y": 0, "x": 0, "stage": 3, "code": 0},
@@ -465,9 +465,9 @@ def test_a_bad_message_is_dropped_with_one_sentence_and_changes_nothing(flat, na
         {"y": 0, "x": 0, "stage": 0, "code": -1},
     ],
 )
-def test_a_code_that_is_not_there(code, token):
+def test_a_code_that_is_not_there(code, choice):
     state, heard = code._session.state, listen(code)
-    ask(code, "edit", edits=[{"token": token}])
+    ask(code, "edit", edits=[{"token": choice}])
     assert len(errors(heard)) == 1
     assert one_sentence(errors(heard)[0])
     assert code._session.state is state
