@@ -1,4 +1,4 @@
-"""Pictures of what a model does: reconstructions, samples of the prior, traversals of latents, maps of codes."""
+"""Pictures of what a model does: reconstructions, prior samples, latent traversals, maps of codes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BACKGROUND = 255
 
 
 def grid(images: torch.Tensor, columns: int, min_side: int = 64) -> Image.Image:
-    """Images (N, C, H, W) in [-1, 1] as one picture, row by row; small ones are enlarged to about `min_side` pixels.
+    """Arrange images (N, C, H, W) in [-1, 1] row by row; small ones are enlarged to about `min_side` pixels.
 
-    With 2 channels, or more than 4, the first is shown in gray.
+    Of 2 channels, or more than 4, only the first is shown, in gray.
     """
     pixels = to_uint8(images.detach().float().cpu())
     if pixels.shape[1] not in (1, 3, 4):
@@ -43,7 +43,7 @@ def grid(images: torch.Tensor, columns: int, min_side: int = 64) -> Image.Image:
 
 
 def save_png(image: Image.Image, path: Path) -> Path:
-    """Write a picture beside its place, then rename it."""
+    """Write a picture through `files.replacing_file`."""
     with replacing_file(path) as partial:
         image.save(partial, format="PNG")
     return path
@@ -56,7 +56,7 @@ def reconstructions(
     columns: int = 8,
     reconstruct: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Image.Image:
-    """Each original (odd rows) above its reconstruction (even rows), by default from the posterior's mode."""
+    """Show originals (odd rows) above their reconstructions (even rows), by default from the posterior mode."""
     adapter = adapt(model)
     images = images.to(adapter.model.device, adapter.model.dtype)
     decoded = (reconstruct or adapter.reconstruct)(images)
@@ -74,7 +74,7 @@ def extremes(
     reconstruct: Callable[[torch.Tensor], torch.Tensor] | None = None,
     amplify: float = 4.0,
 ) -> Image.Image:
-    """Images (N, C, H, W), below them their reconstructions, and below these the error, black for none."""
+    """Show images (N, C, H, W), their reconstructions and the amplified error (black for none), in three rows."""
     adapter = adapt(model)
     x = images.to(adapter.model.device, adapter.model.dtype)
     decoded = (reconstruct or adapter.reconstruct)(x)
@@ -84,7 +84,7 @@ def extremes(
 
 @torch.no_grad()
 def prior_samples(model: Autoencoder, n: int = 32, seed: int = 0, columns: int = 8) -> Image.Image:
-    """What n latents from the prior decode to."""
+    """Show images decoded from n samples of the prior."""
     return grid(model.sample(n, torch.Generator().manual_seed(seed)), columns)
 
 
@@ -92,11 +92,11 @@ def prior_samples(model: Autoencoder, n: int = 32, seed: int = 0, columns: int =
 def latent_traversal(
     model: AutoencoderVAE, images: torch.Tensor, rows: int = 6, steps: int = 9, extent: float = 2.5
 ) -> Image.Image:
-    """One latent moved along single directions, a row each, from -extent to +extent standard deviations.
+    """Move a latent along one direction per row, from -extent to +extent standard deviations.
 
-    With 1x1 latents the directions are the dimensions themselves, in the order of their KL over `images`; the image in
-    the middle is decoded from the prior's mean. Spatial latents have too many dimensions to look at one by one: there
-    the directions are the principal components of the posterior means, around their mean.
+    The directions of 1x1 latents are their dimensions, sorted by their KL over `images`, and the centre is the mean of
+    the prior. Spatial latents have too many dimensions: their directions are the principal components of the posterior
+    means, and the centre is the mean of these.
     """
     posterior = model.posterior(images.to(model.device, model.dtype))
     means = posterior.mean
@@ -119,9 +119,9 @@ def latent_traversal(
 
 @torch.no_grad()
 def index_map(model: AutoencoderVQVAE, images: torch.Tensor) -> Image.Image:
-    """Three rows: originals, the codes at their places in false colours, reconstructions.
+    """Show originals, the codes at every position in false colours, and reconstructions, in three rows.
 
-    Red, green and blue are the first three principal components of the codes that occur, so that like codes look alike.
+    Red, green and blue are the first three principal components of the codes in use, so that similar codes look alike.
     """
     x = images.to(model.device, model.dtype)
     encoded = model.encode(x)
@@ -133,33 +133,33 @@ def index_map(model: AutoencoderVQVAE, images: torch.Tensor) -> Image.Image:
     low, high = colours.flatten(0, 2).amin(0), colours.flatten(0, 2).amax(0)
     colours = 2 * (colours - low) / (high - low).clamp_min(1e-6) - 1
     ratio = model.spatial_compression_ratio
-    places = colours.movedim(-1, 1).repeat_interleave(ratio, 2).repeat_interleave(ratio, 3)
+    positions = colours.movedim(-1, 1).repeat_interleave(ratio, 2).repeat_interleave(ratio, 3)
     height, width = images.shape[-2:]
-    rows = [_as_rgb(x), places, _as_rgb(model.decode_indices(encoded.indices))]
+    rows = [_as_rgb(x), positions, _as_rgb(model.decode_indices(encoded.indices))]
     return grid(torch.cat([row[..., :height, :width].float() for row in rows]), len(images))
 
 
 @torch.no_grad()
 def code_changes(model: AutoencoderVQVAE, images: torch.Tensor, columns: int = 8) -> Image.Image:
-    """What a single code changes: two rows for each image.
+    """Show what a single code changes, in two rows for each image.
 
-    Above, the reconstruction and then what it becomes with another code at one place (the one whose code is farthest
-    from the mean of the image's), from the nearest to the farthest of the codes that `images` use; below, the change
-    around gray. Of several codes at a place the first changes.
+    The first row has the reconstruction, then reconstructions with another code at one position, from the nearest to
+    the farthest of the codes that `images` use. The position is that of the code farthest from the mean of the image's
+    codes. The second row has the difference, around gray. Of several codes at a position the first one changes.
     """
     indices = model.encode(images.to(model.device, model.dtype)).indices
     first = indices[..., 0] if indices.ndim == 4 else indices
     used = first.unique()
     rows = []
-    for one, tokens in zip(indices, first, strict=True):
-        codes = model.quantizer.indices_to_codes(one[None])[0].flatten(1).T  # (places, C)
-        place = int((codes - codes.mean(0)).norm(dim=1).argmax())
-        row, column = divmod(place, tokens.shape[1])
+    for one, grid_of_first in zip(indices, first, strict=True):
+        codes = model.quantizer.indices_to_codes(one[None])[0].flatten(1).T  # (positions, C)
+        position = int((codes - codes.mean(0)).norm(dim=1).argmax())
+        row, column = divmod(position, grid_of_first.shape[1])
         candidates = one[row, column].expand(1, len(used), *one.shape[2:]).clone()
         candidates[(0, slice(None), *([0] if one.ndim == 3 else []))] = used
-        distances = (model.quantizer.indices_to_codes(candidates[None])[0, :, 0].T - codes[place]).norm(dim=1)
+        distances = (model.quantizer.indices_to_codes(candidates[None])[0, :, 0].T - codes[position]).norm(dim=1)
         order = distances.argsort()
-        order = order[used[order] != tokens[row, column]]
+        order = order[used[order] != grid_of_first[row, column]]
         picked = torch.linspace(0, len(order) - 1, columns - 1).round().long().unique() if len(order) else order
         others = used[order[picked.to(order.device)]]
 

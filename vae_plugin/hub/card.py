@@ -138,7 +138,7 @@ def _metadata(
 ) -> ModelCardData:
     ratio, channels = adapter.spatial_compression_ratio, adapter.latent_channels
     tags = [*tags, "autoencoder", f"f{ratio}", f"c{channels}", *(["fine-tuned"] if record.base_model else [])]
-    values = {
+    facts = {
         "license": record.license,
         "license_name": record.license_name,
         "license_link": record.license_link,
@@ -148,9 +148,9 @@ def _metadata(
         "thumbnail": _thumbnail(record, repo_id),
     }
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, "vae-plugin"], inference=False)
-    for name, value in values.items():
-        if value is not None:
-            data[name] = value
+    for name, fact in facts.items():
+        if fact is not None:
+            data[name] = fact
     measured = {key: value for key in METRICS if (value := _number(metrics, key)) is not None}
     if measured and record.dataset is not None:
         data["model_name"] = f"{adapter.class_name} f{ratio} c{channels}"
@@ -292,8 +292,9 @@ def _pipeline_rule(config: Mapping[str, Any]) -> str | None:
 def _number(metrics: Mapping[str, Any], key: str) -> float | None:
     """A measured value, if there is one and it is finite."""
     value = metrics.get(key)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _written(value: float) -> str:
