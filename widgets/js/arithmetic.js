@@ -1,4 +1,5 @@
 import { button, h, labelled, setOptions, uniqueId } from "./dom.js";
+import { Scrubber } from "./scrubber.js";
 
 const MODES = [
   { value: "between", text: "Between A and B" },
@@ -12,6 +13,9 @@ export class Arithmetic {
   constructor(lab) {
     this.lab = lab;
     this.mode = "between";
+    this.chosenSlots = new Set(); // the selects of A, B and C in which somebody has chosen
+    this.pairs = new Map(); // a panel's row -> the letters of the selects that it shows
+    this.filled = null; // the shelf as the panels have it
     const name = uniqueId("mode");
     this.modes = h(
       "div",
@@ -24,8 +28,8 @@ export class Arithmetic {
     this.slots = Object.fromEntries(["a", "b", "c"].map((slot) => [slot, this.slot(slot)]));
     this.method = h("select", { onchange: () => this.between() });
     setOptions(this.method, [{ value: "slerp", text: "slerp" }, { value: "lerp", text: "lerp" }]);
-    this.t = this.scrubber("Position from A to B", 0, 1, 0.005, 0, () => this.between());
-    this.strength = this.scrubber("Strength", -2, 2, 0.02, 0, () => this.attribute());
+    this.t = new Scrubber(lab.channel, "Position from A to B", { low: 0, high: 1, step: 0.005, oninput: () => this.between() });
+    this.strength = new Scrubber(lab.channel, "Strength", { low: -2, high: 2, step: 0.02, oninput: () => this.attribute() });
     this.label = h("select", { onchange: () => this.fillSources() });
     this.groups = h("div", { class: "ll-weights" });
     this.weights = h("div", { class: "ll-weights" });
@@ -68,39 +72,22 @@ export class Arithmetic {
   }
 
   chosen(select) {
-    select.dataset.chosen = "";
+    this.chosenSlots.add(select);
     this.changed();
   }
 
   // The selects are shared: each panel takes those it needs when it is shown.
   pair(letters) {
     const row = h("div", { class: "ll-row" });
-    row.dataset.slots = letters.join("");
+    this.pairs.set(row, letters);
     return row;
-  }
-
-  scrubber(text, low, high, step, start, oninput) {
-    const input = h("input", { type: "range", min: low, max: high, step, value: start });
-    const output = h("output", {}, String(start));
-    const self = { input, gesture: null, element: h("div", { class: "ll-scrubber" }, labelled(text, input), output) };
-    self.reset = () => {
-      Object.assign(self, { gesture: null });
-      input.value = start;
-      output.textContent = String(start);
-    };
-    input.addEventListener("input", () => {
-      self.gesture ??= this.lab.channel.newGesture();
-      output.textContent = input.value;
-      oninput();
-    });
-    return self;
   }
 
   choose(mode) {
     this.mode = mode;
     const panel = this.panels[mode];
-    for (const row of panel.querySelectorAll("[data-slots]")) {
-      row.replaceChildren(...[...row.dataset.slots].map((letter) => labelled(letter.toUpperCase(), this.slots[letter])));
+    for (const [row, letters] of this.pairs) {
+      if (panel.contains(row)) row.replaceChildren(...letters.map((letter) => labelled(letter.toUpperCase(), this.slots[letter])));
     }
     this.body.replaceChildren(panel);
   }
@@ -110,7 +97,7 @@ export class Arithmetic {
     Object.values(this.slots).forEach((select, i) => {
       setOptions(select, options);
       // Until somebody chooses, A, B and C are different ones.
-      if (!("chosen" in select.dataset) && options.length) select.value = options[Math.min(i, options.length - 1)].value;
+      if (!this.chosenSlots.has(select) && options.length) select.value = options[Math.min(i, options.length - 1)].value;
     });
     this.empty.hidden = options.length >= 2;
     this.body.hidden = options.length < 2;
@@ -128,9 +115,8 @@ export class Arithmetic {
   }
 
   between() {
-    this.t.gesture ??= this.lab.channel.newGesture();
     const [a, b] = [this.slots.a.value, this.slots.b.value];
-    this.lab.channel.combine({ op: "between", a, b, t: Number(this.t.input.value), method: this.method.value }, this.t.gesture);
+    this.lab.channel.combine({ op: "between", a, b, t: this.t.value, method: this.method.value }, this.t.begin());
   }
 
   analogy() {
@@ -142,12 +128,13 @@ export class Arithmetic {
 
   weight({ key, name }) {
     const value = this.values.get(`w${key}`) ?? 0;
-    const scrubber = this.scrubber(name, -2, 2, 0.05, value, () => {
-      this.values.set(`w${key}`, Number(scrubber.input.value));
+    const oninput = () => {
+      this.values.set(`w${key}`, scrubber.value);
       const weights = Object.fromEntries(this.lab.shelf.map((item) => [item.key, this.values.get(`w${item.key}`) ?? 0]));
       if (Object.values(weights).some(Boolean)) this.lab.channel.combine({ op: "sum", weights }, scrubber.gesture);
-    });
-    scrubber.input.addEventListener("change", () => { scrubber.gesture = null; });
+    };
+    const scrubber = new Scrubber(this.lab.channel, name, { low: -2, high: 2, step: 0.05, start: value, oninput });
+    scrubber.input.addEventListener("change", () => scrubber.release());
     return scrubber.element;
   }
 
@@ -176,7 +163,7 @@ export class Arithmetic {
   }
 
   attribute() {
-    const operation = { op: "attribute", strength: Number(this.strength.input.value) };
+    const operation = { op: "attribute", strength: this.strength.value };
     if (this.label.value) [operation.label, operation.value] = JSON.parse(this.label.value);
     else {
       const members = (group) => this.lab.shelf.map(({ key }) => key).filter((key) => this.values.get(`g${key}`) === group);

@@ -1,15 +1,15 @@
 import { h, labelled, number, setOptions } from "./dom.js";
-import { Places } from "./places.js";
+import { Positions } from "./positions.js";
 
 const ADD = "add";
 const MEAN = "mean";
 
-// Paints into single places of a spatial latent: adds to one channel, or copies all channels from elsewhere.
+// Paints into single positions of a spatial latent: adds to one channel, or copies all channels from elsewhere.
 export class Brush {
   constructor(lab) {
     this.lab = lab;
     const channels = lab.info.latent[0];
-    const draw = () => this.places.draw();
+    const draw = () => this.positions.draw();
     this.what = h("select", {});
     this.channel = h("select", { onchange: draw });
     this.channel.append(...Array.from({ length: channels }, (_, c) => h("option", { value: String(c) }, String(c))));
@@ -18,8 +18,8 @@ export class Brush {
     this.size = h("input", { type: "range", min: 0, max: 4, step: 1, value: 0 });
     this.behind = h("select", { onchange: draw });
     setOptions(this.behind, [{ value: "picture", text: "the picture" }, { value: "channel", text: "the channel" }]);
-    this.places = new Places(lab, {
-      label: (y, x) => `Places of the latent. Row ${y + 1}, column ${x + 1}, channel ${this.channel.value}: ${number(this.value(y, x))}. Enter paints.`,
+    this.positions = new Positions(lab, {
+      label: (y, x) => `Positions of the latent. Row ${y + 1}, column ${x + 1}, channel ${this.channel.value}: ${number(this.value(y, x))}. Enter paints.`,
       paint: (context, cw, ch) => this.paint(context, cw, ch),
       pressed: (y, x, first) => this.stroke(y, x, first),
       released: () => { this.gesture = null; },
@@ -27,7 +27,7 @@ export class Brush {
     this.element = h(
       "div",
       { class: "ll-columns" },
-      this.places.canvas,
+      this.positions.canvas,
       h(
         "div",
         {},

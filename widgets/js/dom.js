@@ -77,22 +77,31 @@ export function fraction(canvas, event) {
   ];
 }
 
-// Calls `move(event)` for every position of a drag that begins on the canvas, and `end()` after it.
+// Where a pointer is in a canvas, in CSS pixels from its left and its top.
+export function pointIn(canvas, event) {
+  const box = canvas.getBoundingClientRect();
+  return [event.clientX - box.left, event.clientY - box.top];
+}
+
+// Calls `move(event, first)` for every position of a drag that begins on the canvas, and `end()` after it.
+// Returns the drag, whose `active` says whether one is under way.
 export function onDrag(canvas, move, end = () => {}) {
+  const drag = { active: false };
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     canvas.setPointerCapture(event.pointerId);
-    canvas.dataset.dragging = "";
+    drag.active = true;
     move(event, true);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if ("dragging" in canvas.dataset) move(event, false);
+    if (drag.active) move(event, false);
   });
   const stop = () => {
-    if (!("dragging" in canvas.dataset)) return;
-    delete canvas.dataset.dragging;
+    if (!drag.active) return;
+    drag.active = false;
     end();
   };
   canvas.addEventListener("pointerup", stop);
   canvas.addEventListener("pointercancel", stop);
+  return drag;
 }

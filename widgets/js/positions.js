@@ -1,17 +1,17 @@
 import { clamp, fraction, h, onDrag, sharpContext, themeColour } from "./dom.js";
 
-// A canvas of the places of a spatial latent, on which a cell is chosen by pointer or arrow keys. The owner draws it.
-export class Places {
+// A canvas of the positions of a spatial latent, on which a cell is chosen by pointer or arrow keys. The owner draws it.
+export class Positions {
   constructor(lab, { label, paint, pressed, released }) {
     this.lab = lab;
     this.paint = paint; // (context, cellWidth, cellHeight)
     this.pressed = pressed; // (y, x): a pointer has come over the cell, or Enter was pressed on it
     this.cursor = [0, 0];
     this.canvas = h("canvas", {
-      class: "ll-places",
+      class: "ll-positions",
       tabIndex: 0,
       role: "application",
-      "aria-roledescription": "grid of places",
+      "aria-roledescription": "grid of positions",
       onkeydown: (event) => this.key(event),
     });
     this.label = label;

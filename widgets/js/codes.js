@@ -1,23 +1,23 @@
 import { h, labelled, setOptions } from "./dom.js";
 import { paint } from "./pixels.js";
-import { Places } from "./places.js";
+import { Positions } from "./positions.js";
 
 const READABLE = 22; // CSS pixels of a cell from which its code is written into it
 
-// The codes of a discrete latent: choose a place, then another code for it from the codebook's pictures.
-export class Tokens {
+// The codes of a discrete latent: choose a position, then another code for it from the codebook's pictures.
+export class Codes {
   constructor(lab) {
     this.lab = lab;
     this.stage = h("select", { onchange: () => this.choose() });
     setOptions(this.stage, Array.from({ length: lab.info.stages }, (_, i) => ({ value: String(i), text: String(i + 1) })));
-    this.behind = h("select", { onchange: () => this.places.draw() });
+    this.behind = h("select", { onchange: () => this.positions.draw() });
     setOptions(this.behind, [{ value: "codes", text: "the codes" }, { value: "picture", text: "the picture" }]);
     this.order = h("select", { onchange: () => this.choose() });
     setOptions(this.order, [{ value: "near", text: "nearest to the present code" }, { value: "number", text: "number" }]);
     this.code = h("input", { type: "number", min: 0, max: lab.info.codes - 1, step: 1, onchange: () => this.typed() });
     this.chosen = [0, 0];
-    this.places = new Places(lab, {
-      label: (y, x) => `Codes of the image. Row ${y + 1}, column ${x + 1}: code ${this.at(y, x)}. Enter chooses the place.`,
+    this.positions = new Positions(lab, {
+      label: (y, x) => `Codes of the image. Row ${y + 1}, column ${x + 1}: code ${this.at(y, x)}. Enter chooses the position.`,
       paint: (context, cw, ch) => this.paint(context, cw, ch),
       pressed: (y, x) => this.choose(y, x),
     });
@@ -26,14 +26,14 @@ export class Tokens {
     this.element = h(
       "div",
       { class: "ll-columns" },
-      h("div", {}, this.places.canvas, labelled("Show", this.behind)),
+      h("div", {}, this.positions.canvas, labelled("Show", this.behind)),
       h(
         "div",
         {},
         this.words,
         h("div", { class: "ll-row" }, lab.info.stages > 1 ? labelled("Stage", this.stage) : null, labelled("Code", this.code), labelled("Order", this.order)),
         this.palette,
-        h("p", { class: "ll-hint" }, "Click a place, then a code. With keys: arrows and Enter, then Tab to the codebook."),
+        h("p", { class: "ll-hint" }, "Click a position, then a code. With keys: arrows and Enter, then Tab to the codebook."),
       ),
     );
     lab.on("sheet:palette", (sheet) => this.receive(sheet));
@@ -48,7 +48,7 @@ export class Tokens {
 
   choose(y = this.chosen[0], x = this.chosen[1]) {
     this.chosen = [y, x];
-    this.places.moveTo(y, x);
+    this.positions.moveTo(y, x);
     this.tell();
     this.lab.channel.ask({ do: "palette", y, x, stage: Number(this.stage.value), order: this.order.value }).catch(() => {});
   }

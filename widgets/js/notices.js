@@ -1,0 +1,36 @@
+import { h } from "./dom.js";
+
+// The lines in which a lab says what it is doing and what went wrong.
+export class Notices {
+  constructor() {
+    this.status = h("span", { role: "status", class: "ll-status" });
+    this.state = h("span", { role: "status", class: "ll-status" });
+    this.alert = h("p", { role: "alert", class: "ll-alert", hidden: true });
+    this.quiet = h(
+      "p",
+      { role: "alert", class: "ll-alert", hidden: true },
+      "The kernel does not answer. If it was restarted, run this cell again; if it is busy, the lab continues when it is done.",
+    );
+  }
+
+  say(text) {
+    this.status.textContent = text;
+  }
+
+  complain(text) {
+    this.alert.textContent = text;
+    this.alert.hidden = !text;
+  }
+
+  get complaining() {
+    return !this.alert.hidden;
+  }
+
+  silent(yes) {
+    this.quiet.hidden = !yes;
+  }
+
+  progress(words) {
+    this.state.textContent = words;
+  }
+}

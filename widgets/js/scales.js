@@ -1,0 +1,60 @@
+import { clamp } from "./dom.js";
+
+// From two coordinates to the pixels of a canvas and back: y grows upwards, and a margin stays free on all sides.
+export class PlaneScale {
+  constructor([[left, right], [bottom, top]], [width, height], margin) {
+    this.across = new Interval(left, right, margin, width - margin);
+    this.up = new Interval(bottom, top, height - margin, margin);
+    this.ranges = [[left, right], [bottom, top]];
+  }
+
+  toPixels(x, y) {
+    return [this.across.toPixel(x), this.up.toPixel(y)];
+  }
+
+  // The coordinates under a pixel; from outside the ranges, those of the nearest point inside.
+  toCoordinates(left, top) {
+    return [this.across.toValue(left), this.up.toValue(top)];
+  }
+
+  // A point moved by so many steps of 1/count of each range, and kept inside.
+  moved(point, steps, count) {
+    return point.map((value, i) => {
+      const [low, high] = this.ranges[i];
+      return clamp(value + (steps[i] * (high - low)) / count, low, high);
+    });
+  }
+}
+
+class Interval {
+  constructor(low, high, first, last) {
+    Object.assign(this, { low, high, first, last });
+  }
+
+  toPixel(value) {
+    return this.first + ((value - this.low) / (this.high - this.low)) * (this.last - this.first);
+  }
+
+  toValue(pixel) {
+    return this.low + clamp((pixel - this.first) / (this.last - this.first), 0, 1) * (this.high - this.low);
+  }
+}
+
+// The range of values with some space around; [low, high] where they do not differ.
+export function paddedRange(values, low, high, padding = 0.08) {
+  let [least, most] = [Infinity, -Infinity];
+  for (const value of values) [least, most] = [Math.min(least, value), Math.max(most, value)];
+  if (!(most > least)) [least, most] = [low, high];
+  const pad = padding * (most - least);
+  return [least - pad, most + pad];
+}
+
+// Viridis at six positions: lightness grows all the way.
+const VIRIDIS = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81], [253, 231, 37]];
+
+export function viridis(t) {
+  const at = clamp(t, 0, 1) * (VIRIDIS.length - 1);
+  const i = Math.min(VIRIDIS.length - 2, Math.floor(at));
+  const mixed = VIRIDIS[i].map((low, k) => Math.round(low + (at - i) * (VIRIDIS[i + 1][k] - low)));
+  return `rgb(${mixed.join(",")})`;
+}

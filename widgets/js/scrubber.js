@@ -1,0 +1,42 @@
+import { h, labelled } from "./dom.js";
+
+// A slider with its value beside it; its movements until it is let go are one gesture, undone as one.
+export class Scrubber {
+  constructor(channel, text, { low, high, step, start = 0, oninput }) {
+    this.channel = channel;
+    this.start = start;
+    this.current = null;
+    this.input = h("input", { type: "range", min: low, max: high, step, value: start });
+    this.output = h("output", {}, String(start));
+    this.element = h("div", { class: "ll-scrubber" }, labelled(text, this.input), this.output);
+    this.input.addEventListener("input", () => {
+      this.begin();
+      this.output.textContent = this.input.value;
+      oninput();
+    });
+  }
+
+  get value() {
+    return Number(this.input.value);
+  }
+
+  get gesture() {
+    return this.current;
+  }
+
+  // The gesture under way, or a new one.
+  begin() {
+    this.current ??= this.channel.newGesture();
+    return this.current;
+  }
+
+  release() {
+    this.current = null;
+  }
+
+  reset() {
+    this.release();
+    this.input.value = this.start;
+    this.output.textContent = String(this.start);
+  }
+}
