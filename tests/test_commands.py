@@ -111,6 +111,16 @@ def test_both_commands_take_a_discrete_model(tmp_path, capsys):
     assert main(["reconstruct", *source, *words]) == 0
 
 
+def test_images_of_another_size_than_an_mlp_takes_are_for_evaluate(tmp_path, capsys):
+    AutoencoderVAE(in_channels=1, sample_size=(16, 24), network="mlp").save_pretrained(tmp_path / "model")
+    Image.new("L", (20, 20)).save(tmp_path / "black.png")
+    words = ["--output_dir", str(tmp_path / "out")]
+    assert main(["reconstruct", str(tmp_path / "model"), str(tmp_path / "black.png"), *words]) == 2
+    expected = "error: this model takes images of 16 x 24 pixels only: use evaluate, which crops them.\n"
+    assert capsys.readouterr().err == expected
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_has_an_obvious_place_needs_no_name(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     picture = Image.fromarray(np.arange(16 * 16, dtype=np.uint8).reshape(16, 16))
@@ -234,7 +244,11 @@ MISTAKES = {
     ),
     "one name twice": (
         ["reconstruct", "--pretrained_model_name_or_path", "{folder}", "--images", "a/x.png", "b/x.png"],
-        "would be written twice",
+        "x-reconstruction.png would be written twice: give images with different names, or one at a time.",
+    ),
+    "a reconstruction over an image": (
+        ["reconstruct", "{folder}", "x.png", "out/x-reconstruction.png", "--output_dir", "out"],
+        "out/x-reconstruction.png is one of the images, and would be overwritten: give another --output_dir.",
     ),
     "a seed below zero": (["finetune", "--seed", "-1"], "--seed is -1: it must be at least 0"),
     "a level without channels": (["finetune", "--block_out_channels", "0"], "each number must be at least 1"),
