@@ -1,4 +1,4 @@
-"""What the loopback Hub answers to each request of huggingface_hub, by method and path."""
+"""Answers of the loopback Hub to the requests of huggingface_hub, by method and path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LICENSES = ("mit", "apache-2.0", "openrail", "creativeml-openrail-m", "cc-by-4.0
 
 @dataclass(frozen=True)
 class Request:
-    """What an endpoint is asked."""
+    """A request to an endpoint."""
 
     path: str
     query: str
@@ -35,18 +35,18 @@ class Request:
         return json.loads(self.body)
 
     def option(self, name: str, default: str = "") -> str:
-        """A value of the query."""
+        """A parameter of the query."""
         return parse_qs(self.query).get(name, [default])[0]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint answers: bytes as they are, everything else as JSON."""
+    """The answer of an endpoint: bytes are sent as they are, everything else as JSON."""
 
     content: Any = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    cut: bool = False  # the connection ends instead
+    cut: bool = False  # close the connection instead
 
 
 def _page(hub: HubServer, request: Request, entries: list[Any]) -> Answer:
@@ -137,7 +137,7 @@ def _validate_yaml(hub: HubServer, request: Request) -> Answer:
 
 
 def _refused(card: dict[str, Any]) -> list[str]:
-    """Some of what the Hub does not take in the metadata of a card."""
+    """Errors in the metadata of a card, some of those that the Hub finds."""
     errors = []
     if card.get("license") not in (None, *LICENSES):
         errors.append('"license" must be one of the known ones')
@@ -167,7 +167,7 @@ def _create_repo(hub: HubServer, request: Request) -> Answer:
     url = {"url": f"{hub.url}/{repo_id}"}
     token = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if repo_id.split("/")[0] != hub.tokens[token][0]:
-        raise HubError(403, "You have no right to make repositories under that name.")
+        raise HubError(403, "You cannot create repositories under that name.")
     if repo_id in hub.repositories:
         return Answer({"error": "You already created this model repo", **url}, status=409)
     hub.repositories[repo_id] = Repository(repo_id, private=wanted.get("visibility") == "private")

@@ -1,4 +1,4 @@
-"""What goes wrong with a Hub, on demand."""
+"""Faults of a Hub, on demand."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Fault:
-    """What happens to a request whose "METHOD /path?query" holds a pattern.
+    """A fault in requests whose "METHOD /path?query" contains a pattern.
 
     Attributes:
-        pattern: of the request.
-        times: how many requests it happens to.
-        status: of the refusal that is answered instead; None carries the request out.
-        headers: of that refusal.
-        share: probability that it happens to a request.
-        cut: the connection ends without an answer.
-        seconds: the answer waits so long.
+        pattern: pattern of the request.
+        times: number of requests that fail.
+        status: status of an error to answer with; None carries the request out.
+        headers: headers of that error.
+        share: probability that a request fails.
+        cut: close the connection without an answer.
+        seconds: delay of the answer.
     """
 
     pattern: re.Pattern[str]
@@ -32,7 +32,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are to happen; each method adds one, `heal` takes all away."""
+    """The faults to come; each method adds one, and `heal` removes all."""
 
     def __init__(self, seed: int = 0) -> None:
         self._faults: list[Fault] = []
@@ -41,27 +41,27 @@ class Faults:
     def fail(
         self, pattern: str, status: int, times: int = 1, headers: Mapping[str, str] | None = None, share: float = 1.0
     ) -> None:
-        """Answer with that status; `share` below 1 spares some requests, by chance."""
+        """Answer with an error; a `share` below 1 lets some requests pass at random."""
         self._faults.append(Fault(re.compile(pattern), times, status, headers or {}, share))
 
     def cut(self, pattern: str, times: int = 1) -> None:
-        """End the connection instead of carrying the request out."""
+        """Close the connection without carrying the request out."""
         self._faults.append(Fault(re.compile(pattern), times, status=500, cut=True))
 
     def lose_reply(self, pattern: str, times: int = 1) -> None:
-        """Carry the request out and end the connection without an answer."""
+        """Carry the request out, and close the connection without an answer."""
         self._faults.append(Fault(re.compile(pattern), times, cut=True))
 
     def hang(self, pattern: str, seconds: float, times: int = 1) -> None:
-        """Carry the request out, and answer so much later."""
+        """Carry the request out, and delay the answer."""
         self._faults.append(Fault(re.compile(pattern), times, seconds=seconds))
 
     def heal(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self._faults.clear()
 
     def next(self, line: str) -> Fault | None:
-        """The fault that happens to this request."""
+        """The fault of a request, if any."""
         for fault in self._faults:
             if fault.pattern.search(line) and (fault.share == 1 or self._random.random() < fault.share):
                 fault.times -= 1

@@ -1,12 +1,12 @@
-"""A Hub on this machine's loopback: what the real huggingface_hub client needs to load and push models.
+"""A Hub on the loopback interface, complete enough for the real huggingface_hub client to load and push models.
 
     with HubServer() as hub:
         hub.commit("user/vae", "path/to/folder")
         subprocess.run([sys.executable, "script.py"], env=hub.environment(tmp_path), check=True)
         assert ("GET", "/api/models/user/vae") in hub.requests
 
-The client reads `HF_ENDPOINT` when it is imported, so it wants a fresh interpreter (or `HfApi(endpoint=hub.url)`), and
-large files go the LFS way (`HF_HUB_DISABLE_XET=1`). There are no datasets and no Spaces; a pull request has a branch
+The client reads `HF_ENDPOINT` when it is imported, so it needs a fresh interpreter (or `HfApi(endpoint=hub.url)`), and
+large files are sent as LFS (`HF_HUB_DISABLE_XET=1`). There are no datasets and no Spaces; a pull request has a branch
 `refs/pr/N` and no discussion.
 """
 
@@ -35,13 +35,13 @@ class HubServer:
 
     Attributes:
         url: the endpoint.
-        storage_url: where large files live: another origin, which refuses the client's token.
-        repositories: by id.
-        objects: large files by their SHA-256.
+        storage_url: the origin of large files, which refuses the client's token.
+        repositories: id -> repository.
+        objects: SHA-256 -> large file.
         requests: (method, path with query) of every request to either origin, in order.
-        page_size: entries in one page of a listing.
+        page_size: number of entries in a page of a listing.
         tokens: token -> its user and "write" or "read".
-        faults: what is to go wrong.
+        faults: faults to come.
     """
 
     def __init__(self, page_size: int = 1000) -> None:
@@ -73,7 +73,7 @@ class HubServer:
         return f"http://127.0.0.1:{server.server_port}"
 
     def environment(self, home: str | Path) -> dict[str, str]:
-        """The variables of a process whose client knows this Hub only, has a token, and keeps its cache in `home`."""
+        """Environment of a process whose client uses this Hub with a token, and has its cache in `home`."""
         return {
             **{name: value for name, value in os.environ.items() if not FOREIGN_SETTINGS.fullmatch(name)},
             "HF_ENDPOINT": self.url,
@@ -85,15 +85,15 @@ class HubServer:
         }
 
     def fail(self, pattern: str, status: int, times: int = 1) -> None:
-        """Answer the next `times` requests whose "METHOD /path?query" holds the pattern with that status."""
+        """Answer the next `times` requests whose "METHOD /path?query" contains the pattern with an error."""
         self.faults.fail(pattern, status, times)
 
     def commit(
         self, repo_id: str, files: str | Path | Mapping[str, bytes | None], title: str = "Upload", branch: str = "main"
     ) -> str:
-        """Commit a folder, or contents by path (None deletes), without a client, and give the commit's name.
+        """Commit a folder, or contents by path (None deletes), without a client; return the id of the commit.
 
-        The repository and the branch (from main) are created where they do not exist.
+        The repository and the branch (from main) are created if they do not exist.
         """
         if not isinstance(files, Mapping):
             root = Path(files)
@@ -112,7 +112,7 @@ class HubServer:
         return self.repositories[repo_id]
 
     def answer(self, routes: Routes, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Record a request, and answer it unless it is to fail."""
+        """Record a request, and answer it or let it fail."""
         with self._lock:
             self.requests.append((method, target))
             fault = self.faults.next(f"{method} {target}") or Fault(re.compile(""))
