@@ -77,7 +77,7 @@ def bits_per_dim(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor
 def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = None) -> ELBO:
     """The evidence lower bound by one reparameterised sample of z (Kingma & Welling 2013, eq. 7).
 
-    Of a `VQVAE` it is log p(x|k) - places * log K: its posterior is certain, its prior uniform (van den Oord et al.
+    Of a `VQVAE` it is log p(x|k) - positions * log K: its posterior is certain, its prior uniform (van den Oord et al.
     2017, section 3.1).
     """
     posterior = model.posterior(x)

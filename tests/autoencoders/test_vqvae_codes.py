@@ -34,8 +34,8 @@ def test_every_way_from_codes_to_an_image_is_the_same(options):
     x = images(2, 3, 16, 16)
     encoded = model.encode(x)
     several = {"rvq": (3,), "rvq_projected": (2,)}
-    places = next((several[name] for name, o in QUANTIZERS.items() if o is options and name in several), ())
-    assert encoded.indices.shape == (2, 8, 8, *places)
+    stages = next((several[name] for name, o in QUANTIZERS.items() if o is options and name in several), ())
+    assert encoded.indices.shape == (2, 8, 8, *stages)
     assert encoded.indices.dtype == torch.int64
     assert 0 <= encoded.indices.min() < encoded.indices.max() < model.codebook_size == model.config.num_vq_embeddings
     expected = model.decode(encoded.latents).sample

@@ -37,7 +37,7 @@ def test_slicing_changes_nothing_and_tiling_little(model):
     assert tiled.latents.shape == encoded.latents.shape
     assert tiled.indices.shape == encoded.indices.shape
     assert not torch.equal(tiled.latents, encoded.latents)
-    # Norms see a tile and not the image: nearly the same, for most places the same code.
+    # Norms see a tile and not the image: nearly the same, for most positions the same code.
     assert correlation(tiled.latents, encoded.latents) > 0.9
     assert (tiled.indices == encoded.indices).float().mean() > 0.7
     sample = model.decode(encoded.latents).sample

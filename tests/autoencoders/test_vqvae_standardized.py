@@ -30,7 +30,7 @@ def test_standardised_latents_leave_codes_and_reconstructions(name, latent_chann
     torch.testing.assert_close(standard.var(1).mean(), torch.tensor(1.0), rtol=1e-4, atol=0)
     if model.quantizer.projects:
         torch.testing.assert_close(standard.std(1), torch.ones(latent_channels), rtol=1e-4, atol=0)
-    # A token halfway between two codes may fall to either, by rounding.
+    # A vector halfway between two codes may fall to either, by rounding.
     assert (after.indices != encoded.indices).float().mean() < 0.002
     torch.testing.assert_close(model.decode_indices(encoded.indices), before, rtol=0, atol=1e-3)
     latents = after.latents * model.config.scaling_factor

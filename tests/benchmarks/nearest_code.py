@@ -1,7 +1,7 @@
 """Time and memory of the codebook search and of a VQ training step, against `torch.cdist` and vector-quantize-pytorch.
 
     pip install vector-quantize-pytorch
-    python tests/benchmarks/nearest_code.py --tokens 16384 --dims 8 64 256 --codes 1024 8192
+    python tests/benchmarks/nearest_code.py --vectors 16384 --dims 8 64 256 --codes 1024 8192
 
 For each size, side by side in one process, alternating, medians of `--repeats`:
 
@@ -31,11 +31,11 @@ from vae_plugin.models import VectorQuantizer, nearest_code
 Job = Callable[[], None]
 
 
-def jobs(tokens: int, dim: int, codes: int) -> dict[str, Job]:
+def jobs(vectors: int, dim: int, codes: int) -> dict[str, Job]:
     """What is measured, by name; inputs are made here, outside the measurement."""
     torch.manual_seed(0)
-    z, e = torch.randn(tokens, dim), torch.randn(codes, dim)
-    side = round(tokens**0.5)
+    z, e = torch.randn(vectors, dim), torch.randn(codes, dim)
+    side = round(vectors**0.5)
     latents = torch.randn(1, dim, side, side)
     ours = VectorQuantizer(codes, dim, kmeans_init=False, dead_code_threshold=0.0).train()
 
@@ -105,17 +105,17 @@ def times(measured: dict[str, Job], repeats: int) -> dict[str, float]:
 def main() -> None:
     """Measure every size and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=16384, help="a square number")
+    parser.add_argument("--vectors", type=int, default=16384, help="a square number")
     parser.add_argument("--dims", type=int, nargs="+", default=[8, 64, 256])
     parser.add_argument("--codes", type=int, nargs="+", default=[1024, 8192])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="names of what is measured; default: everything")
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.tokens} tokens")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.vectors} vectors")
     print(f"{'D':>4} {'K':>6}  {'what':<24} {'ms':>9} {'MiB':>8}   time and memory over ours")
     for codes in options.codes:
         for dim in options.dims:
-            size = (options.tokens, dim, codes)
+            size = (options.vectors, dim, codes)
             measured = jobs(*size)
             if options.only:
                 measured = {name: job for name, job in measured.items() if name in options.only}

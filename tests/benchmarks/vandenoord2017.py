@@ -9,7 +9,7 @@ has, of the reconstruction error over the variance of the data: .223 at step 200
 The recipe is the notebook's: two 4x4 convolutions with stride 2 and one 3x3, two residual layers of 32 hidden units,
 the mirror of it as decoder, 512 codes of 64 numbers, beta 0.25, decay 0.99, Adam at 3e-4, batches of 32, 40,000
 training images in [-0.5, 0.5] without augmentation. Neither k-means nor revival, which the notebook has not; `--kmeans`
-and `--revive` turn ours on. Different here: the moving averages begin from one imagined token per code, where the
+and `--revive` turn ours on. Different here: the moving averages begin from one imagined vector per code, where the
 notebook corrects averages that begin at zero.
 
 The parquet file is CIFAR-10 as on the Hub (column of images as PNG or JPEG bytes): of a copy that was compressed again,

@@ -276,7 +276,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
 
     @apply_forward_hook
     def elbo(self, x: torch.Tensor) -> torch.Tensor:
-        """The bound on log p(x) with a uniform prior over codes, log p(x|k) - places * log K: (B,) nats."""
+        """The bound on log p(x) with a uniform prior over codes, log p(x|k) - positions * log K: (B,) nats."""
         return elbo(self, self.to_signed(x)).value
 
     @apply_forward_hook

@@ -10,8 +10,8 @@ from ..models.quantizers.entropy import perplexity
 class CodebookUsage:
     """Counts codes, as whole numbers, over all that it is shown.
 
-    Usage over the last so many tokens, or a mean of batches' perplexities, says as much about that number as about the
-    codebook; this counts the whole set, and says how many tokens that was.
+    Usage over the last so many vectors, or a mean of batches' perplexities, says as much about that number as about the
+    codebook; this counts the whole set, and says how many vectors that was.
 
     Args:
         codebook_size: K.
@@ -29,7 +29,7 @@ class CodebookUsage:
 
         Returns:
             "codebook_usage", the share of codes that occur; "codebook_perplexity"; "dead_codes", how many do not occur;
-            "codebook_positions", how many tokens were counted.
+            "codebook_positions", how many vectors were counted.
         """
         counts = self.counts
         used = int((counts > 0).sum())

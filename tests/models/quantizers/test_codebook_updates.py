@@ -1,4 +1,4 @@
-"""How the codebook follows the tokens: moving averages, revival and k-means, against plain loops and known clusters."""
+"""Codebook updates (moving averages, revival, k-means) against plain loops and known clusters."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def latents(batch=2, dim=3, side=4, seed=0):
     return torch.randn(batch, dim, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def tokens_of(z):
+def vectors_of(z):
     return z.movedim(1, -1).reshape(-1, z.shape[1])
 
 
@@ -24,12 +24,12 @@ def slow_averages(steps, codebook, decay, epsilon, first_count=1.0):
     codebook = codebook.numpy().astype(np.float64)
     size, dim = codebook.shape
     counts, sums = np.full(size, first_count), codebook.copy()
-    for tokens in steps:
+    for vectors in steps:
         new_counts, new_sums = np.zeros(size), np.zeros((size, dim))
-        for token in tokens.numpy().astype(np.float64):
-            nearest = int(((codebook - token) ** 2).sum(1).argmin())
+        for vector in vectors.numpy().astype(np.float64):
+            nearest = int(((codebook - vector) ** 2).sum(1).argmin())
             new_counts[nearest] += 1
-            new_sums[nearest] += token
+            new_sums[nearest] += vector
         counts = decay * counts + (1 - decay) * new_counts
         sums = decay * sums + (1 - decay) * new_sums
         smoothed = (counts + epsilon) / (counts.sum() + size * epsilon) * counts.sum()
@@ -44,7 +44,7 @@ def test_the_moving_averages_are_those_of_plain_loops():
     batches = [latents(seed=i) for i in range(6)]
     for batch in batches:
         quantizer(batch)
-    codebook, counts, sums = slow_averages([tokens_of(z) for z in batches], start, 0.7, 1e-3)
+    codebook, counts, sums = slow_averages([vectors_of(z) for z in batches], start, 0.7, 1e-3)
     np.testing.assert_allclose(quantizer.codebook.detach().numpy(), codebook, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(quantizer.counts.numpy(), counts, rtol=1e-5)
     np.testing.assert_allclose(quantizer.sums.numpy(), sums, rtol=1e-4, atol=1e-5)
@@ -55,7 +55,7 @@ def test_a_step_does_not_see_the_codes_that_it_makes():
     before = quantizer.codebook.detach().clone()
     z = latents()
     quantized, indices, _ = quantizer(z)
-    assert torch.equal(tokens_of(quantized), before[indices.flatten()])
+    assert torch.equal(vectors_of(quantized), before[indices.flatten()])
     assert not torch.equal(quantizer.codebook, before)
 
 
@@ -71,7 +71,7 @@ def test_a_code_that_nobody_chooses_stays_where_it_is():
     assert unused.sum() > 50
     torch.testing.assert_close(quantizer.codebook[unused], before[unused], rtol=1e-3, atol=1e-4)
     assert quantizer.codebook.norm(dim=1).max() < 5
-    thrown_far, _, _ = slow_averages([tokens_of(batches[0])], before, 0.99, 1e-5, first_count=0.0)
+    thrown_far, _, _ = slow_averages([vectors_of(batches[0])], before, 0.99, 1e-5, first_count=0.0)
     assert np.linalg.norm(thrown_far, axis=1).max() > 1000
 
 
@@ -85,9 +85,9 @@ def test_dead_codes_are_moved_to_tokens_with_all_their_statistics(update):
     z = latents()
     quantizer(z)
     revived = quantizer.codebook[4:]
-    same = (revived[:, None] == tokens_of(z)).all(2)
+    same = (revived[:, None] == vectors_of(z)).all(2)
     assert same.any(1).all()
-    assert len({int(row.nonzero()[0]) for row in same}) == 4  # four different tokens
+    assert len({int(row.nonzero()[0]) for row in same}) == 4  # four different vectors
     share = quantizer.counts[4:]
     assert torch.equal(share, share[:1].expand(4))
     assert share[0] > quantizer.dead_code_threshold * quantizer.counts.sum() / 8
@@ -99,11 +99,11 @@ def test_with_more_dead_codes_than_tokens_each_token_revives_one():
     quantizer = VectorQuantizer(64, 3, codebook_update="gradient", kmeans_init=False, dead_code_threshold=0.5)
     quantizer.codebook.data[1:] = 1000.0
     quantizer.counts[1:] = 0.0
-    z = latents(batch=1)  # 16 tokens for 63 codes
+    z = latents(batch=1)  # 16 vectors for 63 codes
     quantizer(z)
     far = (quantizer.codebook == 1000).all(1)
     assert far.sum() == 63 - 16
-    assert sorted(quantizer.codebook[~far][1:].tolist()) == sorted(tokens_of(z).tolist())
+    assert sorted(quantizer.codebook[~far][1:].tolist()) == sorted(vectors_of(z).tolist())
 
 
 def test_nothing_is_revived_when_that_is_off():
@@ -115,7 +115,7 @@ def test_nothing_is_revived_when_that_is_off():
 
 
 def test_revival_keeps_the_book_in_use():
-    """Codes that begin far from all tokens but one: without revival it takes everything."""
+    """Codes that begin far from all vectors but one: without revival it takes everything."""
 
     def used(threshold):
         torch.manual_seed(0)
@@ -166,23 +166,23 @@ def test_k_means_on_the_sphere_places_the_codes_in_the_clusters_directions():
     assert cosines.amax(0).min() > 0.9999
 
 
-def test_k_means_places_codes_of_fewer_numbers_among_the_projected_tokens():
+def test_k_means_places_codes_of_fewer_numbers_among_the_projected_vectors():
     torch.manual_seed(0)
     quantizer = VectorQuantizer(16, 6, codebook_dim=2)
     z = latents(dim=6, batch=8) + 10
     quantizer(z)
-    tokens = quantizer.project_in(tokens_of(z)).detach()
-    assert torch.cdist(quantizer.codebook, tokens).amin(1).max() < 0.5
+    vectors = quantizer.project_in(vectors_of(z)).detach()
+    assert torch.cdist(quantizer.codebook, vectors).amin(1).max() < 0.5
     assert quantizer.eval()(z)[1].unique().numel() == 16
 
 
 def test_lloyds_algorithm_ends_where_no_centre_moves():
     z, _, _ = clusters(batch=2)
-    tokens = tokens_of(z)
-    centres, counts = kmeans(tokens, 12, iterations=100, seed=3)
-    nearest = torch.cdist(tokens.double(), centres.double()).argmin(1)
+    vectors = vectors_of(z)
+    centres, counts = kmeans(vectors, 12, iterations=100, seed=3)
+    nearest = torch.cdist(vectors.double(), centres.double()).argmin(1)
     for i in range(12):
-        torch.testing.assert_close(centres[i], tokens[nearest == i].mean(0))
+        torch.testing.assert_close(centres[i], vectors[nearest == i].mean(0))
     assert torch.equal(counts, torch.bincount(nearest, minlength=12).float())
 
 
@@ -190,7 +190,7 @@ def test_k_means_goes_on_over_the_first_batches_when_one_is_too_small():
     quantizer = VectorQuantizer(40, 2, dead_code_threshold=0.0)
     placed = []
     for seed in range(5):
-        z, _, _ = clusters(batch=1, side=6, seed=seed)  # 36 tokens: 18 codes
+        z, _, _ = clusters(batch=1, side=6, seed=seed)  # 36 vectors: 18 codes
         _, indices, _ = quantizer(z)
         placed.append(int(quantizer.num_placed))
         assert indices.max() < placed[-1]  # codes that wait for their place are not chosen

@@ -12,9 +12,9 @@ def pairs(n=50, d=4):
     return torch.randn(n, d, generator=generator), 3 * torch.randn(n, d, generator=generator)
 
 
-def rotation_matrix(token, code):
+def rotation_matrix(vector, code):
     """The rotation in the plane of both that turns one direction into the other."""
-    e, q = token / token.norm(), code / code.norm()
+    e, q = vector / vector.norm(), code / code.norm()
     cosine = e @ q
     skew = torch.outer(q, e) - torch.outer(e, q)
     return torch.eye(len(e)) + skew + skew @ skew / (1 + cosine)
@@ -22,63 +22,63 @@ def rotation_matrix(token, code):
 
 @pytest.mark.parametrize("name", list(GRADIENTS))
 def test_the_value_is_the_code_exactly(name):
-    tokens, codes = pairs()
-    assert torch.equal(GRADIENTS[name](1e3 * tokens, 1e-3 * codes), 1e-3 * codes)
+    vectors, codes = pairs()
+    assert torch.equal(GRADIENTS[name](1e3 * vectors, 1e-3 * codes), 1e-3 * codes)
 
 
 def test_straight_through_passes_the_gradient_unchanged():
-    tokens, codes = pairs()
-    tokens.requires_grad_()
+    vectors, codes = pairs()
+    vectors.requires_grad_()
     codes.requires_grad_()
-    direction = torch.randn_like(tokens)
-    (straight_through(tokens, codes) * direction).sum().backward()
-    assert torch.equal(tokens.grad, direction)
+    direction = torch.randn_like(vectors)
+    (straight_through(vectors, codes) * direction).sum().backward()
+    assert torch.equal(vectors.grad, direction)
     assert codes.grad is None
 
 
 def test_the_rotation_turns_and_stretches_the_gradient():
-    tokens, codes = pairs()
-    tokens.requires_grad_()
+    vectors, codes = pairs()
+    vectors.requires_grad_()
     codes.requires_grad_()
-    direction = torch.randn_like(tokens)
-    (rotation(tokens, codes) * direction).sum().backward()
+    direction = torch.randn_like(vectors)
+    (rotation(vectors, codes) * direction).sum().backward()
     assert codes.grad is None
-    for token, code, back, given in zip(tokens.detach(), codes.detach(), tokens.grad, direction, strict=True):
-        matrix = rotation_matrix(token, code) * code.norm() / token.norm()
-        torch.testing.assert_close(matrix @ token, code, rtol=1e-4, atol=1e-5)  # it is that rotation
+    for vector, code, back, given in zip(vectors.detach(), codes.detach(), vectors.grad, direction, strict=True):
+        matrix = rotation_matrix(vector, code) * code.norm() / vector.norm()
+        torch.testing.assert_close(matrix @ vector, code, rtol=1e-4, atol=1e-5)  # it is that rotation
         torch.testing.assert_close(back, matrix.T @ given, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("where", ["token at zero", "token next to zero", "code at zero", "opposite"])
+@pytest.mark.parametrize("where", ["vector at zero", "vector next to zero", "code at zero", "opposite"])
 def test_where_there_is_no_rotation_it_is_straight_through(where):
-    tokens, codes = pairs(1)
-    if where == "token at zero":
-        tokens = torch.zeros_like(tokens)
-    elif where == "token next to zero":
-        tokens = 1e-8 * tokens
+    vectors, codes = pairs(1)
+    if where == "vector at zero":
+        vectors = torch.zeros_like(vectors)
+    elif where == "vector next to zero":
+        vectors = 1e-8 * vectors
     elif where == "code at zero":
         codes = torch.zeros_like(codes)
     else:
-        codes = -2 * tokens
-    tokens.requires_grad_()
-    value = rotation(tokens, codes)
+        codes = -2 * vectors
+    vectors.requires_grad_()
+    value = rotation(vectors, codes)
     assert torch.equal(value, codes)
     value.sum().backward()
-    assert torch.equal(tokens.grad, torch.ones_like(tokens))
+    assert torch.equal(vectors.grad, torch.ones_like(vectors))
 
 
 @pytest.mark.parametrize("distance", [1e-7, 1e-5, 1e-3])
 @pytest.mark.parametrize("scale", [1e-6, 1e-4, 1.0, 1e4])
 def test_near_those_places_the_gradient_is_finite(scale, distance):
-    tokens, codes = pairs()
-    codes = -scale * tokens + scale * distance * codes
-    tokens = (scale * tokens).requires_grad_()
-    value = rotation(tokens, codes)
+    vectors, codes = pairs()
+    codes = -scale * vectors + scale * distance * codes
+    vectors = (scale * vectors).requires_grad_()
+    value = rotation(vectors, codes)
     assert torch.equal(value, codes)
     value.sum().backward()
     # A rotation keeps lengths: the gradient is at most as long as what came in, stretched by the ratio of norms.
-    ratio = (codes.norm(dim=1) / tokens.detach().norm(dim=1)).clamp_min(1)
-    assert (tokens.grad.norm(dim=1) <= 1.01 * ratio * tokens.shape[1] ** 0.5).all()
+    ratio = (codes.norm(dim=1) / vectors.detach().norm(dim=1)).clamp_min(1)
+    assert (vectors.grad.norm(dim=1) <= 1.01 * ratio * vectors.shape[1] ** 0.5).all()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_quantisers_turn_the_gradient_of_what_they_give(quantizer):
     assert torch.equal(quantized, quantizer.indices_to_codes(indices))
     direction = torch.randn_like(quantized)
     (quantized * direction).sum().backward()
-    as_tokens = [x.detach().movedim(1, -1).reshape(-1, 4) for x in (z, quantized, z.grad, direction)]
-    for token, code, back, given in zip(*as_tokens, strict=True):
-        matrix = rotation_matrix(token, code) * code.norm() / token.norm()
+    as_vectors = [x.detach().movedim(1, -1).reshape(-1, 4) for x in (z, quantized, z.grad, direction)]
+    for vector, code, back, given in zip(*as_vectors, strict=True):
+        matrix = rotation_matrix(vector, code) * code.norm() / vector.norm()
         torch.testing.assert_close(back, matrix.T @ given, rtol=1e-3, atol=1e-4)

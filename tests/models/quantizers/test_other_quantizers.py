@@ -19,12 +19,12 @@ def latents(dim, batch=2, side=16, seed=0, scale=1.0):
     return scale * torch.randn(batch, dim, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def tokens_of(z):
+def vectors_of(z):
     return z.movedim(1, -1).reshape(-1, z.shape[1])
 
 
 def all_codes(quantizer):
-    return tokens_of(quantizer.indices_to_codes(torch.arange(quantizer.codebook_size)[None, None]))
+    return vectors_of(quantizer.indices_to_codes(torch.arange(quantizer.codebook_size)[None, None]))
 
 
 QUANTIZERS = {
@@ -112,7 +112,7 @@ def test_autocast_does_not_change_the_codes(quantizer, dtype):
 
 
 def paper_fsq(z, levels):
-    """Mentzer et al. 2023, appendix A, as it is printed there, a token at a time."""
+    """Mentzer et al. 2023, appendix A, as it is printed there, a vector at a time."""
     digits = []
     for value, level in zip(z.tolist(), levels, strict=True):
         half = (level - 1) * (1 + 1e-3) / 2
@@ -131,9 +131,9 @@ def test_finite_scalars_reach_every_level_and_no_other(levels):
     for i, level in enumerate(levels):
         half = level // 2
         assert (quantized[:, i].unique() * half).round().tolist() == list(range(-half, level - half))
-    for token, code in list(zip(tokens_of(z), tokens_of(quantized), strict=True))[:200]:
+    for vector, code in list(zip(vectors_of(z), vectors_of(quantized), strict=True))[:200]:
         digits = [round(c * (n // 2), 4) for c, n in zip(code.tolist(), levels, strict=True)]
-        assert digits == paper_fsq(token, levels)
+        assert digits == paper_fsq(vector, levels)
     if quantizer.codebook_size < 100:
         assert indices.unique().numel() == quantizer.codebook_size
 
@@ -178,7 +178,7 @@ def test_a_sign_is_a_bit():
     quantizer = LookupFreeQuantizer(8, 3)
     z = torch.tensor([[-0.1, 5.0, 0.2], [0.0, -1.0, -1.0], [1.0, 1.0, 1.0]]).T.reshape(1, 3, 1, 3)
     quantized, indices, losses = quantizer(z)
-    assert tokens_of(quantized).tolist() == [[-1, 1, 1], [-1, -1, -1], [1, 1, 1]]
+    assert vectors_of(quantized).tolist() == [[-1, 1, 1], [-1, -1, -1], [1, 1, 1]]
     assert indices.flatten().tolist() == [6, 0, 7]
     torch.testing.assert_close(losses["commitment"], 0.25 * (z - quantized).square().mean())
 
@@ -191,7 +191,7 @@ def test_signs_need_a_power_of_two(size):
 
 @pytest.mark.parametrize("levels", [(), (1,), (8, 0), (1001,)])
 def test_levels_are_two_to_a_thousand(levels):
-    with pytest.raises(ValueError, match="give at least one number, each at least 2, at most 1000"):
+    with pytest.raises(ValueError, match="give at least one level, each between 2 and 1000"):
         FiniteScalarQuantizer(levels, 3)
 
 
@@ -211,7 +211,7 @@ def test_each_stage_quantises_what_the_ones_before_it_left():
     quantizer.eval()
     z = latents(3, seed=9)
     quantized, indices, losses = quantizer(z)
-    residual, errors, commitment = tokens_of(z), [], 0.0
+    residual, errors, commitment = vectors_of(z), [], 0.0
     for i, stage in enumerate(quantizer.stages):
         nearest = torch.cdist(residual, stage.codebook).argmin(1)
         assert torch.equal(indices[..., i].flatten(), nearest)
@@ -219,7 +219,7 @@ def test_each_stage_quantises_what_the_ones_before_it_left():
         errors.append(residual.square().mean())
         commitment = commitment + 0.25 * errors[-1]
     assert errors[0] > errors[1] > errors[2]
-    torch.testing.assert_close(tokens_of(z - quantized), residual, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(vectors_of(z - quantized), residual, rtol=1e-4, atol=1e-5)
     assert torch.equal(quantizer.indices_to_codes(indices), quantized)
     torch.testing.assert_close(losses["commitment"], commitment)
 
@@ -230,7 +230,7 @@ def test_the_losses_of_the_stages_are_summed_and_reach_every_codebook():
     z = latents(3, side=4).requires_grad_()
     losses = quantizer(z)[2]
     sum(losses.values()).backward()
-    residual, on_z = tokens_of(z.detach()), 0.0
+    residual, on_z = vectors_of(z.detach()), 0.0
     for stage in quantizer.stages:
         book = stage.codebook.detach().requires_grad_()
         chosen = book[torch.cdist(residual, book.detach()).argmin(1)]
@@ -238,21 +238,21 @@ def test_the_losses_of_the_stages_are_summed_and_reach_every_codebook():
         torch.testing.assert_close(stage.codebook.grad, book.grad)
         residual = residual - chosen.detach()
         on_z = on_z + 2 * 0.25 * residual / residual.numel()
-    torch.testing.assert_close(tokens_of(z.grad), on_z)
+    torch.testing.assert_close(vectors_of(z.grad), on_z)
 
 
 def test_residual_indices_of_another_number_are_refused():
     quantizer = ResidualVectorQuantizer(16, 3, num_quantizers=3)
     with pytest.raises(ValueError, match=r"expected \(batch, height, width, 3\)"):
         quantizer.indices_to_codes(torch.zeros(1, 2, 2, 2, dtype=torch.long))
-    with pytest.raises(ValueError, match="with fewer than 2 use a VectorQuantizer"):
+    with pytest.raises(ValueError, match="give at least 2, or use a VectorQuantizer"):
         ResidualVectorQuantizer(16, 3, num_quantizers=1)
 
 
 def test_a_step_moves_every_code_of_the_reparameterised_book():
     torch.manual_seed(0)
     sim, plain = SimVectorQuantizer(64, 4), VectorQuantizer(64, 4, codebook_update="gradient", kmeans_init=False)
-    z = latents(4, batch=1, side=2) * 0.01 + 1  # four tokens that choose a code or two
+    z = latents(4, batch=1, side=2) * 0.01 + 1  # four vectors that choose a code or two
     moved = {}
     for name, quantizer in (("sim", sim), ("plain", plain)):
         before = all_codes(quantizer).detach().clone()
@@ -289,12 +289,12 @@ def test_a_gradient_that_there_is_not_is_refused():
 @pytest.mark.parametrize(
     ("quantizer", "std", "message"),
     [
-        (FiniteScalarQuantizer((4, 3), 2), (1.0, 1.0), "codes of a FiniteScalarQuantizer cannot be moved"),
-        (LookupFreeQuantizer(4, 2), (1.0, 1.0), "codes of a LookupFreeQuantizer cannot be moved"),
-        (VectorQuantizer(4, 2, distance="cosine"), (1.0, 1.0), "only Euclidean codes can be moved"),
-        (VectorQuantizer(4, 2), (1.0, 2.0), "scaled by one number"),
-        (ResidualVectorQuantizer(4, 2), (1.0, 2.0), "scaled by one number"),
-        (SimVectorQuantizer(4, 2), (1.0, 2.0), "scaled by one number only"),
+        (FiniteScalarQuantizer((4, 3), 2), (1.0, 1.0), "codes of a FiniteScalarQuantizer are fixed"),
+        (LookupFreeQuantizer(4, 2), (1.0, 1.0), "codes of a LookupFreeQuantizer are fixed"),
+        (VectorQuantizer(4, 2, distance="cosine"), (1.0, 1.0), "only Euclidean codes can be shifted"),
+        (VectorQuantizer(4, 2), (1.0, 2.0), "scaled by a single number"),
+        (ResidualVectorQuantizer(4, 2), (1.0, 2.0), "scaled by a single number"),
+        (SimVectorQuantizer(4, 2), (1.0, 2.0), "all channels by the same number"),
     ],
 )
 def test_codes_that_cannot_be_moved_say_so(quantizer, std, message):

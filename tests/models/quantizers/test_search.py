@@ -20,12 +20,12 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-def whole_matrix(tokens, codebook):
-    return (tokens.double()[:, None] - codebook.double()).square().sum(2)
+def whole_matrix(vectors, codebook):
+    return (vectors.double()[:, None] - codebook.double()).square().sum(2)
 
 
 def clearly_nearest(distances):
-    """Which tokens have one code that is nearer than every other by more than float32 rounds."""
+    """Which vectors have one code that is nearer than every other by more than float32 rounds."""
     if distances.shape[1] == 1:
         return torch.ones(len(distances), dtype=torch.bool)
     first, second = distances.topk(2, dim=1, largest=False).values.T
@@ -36,11 +36,11 @@ def clearly_nearest(distances):
 @pytest.mark.parametrize(("n", "k", "d"), [(100, 100, 3), (65, 33, 8), (1, 1, 1), (40, 200, 64)])
 def test_it_is_the_smallest_of_all_distances(n, k, d, tile):
     generator = torch.Generator().manual_seed(n)
-    tokens, codebook = torch.randn(n, d, generator=generator), torch.randn(k, d, generator=generator)
-    distances = whole_matrix(tokens, codebook)
+    vectors, codebook = torch.randn(n, d, generator=generator), torch.randn(k, d, generator=generator)
+    distances = whole_matrix(vectors, codebook)
     clear = clearly_nearest(distances)
     assert clear.float().mean() > 0.98
-    nearest = nearest_code(tokens, codebook, tile)
+    nearest = nearest_code(vectors, codebook, tile)
     assert nearest.dtype == torch.long
     assert torch.equal(nearest[clear], distances.argmin(1)[clear])
     torch.testing.assert_close(distances.gather(1, nearest[:, None])[:, 0], distances.amin(1), rtol=1e-6, atol=1e-6)
@@ -52,11 +52,11 @@ def test_it_is_the_smallest_of_all_distances(n, k, d, tile):
 def test_of_equally_near_codes_it_is_the_first(k, d, offset, tile):
     """Between whole numbers many distances are equal: taking the codebook's own mean away would break the ties."""
     generator = torch.Generator().manual_seed(k + d)
-    tokens = torch.randint(-3, 4, (200, d), generator=generator).float() + offset
+    vectors = torch.randint(-3, 4, (200, d), generator=generator).float() + offset
     codebook = torch.randint(-3, 4, (k, d), generator=generator).float() + offset
-    distances = whole_matrix(tokens, codebook)
+    distances = whole_matrix(vectors, codebook)
     assert ((distances == distances.amin(1, keepdim=True)).sum(1) > 1).float().mean() > 0.1
-    assert torch.equal(nearest_code(tokens, codebook, tile), distances.argmin(1))
+    assert torch.equal(nearest_code(vectors, codebook, tile), distances.argmin(1))
 
 
 @pytest.mark.parametrize("code", [0.0, 300.0])
@@ -69,30 +69,30 @@ def test_a_code_that_stands_twice_is_found_at_its_first_place(tile):
     generator = torch.Generator().manual_seed(0)
     codebook = torch.randn(77, 9, generator=generator)
     twice = torch.cat([codebook, codebook[torch.randperm(77, generator=generator)]])
-    tokens = torch.randn(300, 9, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(nearest_code(tokens, twice, tile), nearest_code(tokens, codebook))
+    vectors = torch.randn(300, 9, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(nearest_code(vectors, twice, tile), nearest_code(vectors, codebook))
 
 
 def test_an_offset_that_all_share_does_not_blur_the_choice():
     """300 standard deviations from the origin the textbook formula in float32 takes another code for one in ten."""
     generator = torch.Generator().manual_seed(0)
-    tokens, codebook = torch.randn(500, 16, generator=generator), torch.randn(300, 16, generator=generator)
-    tokens, codebook = tokens + 300, codebook + 300
-    distances = whole_matrix(tokens, codebook)
+    vectors, codebook = torch.randn(500, 16, generator=generator), torch.randn(300, 16, generator=generator)
+    vectors, codebook = vectors + 300, codebook + 300
+    distances = whole_matrix(vectors, codebook)
     right, clear = distances.argmin(1), clearly_nearest(distances)
-    textbook = (tokens.square().sum(1, keepdim=True) - 2 * tokens @ codebook.T + codebook.square().sum(1)).argmin(1)
+    textbook = (vectors.square().sum(1, keepdim=True) - 2 * vectors @ codebook.T + codebook.square().sum(1)).argmin(1)
     assert (textbook != right).float().mean() > 0.05
     assert clear.float().mean() > 0.98
-    assert torch.equal(nearest_code(tokens, codebook)[clear], right[clear])
+    assert torch.equal(nearest_code(vectors, codebook)[clear], right[clear])
 
 
 def test_the_search_holds_no_more_than_a_tile():
-    tokens, codebook = torch.randn(5000, 4), torch.randn(3000, 4)
+    vectors, codebook = torch.randn(5000, 4), torch.randn(3000, 4)
     with LargestTensor() as largest:
-        nearest_code(tokens, codebook)
+        nearest_code(vectors, codebook)
     assert largest.numel <= 1024 * 1024
     with LargestTensor() as largest:
-        nearest_code(tokens, codebook, tile=(100, 100))
+        nearest_code(vectors, codebook, tile=(100, 100))
     assert largest.numel <= 5000 * 4
 
 

@@ -19,18 +19,18 @@ def by_gradient(**options):
     return VectorQuantizer(8, 3, commitment_weight=BETA, **options)
 
 
-def tokens_of(z):
+def vectors_of(z):
     return z.movedim(1, -1).reshape(-1, z.shape[1])
 
 
 def hand_derived(z, codebook, indices):
     """Gradients of mean |sg[z] - e|^2 + beta mean |z - sg[e]|^2, means over all elements."""
-    tokens, chosen = tokens_of(z), indices.flatten()
-    difference = tokens - codebook[chosen]
-    on_z = 2 * BETA * difference / tokens.numel()
+    vectors, chosen = vectors_of(z), indices.flatten()
+    difference = vectors - codebook[chosen]
+    on_z = 2 * BETA * difference / vectors.numel()
     on_codebook = torch.zeros_like(codebook)
-    for token_difference, code in zip(difference, chosen.tolist(), strict=True):
-        on_codebook[code] -= 2 * token_difference / tokens.numel()
+    for vector_difference, code in zip(difference, chosen.tolist(), strict=True):
+        on_codebook[code] -= 2 * vector_difference / vectors.numel()
     return on_z, on_codebook
 
 
@@ -40,7 +40,7 @@ def test_the_gradients_are_the_papers():
     _, indices, losses = quantizer(z)
     sum(losses.values()).backward()
     on_z, on_codebook = hand_derived(z.detach(), quantizer.codebook.detach(), indices)
-    torch.testing.assert_close(tokens_of(z.grad), on_z)
+    torch.testing.assert_close(vectors_of(z.grad), on_z)
     torch.testing.assert_close(quantizer.codebook.grad, on_codebook)
 
 
@@ -54,7 +54,7 @@ def test_diffusers_own_quantizer_weighs_them_the_other_way_round():
     theirs(z)[1].backward()
     _, indices, _ = ours(latents())
     on_z, on_codebook = hand_derived(z.detach(), ours.codebook.detach(), indices)
-    torch.testing.assert_close(tokens_of(z.grad), on_z / BETA)
+    torch.testing.assert_close(vectors_of(z.grad), on_z / BETA)
     torch.testing.assert_close(theirs.embedding.weight.grad, on_codebook * BETA)
 
 
@@ -73,7 +73,7 @@ def test_the_output_is_the_code_and_its_gradient_the_latents():
     quantizer = by_gradient()
     z = latents().requires_grad_()
     quantized, indices, _ = quantizer(z)
-    assert torch.equal(tokens_of(quantized), quantizer.codebook[indices.flatten()])
+    assert torch.equal(vectors_of(quantized), quantizer.codebook[indices.flatten()])
     direction = torch.randn_like(quantized)
     (quantized * direction).sum().backward()
     assert torch.equal(z.grad, direction)
@@ -83,7 +83,7 @@ def test_the_output_is_the_code_and_its_gradient_the_latents():
 def test_codes_are_the_nearest():
     quantizer = by_gradient().eval()
     z = latents()
-    distances = torch.cdist(tokens_of(z).double(), quantizer.codebook.detach().double())
+    distances = torch.cdist(vectors_of(z).double(), quantizer.codebook.detach().double())
     assert torch.equal(quantizer(z)[1].flatten(), distances.argmin(1))
 
 
@@ -106,9 +106,9 @@ def test_cosine_codes_and_tokens_have_norm_one():
     torch.testing.assert_close(quantizer.codebook.norm(dim=1), torch.ones(8))
     z = latents(seed=9)
     quantized, indices, losses = quantizer.eval()(z)
-    tokens = torch.nn.functional.normalize(tokens_of(z), dim=1)
-    assert torch.equal(indices.flatten(), (tokens @ quantizer.codebook.T).argmax(1))
-    expected = 0.25 * (tokens - tokens_of(quantized)).square().mean()
+    vectors = torch.nn.functional.normalize(vectors_of(z), dim=1)
+    assert torch.equal(indices.flatten(), (vectors @ quantizer.codebook.T).argmax(1))
+    expected = 0.25 * (vectors - vectors_of(quantized)).square().mean()
     torch.testing.assert_close(losses["commitment"], expected)
     assert torch.equal(quantizer(7 * z)[1], indices)
 
@@ -119,10 +119,10 @@ def test_codes_of_fewer_numbers_stand_between_two_linear_layers():
     assert quantizer.codebook.shape == (8, 2)
     z = latents(dim=6).requires_grad_()
     quantized, indices, losses = quantizer(z)
-    tokens = tokens_of(z) @ quantizer.project_in.weight.T + quantizer.project_in.bias
-    assert torch.equal(indices.flatten(), torch.cdist(tokens, quantizer.codebook).argmin(1))
+    vectors = vectors_of(z) @ quantizer.project_in.weight.T + quantizer.project_in.bias
+    assert torch.equal(indices.flatten(), torch.cdist(vectors, quantizer.codebook).argmin(1))
     codes = quantizer.codebook[indices.flatten()] @ quantizer.project_out.weight.T + quantizer.project_out.bias
-    torch.testing.assert_close(tokens_of(quantized), codes)
+    torch.testing.assert_close(vectors_of(quantized), codes)
     (quantized.square().sum() + sum(losses.values())).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in quantizer.parameters())
 

@@ -1,4 +1,4 @@
-"""Quantisers: from continuous latents to one of finitely many codes at every place, behind one interface."""
+"""Quantisers that map continuous latents to one of finitely many codes per position, behind one interface."""
 
 from .base import Quantizer
 from .finite_scalar import FiniteScalarQuantizer

@@ -1,4 +1,4 @@
-"""What all quantisers have in common: shapes, projections and precision."""
+"""Shapes, projections and precision shared by all quantisers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Losses = dict[str, torch.Tensor]
 
 
 class Quantizer(nn.Module):
-    """Base of the quantisers: latents (B, dim, H, W) -> one code of `code_dim` numbers at every place.
+    """Base class of the quantisers: latents (B, dim, H, W) -> one code of dimension `code_dim` at each position.
 
-    Where `dim` and `code_dim` differ, a linear layer stands before the codes and one after them (factorised codes, Yu
-    et al. 2022, "Vector-quantized Image Modeling with Improved VQGAN").
+    If `dim` and `code_dim` differ, the codes sit between two linear layers (factorised codes, Yu et al. 2022,
+    "Vector-quantized Image Modeling with Improved VQGAN").
 
-    Everything is computed in float32, under autocast too, and the parameters and buffers stay float32 when the model is
-    cast: in bfloat16 one nearest code in ten is another one, and indices above 256 cannot be counted.
+    All computation is in float32, even under autocast, and parameters and buffers stay float32 when the model is cast:
+    bfloat16 would change one nearest code in ten and cannot count above 256.
 
-    A subclass gives `quantize_vectors` and `lookup`, and owns its codebook: offloading moves the parameters of a module
-    when its `forward` is called, which is why looking up codes goes through `forward` too.
+    A subclass implements `quantize_vectors` and `lookup` and owns its codebook. Looking up codes goes through `forward`
+    as well, because offloading moves a module's parameters when its `forward` is called.
 
     Attributes:
-        codebook_size: number of codes K, of every stage if there are several.
-        codes_per_position: indices at every place, 1 but for residual quantisers.
+        codebook_size: number of codes K, per stage if there are several.
+        codes_per_position: number of indices at each position; 1 except for residual quantisers.
     """
 
     codebook_size: int
@@ -42,34 +42,33 @@ class Quantizer(nn.Module):
 
     @property
     def projects(self) -> bool:
-        """Whether linear layers stand around the codes."""
+        """Whether the codes sit between two linear layers."""
         return self.dim != self.code_dim
 
     @property
     def nats_per_position(self) -> float:
-        """KL of a code from the uniform prior over codes: log K (van den Oord et al. 2017, section 3.1)."""
+        """KL from the uniform prior over codes, in nats: log K per code (van den Oord et al. 2017, section 3.1)."""
         return self.codes_per_position * math.log(self.codebook_size)
 
     def forward(
         self, z: torch.Tensor | None = None, *, indices: torch.Tensor | None = None, update: bool | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, Losses] | torch.Tensor:
-        """Quantise latents.
+        """Quantise latents, or look up indices.
 
         Args:
-            z: (B, dim, H, W).
-            indices: instead of z, what `indices_to_codes` takes; the result is then what it gives.
-            update: let the batch change the codebook's statistics (moving averages, initialisation, revival). Default:
-                in training mode.
+            z: latents (B, dim, H, W).
+            indices: indices to look up instead of quantising z; the result is that of `indices_to_codes`.
+            update: let the batch update the codebook's statistics (moving averages, initialisation, revival). Defaults
+                to the module's training mode.
 
         Returns:
-            quantised: (B, dim, H, W) in z's dtype, with the quantiser's gradient with respect to z;
-            indices: (B, H, W) int64, or (B, H, W, codes_per_position) if there are several;
-            losses: scalars by name, each with its weight: their sum is the quantiser's part of the training loss.
-                Every one is a mean over batch, places and dimensions of the code, so that it does not depend on the
-                batch's size or the image's.
+            quantised: (B, dim, H, W) in the dtype of z, with the quantiser's gradient with respect to z.
+            indices: (B, H, W) int64, or (B, H, W, codes_per_position) if there are several.
+            losses: weighted scalars by name, whose sum is the quantiser's part of the training loss. Each is a mean
+                over batch, positions and code dimensions, so it depends on neither batch size nor image size.
 
         Raises:
-            ValueError: for a z of another shape.
+            ValueError: if z or the indices have the wrong shape, or an index is outside the codebook.
         """
         if indices is not None:
             return self._codes(indices)
@@ -79,17 +78,17 @@ class Quantizer(nn.Module):
             raise ValueError(f"got latents of shape {tuple(z.shape)}: expected (batch, {self.dim}, height, width).")
         batch, _, height, width = z.shape
         with torch.autocast(z.device.type, enabled=False):
-            tokens = self.project_in(z.float().movedim(1, -1).reshape(-1, self.dim))
-            codes, indices, losses = self.quantize_vectors(tokens, self.training if update is None else update)
+            vectors = self.project_in(z.float().movedim(1, -1).reshape(-1, self.dim))
+            codes, indices, losses = self.quantize_vectors(vectors, self.training if update is None else update)
             quantized = self.project_out(codes)
         quantized = quantized.unflatten(0, (batch, height, width)).movedim(-1, 1).contiguous()
         return quantized.to(z.dtype), indices.unflatten(0, (batch, height, width)), losses
 
     def indices_to_codes(self, indices: torch.Tensor) -> torch.Tensor:
-        """The quantised latents (B, dim, H, W), float32, of indices (B, H, W) or (B, H, W, codes_per_position).
+        """Look up indices (B, H, W) or (B, H, W, codes_per_position): quantised latents (B, dim, H, W) in float32.
 
         Raises:
-            ValueError: for indices of another shape or outside the codebook.
+            ValueError: if the indices have the wrong shape or are outside the codebook.
         """
         return self(indices=indices)
 
@@ -105,14 +104,15 @@ class Quantizer(nn.Module):
             return self.project_out(self.lookup(indices)).movedim(-1, 1).contiguous()
 
     def standardize(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Quantise (z - mean) / std from now on as z was quantised before.
+        """Change the codes so that (z - mean) / std is quantised as z was before.
 
         Args:
             mean: (dim,).
-            std: (dim,); without projections the same number for all, as another metric would choose other codes.
+            std: (dim,). Without projections all channels must have the same value: scaling them differently would
+                change which code is nearest.
 
         Raises:
-            CannotStandardizeError: if these codes cannot be moved or scaled.
+            CannotStandardizeError: if the codes cannot be shifted or scaled like this.
         """
         if isinstance(self.project_in, nn.Linear) and isinstance(self.project_out, nn.Linear):
             fold_into_input(self.project_in, mean, std)
@@ -121,18 +121,18 @@ class Quantizer(nn.Module):
             self._standardize_codes(mean, std)
 
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        raise CannotStandardizeError(f"the codes of a {type(self).__name__} cannot be moved.")
+        raise CannotStandardizeError(f"the codes of a {type(self).__name__} are fixed.")
 
-    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        """Codes (N, code_dim), indices (N,) or (N, codes_per_position), and losses of tokens (N, code_dim)."""
+    def quantize_vectors(self, vectors: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+        """Quantise vectors (N, code_dim): codes (N, code_dim), indices (N,) or (N, codes_per_position), and losses."""
         raise NotImplementedError
 
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:
-        """Codes (B, H, W, code_dim) of indices."""
+        """Codes (B, H, W, code_dim) of indices (B, H, W) or (B, H, W, codes_per_position)."""
         raise NotImplementedError
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Quantizer:
-        """Move, but never cast: see the class."""
+        """Move tensors to another device but never cast them, see the class docstring."""
 
         def move(tensor: torch.Tensor) -> torch.Tensor:
             moved = fn(tensor)

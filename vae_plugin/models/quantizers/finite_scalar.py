@@ -12,25 +12,26 @@ from .gradients import straight_through
 
 
 class FiniteScalarQuantizer(Quantizer):
-    """Each of a few numbers is bounded and rounded to one of its levels; the codes are the grid of all combinations.
+    """Quantiser that bounds each channel of a code and rounds it to one of a few levels; the codes form a grid.
 
-    There is no codebook to learn, nothing to die, and no loss. Codes lie in [-1, 1].
+    There is no codebook to learn, no dead code and no loss. Codes lie in [-1, 1].
 
     Args:
-        levels: of each number, 2 to 1000; their product is `codebook_size`. The paper's (table 1): (8, 6, 5) for 2^8,
-            (8, 5, 5, 5) for 2^10, (7, 5, 5, 5, 5) for 2^12, (8, 8, 8, 6, 5) for 2^14, (8, 8, 8, 5, 5, 5) for 2^16.
-        dim: channels of the latents.
+        levels: number of levels of each channel of a code, 2 to 1000; `codebook_size` is their product. Table 1 of the
+            paper has (8, 6, 5) for 2^8 codes, (8, 5, 5, 5) for 2^10, (7, 5, 5, 5, 5) for 2^12, (8, 8, 8, 6, 5) for
+            2^14 and (8, 8, 8, 5, 5, 5) for 2^16.
+        dim: number of latent channels.
 
     Raises:
-        ValueError: if there is no level, or one is not from 2 to 1000.
+        ValueError: if `levels` is empty or a level is not between 2 and 1000.
     """
 
     _levels: torch.Tensor
     _steps: torch.Tensor
 
     def __init__(self, levels: Sequence[int], dim: int) -> None:
-        if not levels or min(levels) < 2 or max(levels) > 1000:  # above, the margin of `_bound` reaches one level more
-            raise ValueError(f"levels are {tuple(levels)}: give at least one number, each at least 2, at most 1000.")
+        if not levels or min(levels) < 2 or max(levels) > 1000:  # beyond 1000 the margin of `_bound` adds a level
+            raise ValueError(f"levels is {tuple(levels)}: give at least one level, each between 2 and 1000.")
         super().__init__(dim, len(levels))
         self.levels = tuple(levels)
         self.codebook_size = math.prod(levels)
@@ -41,9 +42,9 @@ class FiniteScalarQuantizer(Quantizer):
     def extra_repr(self) -> str:
         return f"{self.levels}, {self.dim}"
 
-    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        del update  # there is nothing to keep
-        bounded = self._bound(tokens)
+    def quantize_vectors(self, vectors: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+        del update  # there are no statistics
+        bounded = self._bound(vectors)
         digits = bounded.detach().round()
         half = self._levels // 2
         codes = straight_through(bounded / half, digits / half)
@@ -51,7 +52,7 @@ class FiniteScalarQuantizer(Quantizer):
         return codes, indices, {}
 
     def _bound(self, z: torch.Tensor) -> torch.Tensor:
-        """Into an interval that rounding maps to exactly the levels (the paper's appendix A): (N, len(levels))."""
+        """Map into an interval that rounding takes to exactly the levels (appendix A): (N, len(levels))."""
         half = (self._levels - 1) * (1 + 1e-3) / 2
         offset = torch.where(self._levels % 2 == 0, 0.5, 0.0)
         return torch.tanh(z + (offset / half).atanh()) * half - offset

@@ -1,4 +1,4 @@
-"""How the gradient of a code reaches the latent that chose it. The value is the code, exactly, in both."""
+"""Gradient estimators that pass the gradient of a code to the vector it quantises; the value is exactly the code."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch.nn.functional as F
 SMALL = 1e-4
 
 
-def straight_through(tokens: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    """The code; its gradient is the token's, unchanged (van den Oord et al. 2017, section 3.2): (N, D)."""
-    return _StraightThrough.apply(tokens, codes)
+def straight_through(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Codes (N, D) whose gradient goes to `vectors` unchanged (van den Oord et al. 2017, section 3.2)."""
+    return _StraightThrough.apply(vectors, codes)
 
 
 class _StraightThrough(torch.autograd.Function):
-    """As z + (q - z).detach(), but without its rounding and its two temporaries."""
+    """z + (q - z).detach() without its rounding error and its two temporaries."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         return codes.clone()
 
     @staticmethod
@@ -27,28 +27,28 @@ class _StraightThrough(torch.autograd.Function):
         return gradient, None
 
 
-def rotation(tokens: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    """The code, as the token turned and stretched by a constant rotation: (N, D).
+def rotation(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Codes (N, D), treated as the vectors rotated and scaled by a constant.
 
-    The gradient is turned and stretched likewise (Fifty et al. 2024, "Restructuring Vector Quantization with the
-    Rotation Trick", section 4.2). A token or code near zero, or a code opposite to its token, has no such rotation:
-    there it is straight through.
+    The gradient is rotated and scaled in the same way (Fifty et al. 2024, "Restructuring Vector Quantization with the
+    Rotation Trick", section 4.2). The rotation is undefined if the vector or the code is near zero, or if they point in
+    opposite directions; these use the straight-through gradient.
     """
-    tokens_norm = tokens.detach().norm(dim=1, keepdim=True)
+    vectors_norm = vectors.detach().norm(dim=1, keepdim=True)
     codes_norm = codes.detach().norm(dim=1, keepdim=True)
-    e = F.normalize(tokens.detach(), dim=1)
+    e = F.normalize(vectors.detach(), dim=1)
     q = F.normalize(codes.detach(), dim=1)
     middle = e + q
     middle_norm = middle.norm(dim=1, keepdim=True)
     r = middle / middle_norm.clamp_min(SMALL)
-    inner = lambda a: (tokens * a).sum(1, keepdim=True)  # noqa: E731
-    turned = (tokens - 2 * inner(r) * r + 2 * inner(e) * q) * (codes_norm / tokens_norm.clamp_min(SMALL))
-    possible = (tokens_norm > SMALL) & (codes_norm > SMALL) & (middle_norm > SMALL)
-    return _value_and_gradient(codes, torch.where(possible, turned, tokens))
+    inner = lambda a: (vectors * a).sum(1, keepdim=True)  # noqa: E731
+    turned = (vectors - 2 * inner(r) * r + 2 * inner(e) * q) * (codes_norm / vectors_norm.clamp_min(SMALL))
+    possible = (vectors_norm > SMALL) & (codes_norm > SMALL) & (middle_norm > SMALL)
+    return _value_and_gradient(codes, torch.where(possible, turned, vectors))
 
 
 def _value_and_gradient(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    # gradient - gradient.detach() is exactly 0: the value does not pick up its rounding, as in z + (q - z).
+    # gradient - gradient.detach() is exactly 0, so the value has no rounding error, unlike z + (q - z).
     return value.detach() + (gradient - gradient.detach())
 
 

@@ -11,19 +11,19 @@ from .gradients import straight_through
 
 
 class LookupFreeQuantizer(Quantizer):
-    """Each number becomes its sign: a code is a corner of the cube {-1, 1}^D, and its index the number in binary.
+    """Quantiser that takes the sign of each number: codes are the corners of {-1, 1}^D, indices their bits in binary.
 
-    The loss "commitment" is beta ||z - sign(z)||^2, the mean over elements. The loss "entropy" (eq. 5) wants every bit
-    of a token to be certain and every bit over all tokens to be even. The entropy of the mean choice is taken bit by
+    The "commitment" loss is beta ||z - sign(z)||^2, a mean over elements. The "entropy" loss (eq. 5) makes each bit
+    certain for a single vector but balanced over all vectors. The entropy of the mean assignment is computed bit by
     bit, as if the bits were independent (Zhao et al. 2024, "Image and Video Tokenization with Binary Spherical
-    Quantization", eq. 14): an upper bound on the paper's, which needs a table of all 2^D codes.
+    Quantization", eq. 14). That is an upper bound on the paper's term, which needs a table of all 2^D codes.
 
     Args:
-        codebook_size: 2^D.
-        dim: channels of the latents.
-        commitment_weight: beta.
-        entropy_weight: of the loss "entropy".
-        entropy_temperature: of a bit's soft choice, softmax of -||z - e||^2 / temperature.
+        codebook_size: number of codes, 2^D.
+        dim: number of latent channels.
+        commitment_weight: weight of the commitment loss, beta.
+        entropy_weight: weight of the entropy loss.
+        entropy_temperature: temperature of the soft assignment of a bit, softmax of -||z - e||^2 / temperature.
 
     Raises:
         ValueError: if `codebook_size` is not a power of two.
@@ -42,7 +42,9 @@ class LookupFreeQuantizer(Quantizer):
     ) -> None:
         bits = codebook_size.bit_length() - 1
         if codebook_size != 2**bits or bits < 1:
-            raise ValueError(f"codebook_size is {codebook_size}: a lookup-free quantiser needs a power of two.")
+            raise ValueError(
+                f"codebook_size is {codebook_size}: it must be a power of two for a lookup-free quantiser."
+            )
         super().__init__(dim, bits)
         self.codebook_size = codebook_size
         self.commitment_weight = commitment_weight
@@ -53,26 +55,26 @@ class LookupFreeQuantizer(Quantizer):
     def extra_repr(self) -> str:
         return f"{self.codebook_size}, {self.dim}"
 
-    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        del update  # there is nothing to keep
-        positive = tokens.detach() > 0
+    def quantize_vectors(self, vectors: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+        del update  # there are no statistics
+        positive = vectors.detach() > 0
         codes = 2.0 * positive - 1
-        losses = {"commitment": self.commitment_weight * F.mse_loss(tokens, codes)}
+        losses = {"commitment": self.commitment_weight * F.mse_loss(vectors, codes)}
         if self.entropy_weight:
-            losses["entropy"] = self.entropy_weight * self._entropy_loss(tokens)
-        return straight_through(tokens, codes), (positive * self._powers).sum(1), losses
+            losses["entropy"] = self.entropy_weight * self._entropy_loss(vectors)
+        return straight_through(vectors, codes), (positive * self._powers).sum(1), losses
 
-    def _entropy_loss(self, tokens: torch.Tensor) -> torch.Tensor:
-        """E[H(p)] - H(E[p]) in nats, summed over bits. |z + 1|^2 - |z - 1|^2 = 4 z are the logits of a bit."""
-        logits = 4 * tokens / self.entropy_temperature
+    def _entropy_loss(self, vectors: torch.Tensor) -> torch.Tensor:
+        """E[H(p)] - H(E[p]) in nats, summed over bits; the logit of a bit is |z + 1|^2 - |z - 1|^2 = 4 z."""
+        logits = 4 * vectors / self.entropy_temperature
         p = logits.sigmoid()
-        token_entropy = -(p * F.logsigmoid(logits) + (1 - p) * F.logsigmoid(-logits)).sum(1).mean()
+        vector_entropy = -(p * F.logsigmoid(logits) + (1 - p) * F.logsigmoid(-logits)).sum(1).mean()
         local = p.mean(0)
         mean = mean_over_processes(local).clamp(1e-6, 1 - 1e-6)
-        # The gradient is this process's part, as for a mean of losses: d H = -logit(p) d p.
+        # The gradient is this process's share, as for averaged losses: dH = -logit(p) dp.
         surrogate = -(mean.logit() * local).sum()
         value = -(mean * mean.log() + (1 - mean) * (-mean).log1p()).sum()
-        return token_entropy - (surrogate + (value - surrogate).detach())
+        return vector_entropy - (surrogate + (value - surrogate).detach())
 
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:
         return 2.0 * (indices[..., None] // self._powers % 2) - 1

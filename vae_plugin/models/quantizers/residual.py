@@ -13,18 +13,22 @@ from .vector import VectorQuantizer
 
 
 class ResidualVectorQuantizer(Quantizer):
-    """Several codes at every place: each quantises what those before it have left, and their sum is the result.
+    """Quantiser with several codes per position: each stage quantises the residual of the stages before it.
 
-    The losses are those of the stages, summed: with z - (e_1 + ... + e_d) for each depth d, the paper's eq. 6.
+    The result is the sum of the codes. The losses of the stages are summed: with the residual z - (e_1 + ... + e_d) at
+    each depth d, this is the paper's eq. 6.
 
     Args:
-        codebook_size: K of each stage.
-        dim: channels of the latents.
-        num_quantizers: stages; K codes each give K^num_quantizers combinations.
-        codebook_dim: numbers in a code. Default: `dim`.
-        gradient: of the sum, "straight_through" or "rotation", see `gradients`.
-        seed: of k-means and revival; stage i has seed + i.
-        options: of each stage, see `VectorQuantizer`.
+        codebook_size: number of codes per stage, K.
+        dim: number of latent channels.
+        num_quantizers: number of stages, which together have K^num_quantizers combinations of codes.
+        codebook_dim: dimension of a code; defaults to `dim`.
+        gradient: gradient of the sum, "straight_through" or "rotation", see `gradients`.
+        seed: random seed of k-means and revival; stage i uses seed + i.
+        options: further arguments of each stage, see `VectorQuantizer`.
+
+    Raises:
+        ValueError: if `num_quantizers` is below 2, or `VectorQuantizer` rejects an argument.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class ResidualVectorQuantizer(Quantizer):
         **options: Any,
     ) -> None:
         if num_quantizers < 2:
-            raise ValueError(f"num_quantizers is {num_quantizers}: with fewer than 2 use a VectorQuantizer.")
+            raise ValueError(f"num_quantizers is {num_quantizers}: give at least 2, or use a VectorQuantizer.")
         super().__init__(dim, codebook_dim or dim)
         self.codebook_size = codebook_size
         self.codes_per_position = num_quantizers
@@ -49,23 +53,23 @@ class ResidualVectorQuantizer(Quantizer):
             for i in range(num_quantizers)
         )
 
-    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        residual, total = tokens, torch.zeros_like(tokens)
+    def quantize_vectors(self, vectors: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+        residual, total = vectors, torch.zeros_like(vectors)
         losses: Losses = {}
         indices = []
         for stage in self.stages:
-            # As an image of one column: offloading wants the stage's own forward to be called.
+            # Shaped as an image of one pixel, because offloading needs the stage's own `forward` to be called.
             codes, chosen, stage_losses = stage(residual[:, :, None, None], update=update)
             codes = codes[:, :, 0, 0].detach()
             residual, total = residual - codes, total + codes
             indices.append(chosen[:, 0, 0])
             losses = {name: losses.get(name, 0) + loss for name, loss in stage_losses.items()}
-        # Of the sum: the gradients of the stages added up would be that of the latents several times.
-        quantized = GRADIENTS[self.gradient](tokens, total)
+        # Taken of the sum: adding up the gradients of the stages would count the latents' gradient several times.
+        quantized = GRADIENTS[self.gradient](vectors, total)
         return quantized, torch.stack(indices, 1), losses
 
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        for i in range(len(self.stages)):  # what the first stage leaves has no mean
+        for i in range(len(self.stages)):  # residuals after the first stage are not shifted
             self._stage(i).standardize(mean if i == 0 else torch.zeros_like(mean), std)
 
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:

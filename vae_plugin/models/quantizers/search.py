@@ -1,40 +1,40 @@
-"""The nearest code, without ever holding all distances."""
+"""Nearest-code search that never holds the whole distance matrix."""
 
 from __future__ import annotations
 
 import torch
 
-# One tile of distances, float32. On a CPU 1024 x 1024 numbers stay in the cache between the product that writes them
-# and the minimum that reads them, which is why tiles are faster there than the whole matrix.
+# Vectors and codes per tile of float32 distances. On a CPU 1024 x 1024 values stay in the cache between the matrix
+# product that writes them and the argmin that reads them, so tiles are faster than the whole matrix.
 CPU_TILE = (1024, 1024)
 GPU_TILE = (8192, 4096)
 
 
 @torch.no_grad()
-def nearest_code(tokens: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, int] | None = None) -> torch.Tensor:
-    """Index of the code with the smallest Euclidean distance to each token; of equal distances the lowest index.
+def nearest_code(vectors: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, int] | None = None) -> torch.Tensor:
+    """Index of the code nearest to each vector by Euclidean distance; ties go to the lowest index.
 
-    Memory: one tile of distances and a few numbers per token and code, whatever N and K. Distances are compared as
-    |e|^2 / 2 - z.e, both taken from about the codebook's mean: without |z|^2, which all codes share, and without a
-    common offset, float32 tells codes apart that the textbook formula rounds together.
+    Memory is one tile of distances plus a few numbers per vector and per code, whatever N and K. Distances are compared
+    as |e|^2 / 2 - z.e, with z and e centred close to the codebook's mean. Leaving out |z|^2, which all codes share, and
+    the common offset lets float32 separate codes that the textbook formula rounds to the same distance.
 
     Args:
-        tokens: (N, D), float32.
+        vectors: (N, D), float32.
         codebook: (K, D), float32.
-        tile: tokens and codes that are compared at a time.
+        tile: number of vectors and of codes compared at a time.
 
     Returns:
         (N,) int64.
     """
-    rows, columns = tile or (CPU_TILE if tokens.device.type == "cpu" else GPU_TILE)
+    rows, columns = tile or (CPU_TILE if vectors.device.type == "cpu" else GPU_TILE)
     origin = _round_mean(codebook)
     centred = codebook - origin
     half_norms = centred.square().sum(1) / 2
-    if _is_exporting():  # a loop over tiles would fix the number of tokens
-        return torch.addmm(half_norms, tokens - origin, centred.T, alpha=-1).argmin(1)
-    nearest = torch.empty(len(tokens), dtype=torch.long, device=tokens.device)
-    for first_token in range(0, len(tokens), rows):
-        z = tokens[first_token : first_token + rows] - origin
+    if _is_exporting():  # a loop over tiles would fix the number of vectors in the exported graph
+        return torch.addmm(half_norms, vectors - origin, centred.T, alpha=-1).argmin(1)
+    nearest = torch.empty(len(vectors), dtype=torch.long, device=vectors.device)
+    for first_vector in range(0, len(vectors), rows):
+        z = vectors[first_vector : first_vector + rows] - origin
         best = z.new_empty(0)
         for first_code in range(0, len(codebook), columns):
             codes = slice(first_code, first_code + columns)
@@ -50,14 +50,14 @@ def nearest_code(tokens: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, 
             closer = distance < best  # not "<=": the lowest index wins a tie
             best = torch.where(closer, distance, best)
             best_index = torch.where(closer, index + first_code, best_index)
-        nearest[first_token : first_token + rows] = best_index
+        nearest[first_vector : first_vector + rows] = best_index
     return nearest
 
 
 def _round_mean(codebook: torch.Tensor) -> torch.Tensor:
-    """The codebook's mean to the nearest multiple of a power of two not above its spread: (D,).
+    """Mean of the codebook, rounded to a multiple of a power of two no larger than its spread: (D,).
 
-    Taking away the mean itself would round every code, and make equal distances differ by that rounding.
+    Subtracting the exact mean would round every code, and equal distances would come out different.
     """
     spread = codebook.std(0, correction=0).mean()
     if _is_exporting():  # ONNX has no frexp

@@ -1,4 +1,4 @@
-"""A reparameterised codebook: Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models"."""
+"""Reparameterised codebook of Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models"."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .search import nearest_code
 
 
 class SimVectorQuantizer(Quantizer):
-    """Codes are fixed random vectors, moved by one learned linear layer ("SimVQ").
+    """Quantiser whose codes are fixed random vectors transformed by one learned linear layer ("SimVQ").
 
-    A gradient step moves that layer, and with it all codes and not only the chosen ones: none is left behind,
-    however large the book. The loss is that of `VectorQuantizer`, "codebook" (for the layer) and "commitment".
+    A gradient step changes the layer and therefore all codes, not only the assigned ones, so no code is left behind
+    however large the codebook. The losses are those of `VectorQuantizer`: "codebook" (for the layer) and "commitment".
 
     Args:
-        codebook_size: K.
-        dim: channels of the latents.
-        codebook_dim: D, numbers in a code. Default: `dim`.
-        commitment_weight: beta.
+        codebook_size: number of codes, K.
+        dim: number of latent channels.
+        codebook_dim: dimension of a code, D; defaults to `dim`.
+        commitment_weight: weight of the commitment loss, beta.
         gradient: "straight_through" or "rotation", see `gradients`.
 
     Raises:
-        ValueError: if `gradient` is not one of these.
+        ValueError: if `gradient` is unknown.
     """
 
     frozen_codes: torch.Tensor
@@ -54,20 +54,20 @@ class SimVectorQuantizer(Quantizer):
 
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         if not torch.allclose(std, std[0]):
-            raise CannotStandardizeError("codes can be scaled by one number only.")
+            raise CannotStandardizeError("codes can only be scaled in all channels by the same number.")
         fold_into_output(self.transform, mean, std)
 
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:
         return self.transform(F.embedding(indices, self.frozen_codes))
 
-    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        del update  # the codebook moves by its gradient alone
+    def quantize_vectors(self, vectors: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+        del update  # the codebook is trained by its gradient alone
         with torch.no_grad():
             codebook = self.transform(self.frozen_codes)
-        indices = nearest_code(tokens.detach(), codebook)
+        indices = nearest_code(vectors.detach(), codebook)
         codes = self.lookup(indices)
         losses = {
-            "commitment": self.commitment_weight * F.mse_loss(tokens, codes.detach()),
-            "codebook": F.mse_loss(codes, tokens.detach()),
+            "commitment": self.commitment_weight * F.mse_loss(vectors, codes.detach()),
+            "codebook": F.mse_loss(codes, vectors.detach()),
         }
-        return GRADIENTS[self.gradient](tokens, codes), indices, losses
+        return GRADIENTS[self.gradient](vectors, codes), indices, losses

@@ -14,42 +14,44 @@ from .entropy import entropy_loss
 from .gradients import GRADIENTS
 from .search import nearest_code
 
-TOKENS_PER_CENTRE = 2
+VECTORS_PER_CENTRE = 2
 
 
 class VectorQuantizer(Quantizer):
-    """Each token becomes its nearest code of a learned codebook.
+    """Vector quantiser that maps each vector to its nearest code in a learned codebook.
 
-    The loss is the paper's (eq. 3), ||sg[z] - e||^2 + beta ||z - sg[e]||^2, as "codebook" and "commitment", each the
-    mean over its elements. With `codebook_update="ema"` the first term is not there: each code follows the mean of the
-    tokens that choose it (appendix A.1).
+    The loss is the paper's (eq. 3), ||sg[z] - e||^2 + beta ||z - sg[e]||^2, reported as "codebook" and "commitment",
+    each a mean over elements. `codebook_update="ema"` drops the first term: each code follows a moving average of the
+    vectors assigned to it (appendix A.1).
 
-    Under several processes counts, sums, k-means and revival use the tokens of all of them: the codebooks stay equal to
-    the bit, and are those of one process with the whole batch. That needs batches of equal size. Every pass in training
-    mode is a step of the averages: with gradient accumulation there are several to a step of the optimiser.
+    In multi-process training, counts, sums, k-means and revival use the vectors of all processes. Every process holds
+    bit-identical codes, equal to those of a single process with the whole batch. All processes need the same batch
+    size. Every forward pass in training mode updates the averages, so gradient accumulation makes several updates per
+    optimiser step.
 
     Args:
-        codebook_size: K.
-        dim: channels of the latents.
-        codebook_dim: D, numbers in a code. Default: `dim`. Fewer (8, say) keep more codes of a large book in use.
+        codebook_size: number of codes, K.
+        dim: number of latent channels.
+        codebook_dim: dimension of a code, D; defaults to `dim`. A small one (such as 8) keeps more codes of a large
+            codebook in use.
         codebook_update: "ema" or "gradient".
-        commitment_weight: beta.
-        decay: gamma of the moving averages, per step.
-        epsilon: of the Laplace smoothing of the counts.
-        distance: "euclidean", or "cosine": tokens and codes are scaled to norm 1.
+        commitment_weight: weight of the commitment loss, beta.
+        decay: decay of the moving averages per step, gamma.
+        epsilon: Laplace smoothing of the counts.
+        distance: "euclidean", or "cosine", which scales vectors and codes to norm 1.
         gradient: "straight_through" or "rotation", see `gradients`.
-        kmeans_init: place the codes by k-means on the tokens of the first training batch, or of the first batches, in
-            portions, if one has fewer than 2 K tokens. Without, they begin as N(0, 1 / D).
-        kmeans_iterations: of each k-means.
-        dead_code_threshold: a code that is chosen less often than this share of K-th part of all tokens (over some
-            1 / (1 - decay) steps) is moved to a random token of the batch; 0 leaves it where it is.
-        entropy_weight: of the loss "entropy", the mean entropy of a token's soft choice minus the entropy of the mean
-            choice (Yu et al. 2023, "Language Model Beats Diffusion", eq. 5), which spreads the tokens over the codes.
-        entropy_temperature: of that soft choice: softmax of -||z - e||^2 / temperature.
-        seed: of k-means and revival.
+        kmeans_init: initialise the codes by k-means on the first training batch. If a batch has fewer than 2 K
+            vectors, the codes are initialised in portions over the first batches. Otherwise codes start as N(0, 1 / D).
+        kmeans_iterations: number of iterations of each k-means.
+        dead_code_threshold: move a code to a random vector of the batch when its use, averaged over about
+            1 / (1 - decay) steps, falls below this fraction of the mean use of all codes; 0 disables this.
+        entropy_weight: weight of the "entropy" loss, see `entropy_loss` (Yu et al. 2023, "Language Model Beats
+            Diffusion", eq. 5). It spreads the vectors over the codes.
+        entropy_temperature: temperature of the soft assignment, softmax of -||z - e||^2 / temperature.
+        seed: random seed of k-means and revival.
 
     Raises:
-        ValueError: for a name or number that is not one of these.
+        ValueError: if an argument has an unknown name or is out of range.
     """
 
     counts: torch.Tensor
@@ -101,8 +103,8 @@ class VectorQuantizer(Quantizer):
 
         codebook = self._on_sphere(torch.randn(codebook_size, self.code_dim) / self.code_dim**0.5)
         self.codebook = nn.Parameter(codebook, requires_grad=codebook_update == "gradient")
-        # Moving averages that begin as if each code had been chosen once, by itself. With 0 the first steps would
-        # divide a code that nobody chose by next to nothing.
+        # The moving averages start as if each code had been assigned itself once. Starting from 0, the first steps
+        # would divide an unused code by almost nothing.
         self.register_buffer("counts", torch.ones(codebook_size))
         if codebook_update == "ema":
             self.register_buffer("sums", codebook.clone())
@@ -120,42 +122,42 @@ class VectorQuantizer(Quantizer):
     def lookup(self, indices: torch.Tensor) -> torch.Tensor:
         return self._on_sphere(F.embedding(indices, self.codebook))
 
-    def quantize_vectors(self, tokens: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        tokens = self._on_sphere(tokens)
+    def quantize_vectors(self, vectors: torch.Tensor, update: bool) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+        vectors = self._on_sphere(vectors)
         if update and (placed := int(self.num_placed)) < self.codebook_size:
-            self._place_codes(tokens, placed)
-        indices = nearest_code(tokens.detach(), self._searched_codes(update))
+            self._place_codes(vectors, placed)
+        indices = nearest_code(vectors.detach(), self._searched_codes(update))
         codes = self.lookup(indices)
-        losses = {"commitment": self.commitment_weight * F.mse_loss(tokens, codes.detach())}
+        losses = {"commitment": self.commitment_weight * F.mse_loss(vectors, codes.detach())}
         if self.codebook_update == "gradient":
-            losses["codebook"] = F.mse_loss(codes, tokens.detach())
+            losses["codebook"] = F.mse_loss(codes, vectors.detach())
         if self.entropy_weight and torch.is_grad_enabled():
             codebook = self._on_sphere(self.codebook)
-            losses["entropy"] = self.entropy_weight * entropy_loss(tokens, codebook, self.entropy_temperature)
-        quantized = GRADIENTS[self.gradient](tokens, codes)
-        if update:  # after the choice: a step must not see the codes that it makes
-            self._follow(tokens.detach(), indices)
+            losses["entropy"] = self.entropy_weight * entropy_loss(vectors, codebook, self.entropy_temperature)
+        quantized = GRADIENTS[self.gradient](vectors, codes)
+        if update:  # after the assignment, so that a step does not use the codes it produces
+            self._follow(vectors.detach(), indices)
         return quantized, indices, losses
 
     def _searched_codes(self, update: bool) -> torch.Tensor:
         codebook = self._on_sphere(self.codebook.detach())
-        # Until k-means has placed them all, training chooses from the placed ones only.
+        # Until k-means has placed all codes, training assigns vectors to the placed ones only.
         return codebook[: int(self.num_placed)] if update else codebook
 
     @torch.no_grad()
-    def _place_codes(self, tokens: torch.Tensor, placed: int) -> None:
-        tokens = gather_over_processes(tokens)
-        clusters = min(self.codebook_size - placed, max(1, len(tokens) // TOKENS_PER_CENTRE))
+    def _place_codes(self, vectors: torch.Tensor, placed: int) -> None:
+        vectors = gather_over_processes(vectors)
+        clusters = min(self.codebook_size - placed, max(1, len(vectors) // VECTORS_PER_CENTRE))
         centres, counts = kmeans(
-            tokens, clusters, self.kmeans_iterations, self.seed + placed, normalize=self.distance == "cosine"
+            vectors, clusters, self.kmeans_iterations, self.seed + placed, normalize=self.distance == "cosine"
         )
-        # A portion has all tokens of its batch: scaled, the counts of all portions are those of one batch again.
+        # Each portion counts all vectors of its batch: scaled, the counts of all portions add up to one batch.
         share = clusters / self.codebook_size
         self._set_codes(slice(placed, placed + clusters), centres, share * counts.clamp_min(1))
         self.num_placed += clusters
 
     def _set_codes(self, which: slice | torch.Tensor, codes: torch.Tensor, counts: torch.Tensor) -> None:
-        """New codes with new statistics: a code without its counts and sums would be pulled back at once."""
+        """Replace codes together with their statistics, whose old values would pull the codes back at once."""
         self.codebook.data[which] = codes
         self.counts[which] = counts
         if self.codebook_update == "ema":
@@ -164,16 +166,16 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         if self.distance == "cosine" or not torch.allclose(std, std[0]):
-            raise CannotStandardizeError("only Euclidean codes can be moved, and scaled by one number.")
+            raise CannotStandardizeError("only Euclidean codes can be shifted, and scaled by a single number.")
         mean, std = mean.to(self.codebook), std.to(self.codebook)
         self.codebook.copy_((self.codebook - mean) / std)
         if self.codebook_update == "ema":
             self.sums.copy_((self.sums - self.counts[:, None] * mean) / std)
 
     @torch.no_grad()
-    def _follow(self, tokens: torch.Tensor, indices: torch.Tensor) -> None:
-        """One step of the moving averages over the tokens of all processes, then the revival of dead codes."""
-        counts, sums = count_and_sum(indices, tokens, self.codebook_size)
+    def _follow(self, vectors: torch.Tensor, indices: torch.Tensor) -> None:
+        """Update the moving averages with the vectors of all processes, then revive dead codes."""
+        counts, sums = count_and_sum(indices, vectors, self.codebook_size)
         self.counts.lerp_(sum_over_processes(counts), 1 - self.decay)
         if self.codebook_update == "ema":
             self.sums.lerp_(sum_over_processes(sums), 1 - self.decay)
@@ -182,13 +184,13 @@ class VectorQuantizer(Quantizer):
             self.codebook.data.copy_(self._on_sphere(self.sums / smoothed[:, None]))
         self.num_updates += 1
         if self.dead_code_threshold and int(self.num_placed) == self.codebook_size:
-            self._revive(tokens)
+            self._revive(vectors)
 
-    def _revive(self, tokens: torch.Tensor) -> None:
+    def _revive(self, vectors: torch.Tensor) -> None:
         share = self.counts.sum() / self.codebook_size
         dead = (self.counts < self.dead_code_threshold * share).nonzero()[:, 0]
-        if not len(dead):  # the counts, and so this decision, are the same on all processes
+        if not len(dead):  # counts are equal on all processes, and therefore this decision is too
             return
-        rows = random_rows(len(tokens) * world_size(), len(dead), self.seed + int(self.num_updates), tokens.device)
+        rows = random_rows(len(vectors) * world_size(), len(dead), self.seed + int(self.num_updates), vectors.device)
         dead = dead[: len(rows)]
-        self._set_codes(dead, rows_over_processes(tokens, rows), share.expand(len(dead)))
+        self._set_codes(dead, rows_over_processes(vectors, rows), share.expand(len(dead)))
