@@ -1,4 +1,4 @@
-"""The mathematics in plain torch: networks, posteriors, likelihoods, quantisers and the models they make."""
+"""The mathematics in plain torch: networks, posteriors, likelihoods, quantisers, and the models built from them."""
 
 from .autoencoder import EncoderDecoder
 from .likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian, Laplace, Likelihood

@@ -1,4 +1,4 @@
-"""Fold an affine change of the latents into the layers around them."""
+"""Folding an affine change of the latents into the layers around them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import nn
 
 
 class CannotStandardizeError(ValueError):
-    """This model's latents cannot be moved and scaled by a change of its weights."""
+    """The latents of this model cannot be shifted and scaled by changing its weights."""
 
 
 @torch.no_grad()
 def fold_into_output(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torch.Tensor) -> None:
-    """Let the first D outputs y of a layer become (y - mean) / std; mean and std are (D,)."""
+    """Change a layer so that its first D outputs y become (y - mean) / std; mean and std are (D,)."""
     mean, std = mean.to(layer.weight.device, torch.float64), std.to(layer.weight.device, torch.float64)
     weight, bias = layer.weight.double(), _bias(layer).double()
     weight[: len(mean)] /= std.reshape(-1, *[1] * (weight.ndim - 1))
@@ -23,7 +23,7 @@ def fold_into_output(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torc
 
 @torch.no_grad()
 def fold_into_input(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torch.Tensor) -> None:
-    """Let a linear layer or 1x1 convolution give for (z - mean) / std what it gave for z; mean and std are (D,)."""
+    """Change a linear layer or 1x1 convolution so that (z - mean) / std gives its old output for z; both are (D,)."""
     mean, std = mean.to(layer.weight.device, torch.float64), std.to(layer.weight.device, torch.float64)
     matrix, bias = layer.weight.double().flatten(1), _bias(layer).double()
     _bias(layer).copy_(bias + matrix @ mean)
@@ -32,5 +32,5 @@ def fold_into_input(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torch
 
 def _bias(layer: nn.Linear | nn.Conv2d) -> torch.Tensor:
     if layer.bias is None:
-        raise CannotStandardizeError("a layer without a bias cannot take a shift.")
+        raise CannotStandardizeError("a layer without a bias cannot absorb a shift.")
     return layer.bias

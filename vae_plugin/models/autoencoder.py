@@ -1,4 +1,4 @@
-"""The common part of the Gaussian and the vector-quantised autoencoder."""
+"""Encoder, decoder and likelihood, shared by the Gaussian and the vector-quantised autoencoder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .networks import pad_to_multiple
 
 
 class EncoderDecoder(nn.Module):
-    """An encoder, a decoder and a likelihood of images.
+    """Base class with an encoder, a decoder and a likelihood of images.
 
     Args:
         encoder: images (B, C, H, W) in [-1, 1] -> parameters of the posterior.
         decoder: latents (B, D) or (B, D, h, w) -> parameters of the likelihood (B, C * k, H, W).
         likelihood: p(x|z).
-        quant_conv: applied to the encoder's output (the 1x1 convolution of `AutoencoderKL`).
-        post_quant_conv: applied to the latent before the decoder.
-        spatial_compression_ratio: pixels of the image per position of the latent grid, along one side. Images whose
-            sides are not multiples of it are padded by their last row and column before the encoder, and the decoder's
-            output is cropped to the image.
+        quant_conv: layer applied to the encoder's output, such as the 1x1 convolution of `AutoencoderKL`.
+        post_quant_conv: layer applied to the latents before the decoder.
+        spatial_compression_ratio: pixels per position of the latent grid, along one side. Images whose sides are not
+            multiples of it are padded with their last row and column before encoding, and the decoder's output is
+            cropped to the size of the image.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class EncoderDecoder(nn.Module):
     @property
     def likelihood(self) -> Likelihood:
         """p(x|z)."""
-        # A property, because a subclass may have a field of that name in a config, which is found before a submodule.
+        # A property, because a subclass may have a config field of this name, which would hide a submodule.
         likelihood = self._modules["likelihood"]
         assert isinstance(likelihood, Likelihood)
         return likelihood
 
     def encoder_output(self, x: torch.Tensor) -> torch.Tensor:
-        """The output of the encoder for images (B, C, H, W), padded to a multiple of the spatial compression ratio."""
+        """Encoder output for images (B, C, H, W), padded to multiples of the spatial compression ratio."""
         output = self.encoder(self._padded(x))
         return output if self.quant_conv is None else self.quant_conv(output)
 
     def decoder_output(self, z: torch.Tensor, image_size: Sequence[int] | None = None) -> torch.Tensor:
-        """Parameters of p(x|z), (B, C * k, H, W), cropped to `image_size` (height, width) where that is given."""
+        """Parameters of p(x|z), (B, C * k, H, W), cropped to `image_size` (height, width) if that is given."""
         if self.post_quant_conv is not None:
             z = self.post_quant_conv(z)
         output = self.decoder(z)

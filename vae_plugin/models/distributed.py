@@ -1,6 +1,6 @@
-"""Sums, means and whole batches over the processes of a run, in plain torch; identities when there is only one process.
+"""Sums, means and gathered batches over the processes of a run, in plain torch.
 
-Everything here works on detached tensors, and gives every process the same bits.
+With a single process, tensors come back unchanged. All results are detached and bit-identical in every process.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import torch.distributed as dist
 
 
 def world_size() -> int:
-    """Number of processes that train together, 1 outside `torch.distributed`."""
+    """Number of processes that train together; 1 outside `torch.distributed`."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @torch.no_grad()
 def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Sum over all processes."""
+    """Sum of a tensor over all processes, elementwise."""
     if world_size() == 1:
         return tensor.detach()
     total = tensor.detach().clone()
@@ -26,13 +26,13 @@ def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def mean_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Mean over all processes."""
+    """Mean of a tensor over all processes, elementwise."""
     return sum_over_processes(tensor) / world_size()
 
 
 @torch.no_grad()
 def gather_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensors (N, ...) of all processes, of equal shapes, one after the other: (processes * N, ...)."""
+    """Concatenate the tensors (N, ...) of all processes, which must have equal shapes: (processes * N, ...)."""
     if world_size() == 1:
         return tensor.detach()
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
@@ -42,7 +42,7 @@ def gather_over_processes(tensor: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def rows_over_processes(tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """What `gather_over_processes(tensor)[rows]` would give, sending only those rows."""
+    """The same as `gather_over_processes(tensor)[rows]`, but only these rows are sent."""
     if world_size() == 1:
         return tensor.detach()[rows]
     local = rows - dist.get_rank() * len(tensor)

@@ -1,8 +1,8 @@
-"""The likelihood p(x|z): what the decoder's output says about an image.
+"""Likelihoods p(x|z), parameterised by the decoder's output.
 
 Every likelihood takes images x of shape (B, C, H, W) in [-1, 1] and the decoder's output of shape
-(B, C * parameters_per_channel, H, W), and gives log-probabilities per image in nats, summed over pixels and channels
-with every constant kept, in float32.
+(B, C * parameters_per_channel, H, W), and returns log-probabilities per image in nats and float32, summed over pixels
+and channels with every constant kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ScaleSetting = float | Literal["learned", "optimal"]
 
 
 class Likelihood(nn.Module):
-    """Base of the likelihoods p(x|z)."""
+    """Base class of the likelihoods p(x|z)."""
 
     parameters_per_channel: int = 1
 
@@ -33,29 +33,29 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
-        """E[x|z], shape (B, C, H, W) in the pixel range [-1, 1]."""
+        """E[x|z] in the pixel range [-1, 1]: (B, C, H, W)."""
         raise NotImplementedError
 
     def sample(self, decoder_output: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """A draw from p(x|z), shape (B, C, H, W)."""
+        """Sample of p(x|z): (B, C, H, W)."""
         raise NotImplementedError
 
 
 def _uniform(like: torch.Tensor, generator: torch.Generator | Sequence[torch.Generator] | None) -> torch.Tensor:
-    """Uniform noise in (0, 1), by the normal CDF of `standard_normal`, so that the generators' rules hold here too."""
+    """Uniform noise in (0, 1): the normal CDF of `standard_normal`, which follows its rules for generators."""
     return torch.special.ndtr(standard_normal(like.shape, generator, like.device)).clamp(1e-7, 1 - 1e-7)
 
 
 class Bernoulli(Likelihood):
-    """Pixels as coin flips; the decoder gives logits of pixel = 1 (that is, x = +1).
+    """Bernoulli likelihood; the decoder outputs the logits of pixel = 1 (that is, x = +1).
 
     A probability for binary images. For gray values in between it is the usual cross-entropy, which is not a normalised
-    density: such numbers compare only among themselves.
+    density: such values can only be compared with each other.
     """
 
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
         target = (x.float() + 1) / 2
-        # From logits: the cross-entropy of probabilities is clamped at 100 nats a pixel by torch.
+        # From logits, because torch clamps the cross-entropy of probabilities at 100 nats per pixel.
         loss = F.binary_cross_entropy_with_logits(decoder_output.float(), target, reduction="none")
         return -loss.flatten(1).sum(1)
 
@@ -68,20 +68,23 @@ class Bernoulli(Likelihood):
 
 
 class NoiseScale(nn.Module):
-    """The one scale (sigma of a Gaussian, b of a Laplace) that all pixels share, in units of the [-1, 1] range.
+    """Noise scale (sigma of a Gaussian, b of a Laplace) shared by all pixels, in units of the [-1, 1] range.
 
-    - a number: fixed.
-    - "learned": a parameter, log scale = -6 + softplus(free + 6): it approaches but never passes e^-6, where an exact
-      reconstruction would otherwise drive the likelihood to infinity.
-    - "optimal": the maximum-likelihood scale of the batch in closed form, over all processes (Rybkin, Daniilidis &
-      Levine 2021, "Simple and Effective VAE Training with Calibrated Decoders", eq. 4), not below e^-6. As a scale
-      fitted to the very images it judges is no bound on their likelihood, evaluation mode uses the running average of
-      training; before any training step there is none, and the batch's own scale is used.
+    - A number is a fixed scale.
+    - "learned" is a parameter with log scale = -6 + softplus(free + 6), which approaches but never falls below e^-6.
+      Without that floor an exact reconstruction would drive the likelihood to infinity.
+    - "optimal" is the maximum-likelihood scale of the batch in closed form, over all processes, at least e^-6 (Rybkin,
+      Daniilidis & Levine 2021, "Simple and Effective VAE Training with Calibrated Decoders", eq. 4). A scale fitted to
+      the same images that it is evaluated on gives no bound on their likelihood, so evaluation mode uses the running
+      average of training. Before the first training step there is no average, and the scale of the batch is used.
 
     Args:
         setting: a positive number, "learned" or "optimal".
-        power: p, where scale^p is the mean of |x - mean|^p at the optimum: 2 for a Gaussian, 1 for a Laplace.
-        momentum: of the running average of the "optimal" scale^p.
+        power: p such that scale^p is the mean of |x - mean|^p at the optimum: 2 for a Gaussian, 1 for a Laplace.
+        momentum: momentum of the running average of the "optimal" scale^p.
+
+    Raises:
+        ValueError: if `setting` is none of these.
     """
 
     free_log_scale: nn.Parameter
@@ -112,7 +115,7 @@ class NoiseScale(nn.Module):
         if self.setting != "optimal":
             return torch.tensor(math.log(self.setting), device=deviation.device)
         if self.training:
-            # Detached: at the optimum the derivative by the scale is zero, so the gradient is that of D/p log(moment).
+            # Detached: the derivative with respect to the scale is zero at the optimum, so nothing is lost.
             moment = mean_over_processes(deviation.mean())
             self._update(moment)
         elif self.num_updates > 0:
@@ -122,7 +125,7 @@ class NoiseScale(nn.Module):
         return self._log_scale(moment)
 
     def current(self) -> torch.Tensor:
-        """The scale itself, shape (), for sampling: fixed, learned, or the running average (1 before any training)."""
+        """Scale for sampling, shape (): fixed, learned, or the running average (1 before any training)."""
         if self.setting == "learned":
             return torch.exp(LOG_SCALE_FLOOR + F.softplus(self.free_log_scale.float() - LOG_SCALE_FLOOR))
         if self.setting == "optimal":
@@ -147,7 +150,9 @@ class NoiseScale(nn.Module):
 
 
 class Gaussian(Likelihood):
-    """N(x; decoder output, sigma^2 I) with one sigma for all pixels; sigma = 1 is the squared error of the textbooks.
+    """Gaussian likelihood N(x; decoder output, sigma^2 I) with one sigma for all pixels.
+
+    With sigma = 1 it is half the squared error, up to a constant.
 
     Args:
         sigma: a positive number (in units of the [-1, 1] range), "learned" or "optimal", see `NoiseScale`.
@@ -172,7 +177,7 @@ class Gaussian(Likelihood):
 
 
 class Laplace(Likelihood):
-    """Laplace(x; decoder output, b) with one scale b for all pixels: the likelihood behind the L1 loss.
+    """Laplace likelihood with one scale b for all pixels, the likelihood behind the L1 loss.
 
     Args:
         scale: b, a positive number (in units of the [-1, 1] range), "learned" or "optimal", see `NoiseScale`.
@@ -197,14 +202,18 @@ class Laplace(Likelihood):
 
 
 class DiscretizedLogisticMixture(Likelihood):
-    """The exact probability of 8-bit pixels: a mixture of logistics, integrated over each of the 256 bins.
+    """Exact probability of 8-bit pixels: a mixture of logistics integrated over each of the 256 bins.
 
-    Salimans et al. 2017 (PixelCNN++), section 2.1; every channel of every pixel has a mixture of its own (no coupling
-    of the channels, so that it serves any number of them). Images are taken to the nearest of the 256 levels
-    -1 + 2k/255. The outermost bins reach to infinity, so the 256 probabilities sum to one.
+    Salimans et al. 2017 (PixelCNN++), section 2.1. Every channel of every pixel has its own mixture; channels are not
+    coupled, so any number of them works. Images are rounded to the nearest of the 256 levels -1 + 2k/255. The outermost
+    bins extend to infinity, so the 256 probabilities sum to one.
 
     Args:
-        num_mixtures: components per pixel and channel; the decoder gives 3 values for each (logit, mean, log scale).
+        num_mixtures: number of components per pixel and channel; the decoder outputs a logit, a mean and a log scale
+            for each.
+
+    Raises:
+        ValueError: if `num_mixtures` is below 1.
     """
 
     def __init__(self, num_mixtures: int = 10) -> None:
@@ -218,7 +227,7 @@ class DiscretizedLogisticMixture(Likelihood):
         """Log weights, means and log scales, each (B, C, K, H, W) in float32."""
         parameters = decoder_output.float().unflatten(1, (-1, self.parameters_per_channel))
         logits, means, log_scales = parameters.chunk(3, dim=2)
-        # The floor keeps a component from becoming so narrow that all other levels have probability 0 in float32.
+        # Below this floor a component is so narrow that all other levels have probability 0 in float32.
         return logits.log_softmax(2), means, log_scales.clamp_min(-7.0)
 
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
@@ -234,8 +243,8 @@ class DiscretizedLogisticMixture(Likelihood):
         return torch.logsumexp(log_weights + log_bin, dim=2).flatten(1).sum(1)
 
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
-        # E[clamp(X, -1, 1)] of a logistic is the integral of P(X > t) over [-1, 1], less 1; the 256 levels are its
-        # midpoint rule, which differs by less than half a level.
+        # E[clamp(X, -1, 1)] of a logistic is the integral of P(X > t) over [-1, 1], minus 1. The mean over the 256
+        # levels is its midpoint rule, which differs by less than half a level.
         log_weights, means, log_scales = self._split(decoder_output)
         scales = log_scales.exp()
         above = F.softplus((means + 1) / scales) - F.softplus((means - 1) / scales)

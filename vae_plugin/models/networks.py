@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def _mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
-    """Linear layers with an activation between them; Glorot-uniform weights and zero biases, as Burda et al. 2016."""
+    """Linear layers with activations in between; Glorot-uniform weights and zero biases, as in Burda et al. 2016."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}: it must be one of {', '.join(ACTIVATIONS)}.")
     layers: list[nn.Module] = []
@@ -39,9 +39,12 @@ class MLPEncoder(nn.Module):
     Args:
         image_shape: (C, H, W).
         latent_dim: D; the output holds D means, then D log-variances.
-        hidden_sizes: units of each hidden layer.
+        hidden_sizes: number of units in each hidden layer.
         activation: "tanh" (both papers), "relu", "softplus", "silu" or "gelu".
-        spatial: give (B, 2D, 1, 1) instead, the shape that diffusers expects of latents.
+        spatial: return (B, 2D, 1, 1) instead, the shape that diffusers expects of latents.
+
+    Raises:
+        ValueError: if the activation is unknown.
     """
 
     def __init__(
@@ -59,7 +62,8 @@ class MLPEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if tuple(x.shape[1:]) != self.image_shape:
-            raise ValueError(f"got images of shape {tuple(x.shape)}, this MLP encodes (batch, *{self.image_shape}).")
+            shape = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"got images of shape {tuple(x.shape)}: this MLP encodes only (batch, {shape}).")
         parameters = self.layers(x.flatten(1))
         return parameters[:, :, None, None] if self.spatial else parameters
 
@@ -69,9 +73,13 @@ class MLPDecoder(nn.Module):
 
     Args:
         latent_dim: D.
-        output_shape: (C, H, W); C is image channels times the likelihood's `parameters_per_channel`.
-        hidden_sizes: units of each hidden layer.
+        output_shape: (C, H, W), where C is the number of image channels times the likelihood's
+            `parameters_per_channel`.
+        hidden_sizes: number of units in each hidden layer.
         activation: as in `MLPEncoder`.
+
+    Raises:
+        ValueError: if the activation is unknown.
     """
 
     def __init__(
@@ -99,12 +107,15 @@ def resnet_encoder(
     mid_block_add_attention: bool = True,
     double_z: bool = True,
 ) -> Encoder:
-    """The convolutional ResNet encoder of `AutoencoderKL`: (B, C, H, W) -> (B, 2 * latent_channels, H/f, W/f).
+    """Convolutional ResNet encoder of `AutoencoderKL`: (B, C, H, W) -> (B, 2 * latent_channels, H/f, W/f).
 
-    Without `double_z` it is the encoder of `VQModel`, which gives (B, latent_channels, H/f, W/f).
+    With `double_z=False` it is the encoder of `VQModel`, whose output is (B, latent_channels, H/f, W/f).
 
-    f = 2^(len(block_out_channels) - 1). Each level has `layers_per_block` residual blocks with group norm, the middle
-    optionally self-attention. It is diffusers' own block, so its weights are those of `AutoencoderKL.encoder`.
+    f = 2^(len(block_out_channels) - 1). Each level has `layers_per_block` residual blocks with group norm, and the
+    middle block can have self-attention. The class is diffusers' own, so `AutoencoderKL.encoder` has the same weights.
+
+    Raises:
+        ValueError: if `block_out_channels` is empty or not multiples of `norm_num_groups`.
     """
     _check_groups(block_out_channels, norm_num_groups)
     return Encoder(
@@ -129,10 +140,13 @@ def resnet_decoder(
     act_fn: str = "silu",
     mid_block_add_attention: bool = True,
 ) -> Decoder:
-    """The convolutional ResNet decoder of `AutoencoderKL`: (B, latent_channels, h, w) -> (B, out_channels, h*f, w*f).
+    """Convolutional ResNet decoder of `AutoencoderKL`: (B, latent_channels, h, w) -> (B, out_channels, h*f, w*f).
 
-    `block_out_channels` is given from the image side, as for `resnet_encoder`; each level has `layers_per_block` + 1
-    residual blocks. `out_channels` is image channels times the likelihood's `parameters_per_channel`.
+    `block_out_channels` starts at the image side, as in `resnet_encoder`; each level has `layers_per_block` + 1
+    residual blocks. `out_channels` is the number of image channels times the likelihood's `parameters_per_channel`.
+
+    Raises:
+        ValueError: if `block_out_channels` is empty or not multiples of `norm_num_groups`.
     """
     _check_groups(block_out_channels, norm_num_groups)
     return Decoder(
@@ -153,13 +167,13 @@ def _check_groups(block_out_channels: Sequence[int], norm_num_groups: int) -> No
     for channels in block_out_channels:
         if channels % norm_num_groups:
             raise ValueError(
-                f"block_out_channels {tuple(block_out_channels)} must be multiples of norm_num_groups "
+                f"block_out_channels is {tuple(block_out_channels)}: give multiples of norm_num_groups "
                 f"({norm_num_groups})."
             )
 
 
-def pad_to_multiple(x: torch.Tensor, factor: int) -> torch.Tensor:
-    """Repeat the last row and column until height and width of (B, C, H, W) are multiples of `factor`."""
+def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Pad images (B, C, H, W) with their last row and column until height and width are multiples of `multiple`."""
     height, width = x.shape[-2:]
-    bottom, right = -height % factor, -width % factor
+    bottom, right = -height % multiple, -width % multiple
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x

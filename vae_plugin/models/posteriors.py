@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 LOG_2PI = math.log(2 * math.pi)
-LOGVAR_RANGE = (-30.0, 20.0)  # the range of diffusers' own posterior, so that weights can be exchanged
+LOGVAR_RANGE = (-30.0, 20.0)  # that of diffusers' own posterior, so that weights are interchangeable
 
 
 def standard_normal(
@@ -20,12 +20,12 @@ def standard_normal(
 
     Args:
         shape: (B, ...).
-        generator: one generator, or one for each of the B samples. A generator of another device than `device`
-            draws on its own device and the noise is moved, so that a CPU seed gives the same noise everywhere.
-        device: where the noise is wanted.
+        generator: one generator, or one for each of the B samples. A generator draws on its own device, and the noise
+            is then moved to `device`, so that a CPU seed gives the same noise on every device.
+        device: device of the result.
 
     Raises:
-        ValueError: if a list of generators has another length than the batch.
+        ValueError: if the number of generators differs from the batch size.
     """
     if isinstance(generator, Sequence):
         if len(generator) != shape[0]:
@@ -43,16 +43,19 @@ def standard_normal_log_prob(z: torch.Tensor) -> torch.Tensor:
 class DiagonalGaussian:
     """q(z|x) = N(mean, diag exp(logvar)) over latents of any shape: flat (B, D) or spatial (B, C, H, W).
 
-    Everything is computed in float32, whatever the network's precision: exp(logvar) overflows float16 from 11.1 on and
-    a KL summed over an image does not fit it. `sample` and `mode` return `dtype`, what the decoder expects.
+    All computation is in float32, whatever the network's precision: in float16 exp(logvar) overflows above 11.1, and so
+    does a KL summed over an image. `sample` and `mode` return `dtype`, which the decoder expects.
 
-    It has the methods of diffusers' `DiagonalGaussianDistribution` and stands wherever a pipeline wants that.
+    It has the methods of diffusers' `DiagonalGaussianDistribution` and can stand in for it in any pipeline.
 
     Args:
         mean: (B, ...).
-        logvar: log sigma^2, same shape. Values outside [-30, 20] are clamped; the gradient passes the clamp, so that
-            a posterior that ran out of the range can come back.
-        dtype: of what `sample` and `mode` return; default: that of `mean`.
+        logvar: log sigma^2, same shape. Values are clamped to [-30, 20], but the gradient passes through the clamp, so
+            that a posterior outside the range can come back.
+        dtype: dtype of the results of `sample` and `mode`; defaults to that of `mean`.
+
+    Raises:
+        ValueError: if the shapes of `mean` and `logvar` differ.
     """
 
     deterministic = False
@@ -67,33 +70,37 @@ class DiagonalGaussian:
 
     @classmethod
     def from_parameters(cls, parameters: torch.Tensor, dtype: torch.dtype | None = None) -> DiagonalGaussian:
-        """From an encoder's output (B, 2C, ...): the mean in the first half of dimension 1, logvar in the second."""
+        """Split an encoder's output (B, 2C, ...) into the mean (first half of dimension 1) and logvar (second half).
+
+        Raises:
+            ValueError: if dimension 1 is missing or odd.
+        """
         if parameters.ndim < 2 or parameters.shape[1] % 2:
-            raise ValueError(f"expected (batch, 2 * channels, ...), got {tuple(parameters.shape)}.")
+            raise ValueError(f"got parameters of shape {tuple(parameters.shape)}: expected (batch, 2 * channels, ...).")
         mean, logvar = parameters.chunk(2, dim=1)
         return cls(mean, logvar, dtype)
 
     @property
     def parameters(self) -> torch.Tensor:
-        """(B, 2C, ...): mean and logvar, as an encoder gives them."""
+        """Mean and logvar as an encoder outputs them: (B, 2C, ...)."""
         return torch.cat([self.mean, self.logvar], dim=1).to(self.dtype)
 
     @property
     def std(self) -> torch.Tensor:
-        """Sigma, same shape as the mean."""
+        """Standard deviation sigma, same shape as the mean."""
         return torch.exp(0.5 * self.logvar)
 
     @property
     def var(self) -> torch.Tensor:
-        """sigma^2, same shape as the mean."""
+        """Variance sigma^2, same shape as the mean."""
         return torch.exp(self.logvar)
 
     def rsample(self, noise: torch.Tensor) -> torch.Tensor:
-        """z = mean + sigma * noise in float32: the reparameterisation of Kingma & Welling 2013, section 2.4."""
+        """Reparameterised sample mean + sigma * noise in float32 (Kingma & Welling 2013, section 2.4)."""
         return self.mean + self.std * noise
 
     def sample(self, generator: torch.Generator | Sequence[torch.Generator] | None = None) -> torch.Tensor:
-        """One reparameterised sample of each posterior, in `dtype`; the gradient flows to mean and logvar."""
+        """Draw one reparameterised sample per posterior, in `dtype`; gradients flow to mean and logvar."""
         return self.rsample(standard_normal(self.mean.shape, generator, self.mean.device)).to(self.dtype)
 
     def mode(self) -> torch.Tensor:
@@ -101,7 +108,7 @@ class DiagonalGaussian:
         return self.mean.to(self.dtype)
 
     def kl_per_dimension(self, other: DiagonalGaussian | None = None) -> torch.Tensor:
-        """KL(q || other) of every dimension in nats, shape of the mean; `other` is N(0, I) unless given.
+        """KL(q || other) of every dimension in nats, same shape as the mean; `other` defaults to N(0, I).
 
         Kingma & Welling 2013, appendix B.
         """
@@ -110,7 +117,7 @@ class DiagonalGaussian:
         return 0.5 * (((self.mean - other.mean).square() + self.var) / other.var - 1 - self.logvar + other.logvar)
 
     def kl(self, other: DiagonalGaussian | None = None) -> torch.Tensor:
-        """KL(q || other) per sample, summed over all dimensions: (B,) nats. `other` is N(0, I) unless given."""
+        """KL(q || other) per sample, summed over all dimensions: (B,) nats; `other` defaults to N(0, I)."""
         return self.kl_per_dimension(other).flatten(1).sum(1)
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,9 @@ from .posteriors import DiagonalGaussian, standard_normal
 
 
 class VAE(EncoderDecoder):
-    """p(x, z) = N(z; 0, I) p(x|z) with the approximate posterior q(z|x) = N(mu(x), diag sigma^2(x)).
+    """VAE with p(x, z) = N(z; 0, I) p(x|z) and the approximate posterior q(z|x) = N(mu(x), diag sigma^2(x)).
 
-    The encoder gives (B, 2D) or (B, 2D, h, w), means and log-variances; see `EncoderDecoder`.
+    The encoder outputs means and log-variances, (B, 2D) or (B, 2D, h, w); see `EncoderDecoder`.
     """
 
     def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
@@ -19,11 +19,11 @@ class VAE(EncoderDecoder):
         return DiagonalGaussian.from_parameters(self.encoder_output(x), dtype=x.dtype)
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor | None = None) -> tuple[torch.Tensor, DiagonalGaussian]:
-        """The pass of training: encode, z = mu + sigma * noise, decode.
+        """Training pass: encode, reparameterise z = mu + sigma * noise, decode.
 
         Args:
             x: images (B, C, H, W) in [-1, 1].
-            noise: standard normal, the shape of the latents; drawn when not given.
+            noise: standard normal noise of the latents' shape; drawn if not given.
 
         Returns:
             The parameters of p(x|z), cropped to the image, and q(z|x).
