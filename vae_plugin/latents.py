@@ -1,7 +1,7 @@
 """Arithmetic on latents.
 
-A latent is flat, (D,), or spatial, (C, H, W); a batch of them has one more axis in front. What is computed keeps the
-gradient, the device and the dtype of its arguments; half precision is computed in float32.
+A latent is flat, (D,), or spatial, (C, H, W); a batch has one more axis in front. Results keep the gradient, device and
+dtype of the arguments; half precision is computed in float32.
 """
 
 from __future__ import annotations
@@ -11,53 +11,53 @@ from typing import Literal
 
 import torch
 
-# Between these, slerp turns into lerp: of (pi - angle) in radians, and of the ratio of the two norms.
+# Slerp turns into lerp between these values of (pi - angle) in radians, and of the ratio of the two norms.
 LERP_BELOW, SLERP_ABOVE = 1e-3, 1e-2
 
 
 def lerp(a: torch.Tensor, b: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
-    """Linear interpolation (1 - t) a + t b; a at t = 0 and b at t = 1 exactly.
+    """Linear interpolation (1 - t) a + t b, which is exactly a at t = 0 and exactly b at t = 1.
 
-    Half-way between two independent samples of N(0, I) it has 0.71 of their norm, where the prior has next to no
-    mass; `slerp` keeps the norm.
+    Halfway between two independent samples of N(0, I) its norm is 0.71 of theirs, where the prior has almost no mass;
+    `slerp` keeps the norm.
 
     Args:
         a: (D,), (B, D), (C, H, W) or (B, C, H, W).
         b: same shape.
-        t: a number, or (B,) or (B, 1, ...), one for each of the batch; outside [0, 1] it extrapolates.
+        t: a number, or one for each latent of a batch, (B,) or (B, 1, ...); values outside [0, 1] extrapolate.
 
     Returns:
-        The shape of `a`.
+        Latents of the same shape as `a`.
 
     Raises:
-        ValueError: if the shapes do not fit, or the latents are not floating point.
+        ValueError: if the shapes do not match or the latents are not floating point.
     """
     _check(a, b)
     return _lerp(a, b, _per_sample(t, a, b))
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, t: float | torch.Tensor, *, per_location: bool = True) -> torch.Tensor:
-    """Spherical linear interpolation; a at t = 0 and b at t = 1 exactly.
+    """Spherical linear interpolation, which is exactly a at t = 0 and exactly b at t = 1.
 
-    The direction moves along the great circle at constant speed (Shoemake 1985; White 2016 for latents), the norm
-    linearly from |a| to |b|.
+    The direction moves along the great circle at constant speed (Shoemake 1985; White 2016 for latents) while the norm
+    changes linearly from |a| to |b|.
 
-    Parallel vectors give what `lerp` gives. There is no one great circle through opposite vectors, and a zero vector
-    has no direction: there slerp is `lerp`, within 0.001 rad of opposite and where one norm is less than 0.001 of the
-    other. From there to 0.01 the two are blended (smoothstep), so that the result is continuous in a and b.
+    For parallel vectors the result is that of `lerp`. Opposite vectors have no unique great circle and a zero vector
+    has no direction, so slerp is `lerp` within 0.001 rad of opposite, and where one norm is less than 0.001 of the
+    other. Between these values and 0.01 the two are blended (smoothstep), which keeps the result continuous in a and b.
 
     Args:
         a: (D,), (B, D), (C, H, W) or (B, C, H, W).
         b: same shape.
-        t: a number, or (B,) or (B, 1, ...), one for each of the batch; outside [0, 1] it extrapolates.
-        per_location: the vectors of a spatial latent are those over C at each location; otherwise each latent is one
-            vector of C * H * W. No difference to flat latents.
+        t: a number, or one for each latent of a batch, (B,) or (B, 1, ...); values outside [0, 1] extrapolate.
+        per_location: treat a spatial latent as one vector over C per position. Otherwise each latent is a single vector
+            of C * H * W numbers. Makes no difference for flat latents.
 
     Returns:
-        The shape of `a`.
+        Latents of the same shape as `a`.
 
     Raises:
-        ValueError: if the shapes do not fit, or the latents are not floating point.
+        ValueError: if the shapes do not match or the latents are not floating point.
     """
     _check(a, b)
     return _slerp(a, b, _per_sample(t, a, b), per_location)
@@ -71,24 +71,25 @@ def interpolate(
     *,
     per_location: bool = True,
 ) -> torch.Tensor:
-    """A path of `steps` latents from a to b, both included exactly.
+    """Path of `steps` latents from a to b, including both exactly.
 
     Args:
         a: (D,), (B, D), (C, H, W) or (B, C, H, W).
         b: same shape.
-        steps: at least 2.
+        steps: number of latents on the path, at least 2.
         method: "slerp" or "lerp".
         per_location: see `slerp`.
 
     Returns:
-        (steps, *a.shape).
+        Latents (steps, *a.shape).
 
     Raises:
-        ValueError: if an argument is not as above.
+        ValueError: if the shapes do not match, the latents are not floating point, `steps` is below 2 or `method` is
+            unknown.
     """
     _check(a, b)
     if steps < 2:
-        raise ValueError(f"got steps={steps}: a path has at least 2, its ends.")
+        raise ValueError(f"got steps={steps}: a path has at least 2 steps, its two ends.")
     if method not in ("slerp", "lerp"):
         raise ValueError(f"got method={method!r}: accepted are 'slerp' and 'lerp'.")
     t = torch.linspace(0, 1, steps, dtype=_compute_dtype(a, b), device=a.device).view(-1, *[1] * a.ndim)
@@ -96,19 +97,19 @@ def interpolate(
 
 
 def traverse(z: torch.Tensor, dim: int | tuple[int, int, int], values: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    """Copies of one latent in which one coordinate takes each of `values`.
+    """Copy one latent with one coordinate set to each of `values`.
 
     Args:
-        z: one latent, (D,) or (C, H, W), or a batch of one.
-        dim: the coordinate: an index of D; for a spatial latent a channel, set at every location, or (c, y, x), one
-            place.
+        z: a single latent, (D,) or (C, H, W), or a batch of one.
+        dim: coordinate to set: an index into D; for a spatial latent a channel, set at every position, or (c, y, x) for
+            a single position.
         values: (N,).
 
     Returns:
-        (N, D) or (N, C, H, W).
+        Latents (N, D) or (N, C, H, W).
 
     Raises:
-        ValueError: if z is not one latent, or it has no such coordinate, or `values` is not one-dimensional.
+        ValueError: if z is not a single latent, has no such coordinate, or `values` is not one-dimensional.
     """
     _check(z)
     if z.ndim in (2, 4):
@@ -128,19 +129,19 @@ def traverse(z: torch.Tensor, dim: int | tuple[int, int, int], values: Sequence[
 
 
 def attribute_vector(with_: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
-    """The direction of an attribute: mean latent of images that have it minus mean of those that do not.
+    """Direction of an attribute: mean latent of images that have it minus mean latent of images that do not.
 
-    Larsen et al. 2016 (visual attribute vectors). Add it to a latent to add the attribute.
+    Adding it to a latent adds the attribute (the visual attribute vectors of Larsen et al. 2016).
 
     Args:
-        with_: (N, D) or (N, C, H, W), N at least 1.
-        without: (M, D) or (M, C, H, W), M at least 1.
+        with_: latents with the attribute, (N, D) or (N, C, H, W), N at least 1.
+        without: latents without it, (M, D) or (M, C, H, W), M at least 1.
 
     Returns:
-        (D,) or (C, H, W).
+        One latent, (D,) or (C, H, W).
 
     Raises:
-        ValueError: if the shapes do not fit, a batch is empty, or the latents are not floating point.
+        ValueError: if the shapes do not match, a batch is empty, or the latents are not floating point.
     """
     if with_.ndim not in (2, 4) or with_.shape[1:] != without.shape[1:] or not (len(with_) and len(without)):
         raise ValueError(
@@ -154,7 +155,7 @@ def attribute_vector(with_: torch.Tensor, without: torch.Tensor) -> torch.Tensor
 
 
 def analogy(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-    """The latent a - b + c: what is to c as a is to b.
+    """Latent a - b + c, which is to c as a is to b.
 
     Args:
         a: (D,), (B, D), (C, H, W) or (B, C, H, W).
@@ -162,7 +163,7 @@ def analogy(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         c: same shape.
 
     Returns:
-        The shape of `a`.
+        Latents of the same shape as `a`.
 
     Raises:
         ValueError: if the shapes differ, or the latents are not floating point.
@@ -194,7 +195,7 @@ def _compute_dtype(*latents: torch.Tensor) -> torch.dtype:
 
 
 def _per_sample(t: float | torch.Tensor, *latents: torch.Tensor) -> torch.Tensor:
-    """`t` with an axis for each axis of the latents, in the precision to compute with."""
+    """Reshape `t` to broadcast against the latents, in the dtype used for computation."""
     z = latents[0]
     t = torch.as_tensor(t, dtype=_compute_dtype(*latents), device=z.device)
     batch = len(z) if z.ndim in (2, 4) else 1
@@ -220,18 +221,17 @@ def _slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor, per_location: bool
 
     norm_a, norm_b = norm(a), norm(b)
     shorter, longer = torch.minimum(norm_a, norm_b), torch.maximum(norm_a, norm_b)
-    # What a zero vector would divide by is replaced before the division: a NaN that is masked out afterwards would
-    # still be a NaN in the gradient.
+    # Replace zero norms before dividing: a NaN that is masked out afterwards would still reach the gradient.
     directed = shorter > LERP_BELOW * longer
     ratio = torch.where(directed, shorter, 0) / torch.where(directed, longer, 1)
     norm_a, norm_b = torch.where(directed, norm_a, 1), torch.where(directed, norm_b, 1)
     unit_a, unit_b = a / norm_a, b / norm_b
-    # Kahan's angle: acos of the dot product loses half of the digits near 0 and pi, and has no gradient there.
+    # Kahan's angle: acos of the dot product loses half of its digits near 0 and pi, and has no gradient there.
     chord, opposite = norm(unit_a - unit_b), torch.where(directed, norm(unit_a + unit_b), 1)
     angle = (2 * torch.atan2(chord, opposite)).clamp(max=torch.pi - LERP_BELOW)
 
-    # sin(s angle) / sin(angle), whose limit at angle 0 is s
     def weight(s: torch.Tensor) -> torch.Tensor:
+        # sin(s * angle) / sin(angle), whose limit at angle 0 is s
         return s * torch.sinc(s * angle / torch.pi) / torch.sinc(angle / torch.pi)
 
     length = (1 - t) * norm_a + t * norm_b

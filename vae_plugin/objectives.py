@@ -1,7 +1,7 @@
-"""What a VAE is trained on and judged by: the ELBO, its weighted training loss, the importance-weighted bound.
+"""Objectives of a VAE: the ELBO, the weighted training loss and the importance-weighted bound.
 
-All functions take any model with `posterior`, `decoder_output` and `likelihood` (`VAE` and `AutoencoderVAE` have them)
-and images x of shape (B, C, H, W) in [-1, 1]. Everything is in nats per image unless it says otherwise.
+All functions take any model with `posterior`, `decoder_output` and `likelihood` (such as `VAE` and `AutoencoderVAE`)
+and images x of shape (B, C, H, W) in [-1, 1]. Units are nats per image unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 class LatentVariableModel(Protocol):
-    """What the objectives ask of a model: q(z|x), the parameters of p(x|z), and p(x|z) itself."""
+    """Model interface that the objectives need: q(z|x), the parameters of p(x|z), and p(x|z) itself."""
 
     @property
     def likelihood(self) -> Likelihood:
@@ -39,11 +39,11 @@ class LatentVariableModel(Protocol):
 
 @dataclass
 class ELBO:
-    """The two terms of the evidence lower bound, per image in nats.
+    """The two terms of the evidence lower bound, in nats.
 
     Attributes:
-        log_likelihood: E_q[log p(x|z)], here by one sample of z: (B,).
-        kl_per_dimension: KL(q(z|x) || p(z)) of every latent dimension, the shape of the latents.
+        log_likelihood: E_q[log p(x|z)] per image, estimated with one sample of z: (B,).
+        kl_per_dimension: KL(q(z|x) || p(z)) of every latent dimension, same shape as the latents.
     """
 
     log_likelihood: torch.Tensor
@@ -51,34 +51,34 @@ class ELBO:
 
     @property
     def kl(self) -> torch.Tensor:
-        """KL(q(z|x) || p(z)): (B,) nats."""
+        """KL(q(z|x) || p(z)) per image: (B,) nats."""
         return self.kl_per_dimension.flatten(1).sum(1)
 
     @property
     def kl_per_channel(self) -> torch.Tensor:
-        """KL of every latent channel, summed over its places: (B, C) nats."""
+        """KL of every latent channel, summed over positions: (B, C) nats."""
         return self.kl_per_dimension.flatten(1).unflatten(1, (self.kl_per_dimension.shape[1], -1)).sum(2)
 
     @property
     def value(self) -> torch.Tensor:
-        """Log p(x|z) - KL, a lower bound on log p(x) in expectation over z: (B,) nats."""
+        """Log-likelihood minus KL: (B,) nats, in expectation over z a lower bound on log p(x)."""
         return self.log_likelihood - self.kl
 
 
 def bits_per_dim(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor:
-    """Bits per pixel and channel, from a log-probability per image in nats: -nats / (ln 2 * C * H * W).
+    """Convert a log-probability per image in nats to bits per pixel and channel: -nats / (ln 2 * C * H * W).
 
-    Comparable between models only where the likelihood is a probability of discrete pixels (Bernoulli on binary images,
-    discretised logistics on 8-bit ones); of a density (Gaussian, Laplace on [-1, 1]) it may be negative.
+    Values are comparable between models only if the likelihood is a probability of discrete pixels (Bernoulli on binary
+    images, discretised logistics on 8-bit ones). For a density (Gaussian or Laplace on [-1, 1]) they can be negative.
     """
     return -nats / (math.log(2) * math.prod(image_shape))
 
 
 def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = None) -> ELBO:
-    """The evidence lower bound by one reparameterised sample of z (Kingma & Welling 2013, eq. 7).
+    """Evidence lower bound, estimated with one reparameterised sample of z (Kingma & Welling 2013, eq. 7).
 
-    Of a `VQVAE` it is log p(x|k) - positions * log K: its posterior is certain, its prior uniform (van den Oord et al.
-    2017, section 3.1).
+    For a `VQVAE`, whose posterior is deterministic and whose prior is uniform, it is log p(x|k) - positions * log K
+    (van den Oord et al. 2017, section 3.1).
     """
     posterior = model.posterior(x)
     output = model.decoder_output(posterior.sample(generator), x.shape[-2:])
@@ -92,18 +92,19 @@ def importance_weighted_bound(
     generator: Generators = None,
     samples_per_pass: int = 1,
 ) -> torch.Tensor:
-    """log 1/K sum_k p(x, z_k) / q(z_k|x), z_k from q(z|x): (B,) nats (Burda et al. 2016, eq. 8).
+    """Importance-weighted bound log 1/K sum_k p(x, z_k) / q(z_k|x) with z_k ~ q(z|x): (B,) nats.
 
-    A lower bound on log p(x) that rises with K and meets it in the limit; K = 1 is the ELBO in expectation. The encoder
-    runs once, the samples are streamed through a running logsumexp: memory does not grow with K. Differentiable,
-    which for K > 1 is the objective of the importance-weighted autoencoder (keep K small there: the graph does grow).
+    Burda et al. 2016, eq. 8: a lower bound on log p(x) that increases with K and converges to it; K = 1 is the ELBO in
+    expectation. The encoder runs once and the samples are streamed through a running logsumexp, so memory does not grow
+    with K. The bound is differentiable and for K > 1 the objective of the importance-weighted autoencoder. When
+    training on it keep K small, because the autograd graph does grow with K.
 
     Args:
-        model: as above.
-        x: (B, C, H, W).
-        num_samples: K, at least 1.
-        generator: one, or one for each image.
-        samples_per_pass: how many of the K samples are decoded together: faster for small models, more memory.
+        model: a `LatentVariableModel`.
+        x: images (B, C, H, W).
+        num_samples: number of samples K, at least 1.
+        generator: one generator, or one for each image.
+        samples_per_pass: number of samples decoded together; more is faster for small models but needs more memory.
 
     Raises:
         ValueError: if `num_samples` or `samples_per_pass` is below 1.
@@ -134,23 +135,21 @@ def _log_importance_weights(
 
 @dataclass
 class TrainingObjective:
-    """The loss of training: alpha * -log p(x|z) + beta * KL, with the schedules of the KL's weight.
+    """Training loss alpha * -log p(x|z) + beta * KL, with schedules for the KL.
 
-    The ELBO that is reported never has these weights. With alpha = beta = 1 and the rest off the loss is the negative
-    ELBO. Weights are in units of the ELBO: beta = 1 is the bound whatever the image's size, because both terms are sums
-    over their dimensions.
+    The weights never enter the ELBO that is reported. With alpha = beta = 1 and everything else off, the loss is the
+    negative ELBO. Both terms are sums over their dimensions, so beta = 1 means the bound whatever the image size.
 
     Attributes:
-        alpha: weight of -log p(x|z) in the ELBO.
-        beta: weight of the KL (Higgins et al. 2017); 1 trains on the ELBO, 0 a deterministic autoencoder, to be used by
-            its mode.
-        warmup_steps: optimiser steps over which the weight of the KL rises linearly from 0 to beta (Bowman et al. 2016;
-            Sonderby et al. 2016).
-        free_bits: nats that every latent channel may cost for free: the KL is sum_j max(free_bits, mean over the batch
-            of KL_j), a channel's KL summed over its positions (Kingma et al. 2016, eq. 15).
-        capacity: target of the KL in nats: the KL term is beta * |KL - C|, and C rises linearly from 0 to the target
-            (Burgess et al. 2018, eq. 8).
-        capacity_steps: steps over which that target rises from 0; 0 sets it at once.
+        alpha: weight of -log p(x|z).
+        beta: weight of the KL (Higgins et al. 2017). 1 trains on the ELBO; 0 trains a deterministic autoencoder, to be
+            used by its mode.
+        warmup_steps: number of optimiser steps over which the weight of the KL rises linearly from 0 to beta (Bowman et
+            al. 2016; Sonderby et al. 2016).
+        free_bits: nats per latent channel that are not penalised. The KL becomes sum_j max(free_bits, KL_j), where
+            KL_j is the KL of channel j summed over positions and averaged over the batch (Kingma et al. 2016, eq. 15).
+        capacity: target C of the KL in nats. The KL term becomes beta * |KL - C| (Burgess et al. 2018, eq. 8).
+        capacity_steps: number of optimiser steps over which the target rises linearly from 0; 0 sets it at once.
     """
 
     alpha: float = 1.0
@@ -167,17 +166,17 @@ class TrainingObjective:
         if self.capacity is not None and self.capacity < 0:
             raise ValueError(f"capacity is {self.capacity}: it must not be negative.")
         if self.capacity is not None and self.free_bits:
-            raise ValueError("free_bits and capacity both set a target for the KL: give one of them.")
+            raise ValueError("free_bits and capacity both set a target for the KL: give only one of them.")
 
     def kl_weight(self, step: int) -> float:
-        """The weight of the KL at an optimiser step, counted from 0."""
+        """Weight of the KL at an optimiser step, counted from 0."""
         return self.beta * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else self.beta
 
     def loss(self, elbo: ELBO, step: int) -> torch.Tensor:
-        """The loss of a batch in nats per image (mean over the batch), shape ().
+        """Loss of a batch in nats per image, averaged over the batch: shape ().
 
-        Where a target bends the KL (free bits, capacity) the decision is taken on the mean over all processes, so that
-        they train as one process with the whole batch would.
+        Free bits and capacity compare the KL with their target by its mean over all processes, so that these train like
+        a single process with the whole batch.
         """
         kl = elbo.kl_per_channel.mean(0)
         if self.free_bits:
@@ -194,15 +193,15 @@ class TrainingObjective:
 def vq_loss(
     log_likelihood: torch.Tensor, quantizer_losses: Mapping[str, torch.Tensor], dimensions: int
 ) -> torch.Tensor:
-    """The training loss of a VQ-VAE, shape (): -log p(x|k) / dimensions + the quantiser's losses.
+    """Training loss of a VQ-VAE: -log p(x|k) / dimensions + the quantiser's losses, shape ().
 
-    Van den Oord et al. 2017, eq. 3, for each dimension of the image: with a Gaussian whose variance is half that of the
-    images the first term is their code's "reconstruction error over data variance", up to a constant.
+    Van den Oord et al. 2017, eq. 3, per dimension of the image. With a Gaussian whose variance is half that of the
+    images, the first term is the "reconstruction error over data variance" of the authors' code, up to a constant.
 
     Args:
         log_likelihood: log p(x|k) per image, (B,) nats.
-        quantizer_losses: as a `Quantizer` gives them, weighted.
-        dimensions: C * H * W of the image.
+        quantizer_losses: weighted losses, as returned by a `Quantizer`.
+        dimensions: number of dimensions of the image, C * H * W.
     """
     return sum(quantizer_losses.values(), -log_likelihood.mean() / dimensions)
 
@@ -210,17 +209,17 @@ def vq_loss(
 def score_function_surrogate(
     model: LatentVariableModel, x: torch.Tensor, generator: Generators = None, baseline: float | torch.Tensor = 0.0
 ) -> torch.Tensor:
-    """A scalar whose gradient is the score-function (REINFORCE) estimate of the gradient of the mean ELBO.
+    """Scalar whose gradient is the score-function (REINFORCE) estimate of the gradient of the mean ELBO.
 
-    d/dphi E_q[f(z)] = E_q[(f(z) - baseline) d/dphi log q(z|x)], f(z) = log p(x, z) - log q(z|x). It needs no gradient
-    through z, and its variance is orders of magnitude above the reparameterised estimate's: it is here as the reference
-    that Kingma & Welling 2013 (section 2.2) set out from, not to train with.
+    d/dphi E_q[f(z)] = E_q[(f(z) - baseline) d/dphi log q(z|x)] with f(z) = log p(x, z) - log q(z|x). It needs no
+    gradient through z, but its variance is orders of magnitude larger than that of the reparameterised estimate. It is
+    a reference for comparison (Kingma & Welling 2013, section 2.2), not meant for training.
 
     Args:
-        model: as above.
-        x: (B, C, H, W).
-        generator: one, or one for each image.
-        baseline: a control variate, scalar or (B,), that must not depend on the sampled z.
+        model: a `LatentVariableModel`.
+        x: images (B, C, H, W).
+        generator: one generator, or one for each image.
+        baseline: control variate, scalar or (B,); must not depend on the sampled z.
     """
     posterior = model.posterior(x)
     z = posterior.rsample(standard_normal(posterior.mean.shape, generator, x.device)).detach()
