@@ -1,4 +1,4 @@
-"""How the codes of a codebook are used over a whole set of images."""
+"""Use of a codebook over a whole set of images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..models.quantizers.entropy import perplexity
 
 
 class CodebookUsage:
-    """Counts codes, as whole numbers, over all that it is shown.
+    """Accumulator that counts how often each code occurs over a whole set.
 
-    Usage over the last so many vectors, or a mean of batches' perplexities, says as much about that number as about the
-    codebook; this counts the whole set, and says how many vectors that was.
+    Usage within a sliding window and averages of per-batch perplexities depend on the number of positions as much as on
+    the codebook. This counts the whole set and reports its number of positions.
 
     Args:
-        codebook_size: K.
+        codebook_size: number of codes, K.
     """
 
     def __init__(self, codebook_size: int) -> None:
@@ -25,11 +25,11 @@ class CodebookUsage:
         self.counts += torch.bincount(indices.flatten().cpu(), minlength=len(self.counts))
 
     def result(self) -> dict[str, float]:
-        """What was counted.
+        """Compute the measures from the counts so far.
 
         Returns:
-            "codebook_usage", the share of codes that occur; "codebook_perplexity"; "dead_codes", how many do not occur;
-            "codebook_positions", how many vectors were counted.
+            "codebook_usage", the fraction of codes that occur; "codebook_perplexity"; "dead_codes", the number of codes
+            that never occur; "codebook_positions", the number of indices counted.
         """
         counts = self.counts
         used = int((counts > 0).sum())

@@ -7,20 +7,20 @@ import torch.distributed as dist
 
 
 def active_units(means: torch.Tensor, threshold: float = 0.01) -> int:
-    """Number of active units: latent dimensions u with Var_x(E_q[u|x]) > threshold (Burda et al. 2016, section 5).
+    """Number of active units, latent dimensions u with Var_x(E_q[u|x]) > threshold (Burda et al. 2016, section 5).
 
-    A unit that the decoder ignores has its posterior at the prior for every image, so that its mean never moves.
+    A unit that the decoder ignores has the prior as its posterior for every image, so its mean is constant.
 
     Args:
-        means: posterior means of N images, (N, D) or (N, C, H, W), N at least 2. Each channel at each location is a
+        means: posterior means of N images, (N, D) or (N, C, H, W), N at least 2. Each channel at each position is a
             unit.
-        threshold: variance, in units of the prior's, above which a unit is active.
+        threshold: variance above which a unit is active; the prior has variance 1.
 
     Returns:
-        Between 0 and D, or C * H * W.
+        An integer between 0 and D, or C * H * W.
 
     Raises:
-        ValueError: if the shape is another.
+        ValueError: if `means` has another shape.
     """
     if means.ndim not in (2, 4) or len(means) < 2:
         raise ValueError(f"got means {tuple(means.shape)}: expected (N, D) or (N, C, H, W) of at least 2 images.")
@@ -28,10 +28,10 @@ def active_units(means: torch.Tensor, threshold: float = 0.01) -> int:
 
 
 class RunningMoments:
-    """Mean and standard deviation of each channel of a stream of latents, over images and locations.
+    """Accumulator of the mean and standard deviation per channel of a stream of latents, over images and positions.
 
-    Kept in float64 on the CPU as count, mean and sum of squared deviations, and merged by Chan et al. 1979: a sum of
-    squares would lose the deviation of latents whose mean is large.
+    It keeps count, mean and sum of squared deviations in float64 on the CPU, merged as in Chan et al. 1979. A plain sum
+    of squares would lose the deviations of latents whose mean is large.
     """
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class RunningMoments:
         self._squares = torch.zeros(0, dtype=torch.float64)  # sum of (z - mean)^2
 
     def update(self, z: torch.Tensor) -> None:
-        """Add latents.
+        """Add a batch of latents.
 
         Args:
             z: (B, C) or (B, C, H, W), with the same C in every call; an empty batch changes nothing.
 
         Raises:
-            ValueError: if the shape is another.
+            ValueError: if z has another shape.
         """
         if z.ndim not in (2, 4) or (self._count and z.shape[1] != len(self._mean)):
             channels = str(len(self._mean)) if self._count else "C"
@@ -67,13 +67,13 @@ class RunningMoments:
         self._count = total
 
     def all_reduce(self) -> RunningMoments:
-        """Merge the streams of all processes, in place: afterwards every process has the moments of all latents.
+        """Merge the streams of all processes in place, so that every process has the moments of all latents.
 
-        Every process must call it, also one that saw no latents, and only once, at the end. Without
-        `torch.distributed` it changes nothing.
+        Every process must call this exactly once, at the end, even if it saw no latents. Without `torch.distributed` it
+        does nothing.
 
         Returns:
-            self.
+            The object itself.
         """
         if not (dist.is_available() and dist.is_initialized()):
             return self
@@ -83,25 +83,25 @@ class RunningMoments:
         count, *sums = _reduced(torch.cat([torch.ones(1), self._mean]) * self._count).unbind()
         if count:
             mean = torch.stack(sums) / count
-            # About the common mean, so that nothing large cancels.
+            # Deviations from the common mean, to avoid cancellation between large numbers.
             self._squares = _reduced(self._squares + self._count * (self._mean - mean).square())
             self._count, self._mean = int(count), mean
         return self
 
     @property
     def count(self) -> int:
-        """Number of values that each channel has had: B for flat latents, B * H * W for spatial ones."""
+        """Number of values seen per channel: B for flat latents, B * H * W for spatial ones."""
         return self._count
 
     @property
     def mean(self) -> torch.Tensor:
-        """(C,) float64, on the CPU."""
+        """Mean per channel: (C,) float64, on the CPU."""
         self._require_latents()
         return self._mean.clone()
 
     @property
     def std(self) -> torch.Tensor:
-        """(C,) float64, on the CPU: the root of the mean squared deviation (divided by `count`)."""
+        """Standard deviation per channel, normalised by `count`: (C,) float64, on the CPU."""
         self._require_latents()
         return (self._squares / self._count).sqrt()
 
@@ -111,11 +111,11 @@ class RunningMoments:
 
 
 def _float64(z: torch.Tensor) -> torch.Tensor:
-    return z.detach().cpu().double()  # in this order: not every device has float64
+    return z.detach().cpu().double()  # in this order, because some devices have no float64
 
 
 def _reduced(values: torch.Tensor, operation: str = "SUM") -> torch.Tensor:
-    """All-reduced in float64, on the device that the processes communicate on."""
+    """All-reduce in float64, on the device that the processes communicate on."""
     on_cpu = "cpu:" in dist.get_backend_config()
     values = values.double().to("cpu" if on_cpu else torch.accelerator.current_accelerator())
     dist.all_reduce(values, getattr(dist.ReduceOp, operation))

@@ -1,7 +1,7 @@
-"""How close a reconstruction is to its image, as numbers that papers give: both are compared as 8-bit images.
+"""Reconstruction measures as papers report them, computed on 8-bit images.
 
-Every function gives a value per image; the value of a set is their mean. (The PSNR of the mean squared error of a set
-is another number.)
+Every function returns one value per image; the value of a set is their mean. (The PSNR of a set's mean squared error is
+a different number.)
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ WINDOW, SIGMA = 11, 1.5
 
 @torch.no_grad()
 def psnr(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Peak signal-to-noise ratio, 10 log10(255^2 / MSE), of 8-bit images.
+    """Peak signal-to-noise ratio of 8-bit images, 10 log10(255^2 / MSE).
 
     Args:
-        x: images in [-1, 1], (B, C, H, W); what lies outside is clipped, then rounded to the nearest of 256 levels.
-        y: same shape.
+        x: images (B, C, H, W), clipped to [-1, 1] and rounded to the nearest of 256 levels.
+        y: images of the same shape.
 
     Returns:
-        (B,) dB, float32. Capped at 100 dB, which identical images get: it is the PSNR of an MSE of 6.5e-6 levels^2.
+        (B,) dB, float32, capped at 100 dB (an MSE of 6.5e-6 levels^2), the value of identical images.
 
     Raises:
-        ValueError: if the images are not of one such shape, or not floating point.
+        ValueError: if the images do not have the same shape (B, C, H, W) or are not floating point.
     """
     x, y = _to_8_bits(x, y)
     mse = (x - y).square().flatten(1).mean(1)
@@ -34,23 +34,23 @@ def psnr(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Structural similarity of 8-bit images (Wang et al. 2004), mean over positions and channels.
+    """Structural similarity of 8-bit images (Wang et al. 2004), averaged over positions and channels.
 
-    Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03, and only positions whose window lies within the
-    image, as in the paper's code and in scikit-image (`gaussian_weights=True, use_sample_covariance=False`). Images
-    with a side below 11 get the largest odd window that fits, sigma shrunk alike; their values compare only with each
-    other.
+    The window is an 11 x 11 Gaussian with sigma 1.5, K1 = 0.01 and K2 = 0.03, and only positions whose window lies
+    within the image count, as in the paper's code and in scikit-image (`gaussian_weights=True,
+    use_sample_covariance=False`). Images with a side below 11 use the largest odd window that fits, with a
+    proportionally smaller sigma; their values can only be compared with each other.
 
     Args:
-        x: images in [-1, 1], (B, C, H, W), H and W at least 3; clipped and rounded as for `psnr`.
-        y: same shape.
+        x: images (B, C, H, W) in [-1, 1] with H and W at least 3; clipped and rounded as in `psnr`.
+        y: images of the same shape.
 
     Returns:
-        (B,), float32; 1 for identical images. Computed in float64: the variance of a flat bright image is a difference
-        of large numbers.
+        (B,), float32; 1 for identical images. Computed in float64, because the variance of a flat bright image is a
+        difference of large numbers.
 
     Raises:
-        ValueError: if the images are not of one such shape, too small, or not floating point.
+        ValueError: if the images do not have the same shape (B, C, H, W), are too small or are not floating point.
     """
     x, y = _to_8_bits(x, y)
     side = min(x.shape[2:])
