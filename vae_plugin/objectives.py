@@ -142,13 +142,13 @@ class TrainingObjective:
 
     Attributes:
         alpha: weight of -log p(x|z).
-        beta: weight of the KL (Higgins et al. 2017). 1 trains on the ELBO; 0 trains a deterministic autoencoder, to be
+        beta: weight of the KL (Higgins et al. 2017): 1 trains on the ELBO, 0 trains a deterministic autoencoder, to be
             used by its mode.
         warmup_steps: number of optimiser steps over which the weight of the KL rises linearly from 0 to beta (Bowman et
             al. 2016; Sonderby et al. 2016).
-        free_bits: nats per latent channel that are not penalised. The KL becomes sum_j max(free_bits, KL_j), where
-            KL_j is the KL of channel j summed over positions and averaged over the batch (Kingma et al. 2016, eq. 15).
-        capacity: target C of the KL in nats. The KL term becomes beta * |KL - C| (Burgess et al. 2018, eq. 8).
+        free_bits: nats per latent channel that are not penalised: the KL becomes sum_j max(free_bits, KL_j), where KL_j
+            is the KL of channel j summed over positions and averaged over the batch (Kingma et al. 2016, eq. 15).
+        capacity: target C of the KL in nats: the KL term becomes beta * |KL - C| (Burgess et al. 2018, eq. 8).
         capacity_steps: number of optimiser steps over which the target rises linearly from 0; 0 sets it at once.
     """
 
