@@ -84,6 +84,15 @@ def test_a_pipeline_says_where_its_autoencoder_is(kl, tmp_path):
     assert type(load_autoencoder(str(tmp_path), "vae").model) is AutoencoderKL
 
 
+def test_a_subfolder_of_a_model_is_opened_with_its_own_weights(kl, tmp_path):
+    """As OUT/best is; diffusers' `from_pretrained` takes the weights of the folder above."""
+    kl.save_pretrained(tmp_path)
+    torch.nn.init.ones_(kl.decoder.conv_out.weight)
+    kl.save_pretrained(tmp_path / "best")
+    opened = load_autoencoder(str(tmp_path), "best").model
+    assert torch.equal(opened.decoder.conv_out.weight, kl.decoder.conv_out.weight)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

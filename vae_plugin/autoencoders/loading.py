@@ -36,13 +36,15 @@ def load_autoencoder(
         return _load_single_file(source, config)
     if config is not None:
         raise UserError(f"--model_config is for a new model or a single file, {source} has its own: leave it out.")
-    where = {"subfolder": subfolder, "revision": revision}
+    where: dict[str, Any] = {"subfolder": subfolder, "revision": revision}
     if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).exists():  # no Hub id
         raise UserError(f"{source} does not exist: give the folder of a model, or its id on the Hub.")
     local = Path(source) / (subfolder or "")
     if Path(source).exists() and not (local / "config.json").is_file():
         vae = " It looks like a whole pipeline: add --subfolder vae." if (local / "vae").is_dir() else ""
         raise UserError(f"no model can be opened at '{local}': there is no config.json in it.{vae}")
+    if Path(source).exists():  # diffusers would prefer weights in the folder itself to those in the subfolder
+        source, where = str(local), {}
     try:
         kind = AutoencoderVAE.load_config(source, **where).get("_class_name")
         model = _model_class(_family(kind, source)).from_pretrained(source, use_safetensors=True, **where)

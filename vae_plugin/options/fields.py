@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
 from .declare import Declaration, OptionError, names_of
+
+_OPTIONS: dict[type, Mapping[str, Option]] = {}  # by class, see `options_of`
 
 EXPECTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
@@ -113,9 +116,11 @@ class Option:
         return options
 
 
-def options_of(cls: type) -> dict[str, Option]:
+def options_of(cls: type) -> Mapping[str, Option]:
     """All options of a dataclass by name."""
-    return {option.name: option for option in _options(cls)}
+    if cls not in _OPTIONS:
+        _OPTIONS[cls] = MappingProxyType({option.name: option for option in _options(cls)})
+    return _OPTIONS[cls]
 
 
 def names_in(options: Mapping[str, Option]) -> dict[str, Option]:
@@ -140,6 +145,12 @@ def given_in(options: Any) -> frozenset[str]:
     """
     recorded: frozenset[str] | None = getattr(options, "_given", None)
     return frozenset(options_of(type(options))) if recorded is None else recorded
+
+
+def excused_in(options: Any) -> frozenset[str]:
+    """The names of the options that `rules.judge` does not refuse."""
+    excused: frozenset[str] = getattr(options, "_excused", frozenset())
+    return excused
 
 
 def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def save(options: Any, path: str | Path) -> None:
 
 
 def read_file(
-    path: str, options: dict[str, Option], in_full: frozenset[str] = frozenset()
+    path: str, options: Mapping[str, Option], in_full: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], bool]:
     """The values that a file gives, by the names of the options.
 

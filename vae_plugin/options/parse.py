@@ -89,7 +89,7 @@ def in_full(cls: type) -> frozenset[str]:
 
 def _make(cls: type[T], values: Mapping[str, Any], excused: Collection[str] = ()) -> T:
     """The options from checked values; see `rules.judge` for those that are excused."""
-    options: dict[str, Option] = options_of(cls)
+    options: Mapping[str, Option] = options_of(cls)
     known = names_in(options)
     parts: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
@@ -147,7 +147,7 @@ class _Parser(argparse.ArgumentParser):
         raise OptionError(message)
 
 
-def _parser(options: dict[str, Option], prog: str | None, description: str, every: bool) -> argparse.ArgumentParser:
+def _parser(options: Mapping[str, Option], prog: str | None, description: str, every: bool) -> argparse.ArgumentParser:
     # argparse gives the text of a flag, None where there is none; `Option.read` judges it as it judges the file's.
     placed = [opt for opt in options.values() if opt.declaration.positional]
     words = [f"{str(opt.declaration.positional).upper()}{' ...' * opt.many}" for opt in placed]

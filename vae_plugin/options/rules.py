@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .declare import GIVEN, Except, OptionError
-from .fields import Option, flat, given_in, options_of
+from .fields import Option, excused_in, flat, given_in, options_of
 
 
 class _Unknown:
@@ -39,7 +39,7 @@ def judge(options: Any, facts: Mapping[str, Any] | None = None, words: Mapping[s
     if facts is None:
         facts = options.facts() if hasattr(options, "facts") else {}
     known = {**flat(options), **facts}
-    given, excused = given_in(options), getattr(options, "_excused", frozenset())
+    given, excused = given_in(options), excused_in(options)
     for name, option in options_of(type(options)).items():
         if name not in given or has_effect(option, known):
             continue
@@ -93,7 +93,7 @@ def check_new_model(options: Any, config: Mapping[str, Any], source: str) -> Non
     Raises:
         OptionError: for the first such option.
     """
-    given, excused = given_in(options), getattr(options, "_excused", frozenset())
+    given, excused = given_in(options), excused_in(options)
     for name, opt in options_of(type(options)).items():
         field = opt.declaration.of_new_model
         if field is None or name not in given or name in excused:

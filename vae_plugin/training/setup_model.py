@@ -58,7 +58,7 @@ def make_model(
         UserError: if there is no such model.
     """
     if settings.pretrained_model_name_or_path is not None:
-        return _load(settings, resolution)
+        return _load(settings, resolution, teacher)
     if settings.model_config is not None:
         adapter = new_from_config(settings.model_config)
         if settings.in_channels not in (None, adapter.in_channels):
@@ -183,15 +183,24 @@ def make_losses(
     return loss, discriminator_loss
 
 
-def _load(settings: ModelSettings, resolution: int | None) -> Adapter:
+def _load(settings: ModelSettings, resolution: int | None, teacher: Adapter | None) -> Adapter:
     source = settings.pretrained_model_name_or_path
     assert source is not None
     adapter = load_autoencoder(source, settings.subfolder, settings.revision, settings.model_config)
     if settings.teacher is not None and not adapter.can_distill:
         raise UserError(f"--teacher is for an AutoencoderTiny, and {source} holds {adapter.class_name}: leave it out.")
+    if teacher is not None and _latents(teacher) != _latents(adapter):
+        raise UserError(
+            f"the latents of --teacher {settings.teacher} have {_latents(teacher)}, and those of {source} "
+            f"{_latents(adapter)}: give a teacher with the same."
+        )
     if settings.in_channels is not None:
         adapter.adapt_channels(settings.in_channels)
     only = adapter.only_image_size
     if only is not None and resolution not in (None, only[0]):
         raise UserError(f"the mlp model of {source} needs --resolution {only[0]}.")
     return adapter
+
+
+def _latents(adapter: Adapter) -> str:
+    return f"{adapter.latent_channels} channels at 1/{adapter.spatial_compression_ratio} of the resolution"
