@@ -86,7 +86,7 @@ def run(options: TrainingOptions) -> None:
     with tempfile.TemporaryDirectory() as folder:
         begin, first = Path(folder) / "begin", Path(folder) / "decoder"
         new_model(options.seed).save_pretrained(begin)
-        train(_options(options, begin, first, options.decoder_steps, train="decoder", kl_warmup_steps=5000))
+        train(_options(options, begin, first, options.decoder_steps, train="decoder"))
         whole = Path(folder) / "whole"
         warmup = options.train_steps // 2
         train(_options(options, first, whole, options.train_steps, use_ema=True, kl_warmup_steps=warmup))
@@ -110,7 +110,6 @@ def _options(options: TrainingOptions, source: Path, output_dir: Path, steps: in
         learning_rate=3e-3,
         lr_scheduler="cosine",
         lr_warmup_steps=min(50, steps // 4),
-        beta=1.0,
         seed=options.seed,
         output_dir=str(output_dir),
         **changes,
