@@ -1,16 +1,17 @@
-import os
-
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+MOST_WORKERS = 8  # each holds torch, and some tests start processes of their own
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Run the whole suite in parallel where pytest-xdist is: by files it is not worth the start of the workers."""
+    """Run the whole suite in parallel where pytest-xdist is; single files are not worth the start of the workers."""
     whole = all(argument.startswith("-") for argument in config.invocation_params.args)
     if whole and config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
-        config.option.numprocesses = os.cpu_count()
+        config.option.numprocesses = "logical"  # the processors this process may use; none with --pdb
+        config.option.maxprocesses = config.option.maxprocesses or MOST_WORKERS
         config.option.dist = "loadgroup"
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL
 from PIL import Image
 
 from support.hub_server import HubServer
 from vae_plugin.cli import main
+from vae_plugin.widgets import LatentLab
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "examples/TRAINING.md", "examples/FINETUNING.md", "examples/PUBLISHING.md", "examples/LAB.md")
@@ -52,20 +55,38 @@ def commands(code: str) -> list[list[str]]:
     return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with what the pages take from elsewhere: photographs, and a published autoencoder."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "PHOTOS").mkdir()
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """A folder with what the pages take for granted: photographs, a published autoencoder, `out` and `out-vq`."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "PHOTOS").mkdir()
     for i in range(40):
         image = Image.new("RGB", (280, 270), (6 * i, 90, 200))
         image.paste((250, 5 * i, 30), (3 * i, 50, 250, 200))
-        image.save(tmp_path / "PHOTOS" / f"{i:02d}.png")
-    (tmp_path / "photographs").symlink_to(tmp_path / "PHOTOS")
+        image.save(folder / "PHOTOS" / f"{i:02d}.png")
+    (folder / "photographs").symlink_to("PHOTOS")
+    (folder / "examples").symlink_to(ROOT / "examples")
     model = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, sample_size=32)
-    model.save_pretrained(tmp_path / "published")
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    return tmp_path
+    model.save_pretrained(folder / "published")
+    run(finetune(["--dataset_name", "circles", "--output_dir", str(folder / "out")]))
+    vq = ["--model_type", "vqvae", "--codebook_size", "16", "--output_dir", str(folder / "out-vq")]
+    run(finetune(vq))
+    return folder
+
+
+@pytest.fixture
+def here(prepared, tmp_path, monkeypatch) -> Path:
+    """A copy of it for one page, as the working directory."""
+    folder = tmp_path / "here"
+    shutil.copytree(prepared, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(arguments: list[str]) -> None:
+    """Run a command in this process, as if it were a new one: accelerate keeps the precision of the first run."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert main(arguments) == 0, " ".join(arguments)
 
 
 def finetune(words: list[str]) -> list[str]:
@@ -91,49 +112,50 @@ def arguments(words: list[str]) -> list[str]:
     return words[1:]
 
 
+def published(commands: list[list[str]], home: Path) -> None:
+    """Run commands that publish, in a process of their own, whose Hub is on this machine."""
+    script = (
+        "import json, sys; from vae_plugin.cli import main\n"
+        "for given in json.loads(sys.argv[1]):\n    assert main(given) == 0, given"
+    )
+    with HubServer() as hub:
+        result = subprocess.run(
+            [sys.executable, "-c", script, json.dumps(commands)],
+            env={**hub.environment(home), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_the_page_runs(page, here):
-    """Publishing runs in a process of its own, against a Hub on this machine."""
     names: dict = {}
-    assert main(finetune(["--dataset_name", "circles", "--output_dir", "out"])) == 0  # what every page begins with
-    vq = ["--model_type", "vqvae", "--codebook_size", "16", "--output_dir", "out-vq"]
-    assert main(finetune(vq)) == 0
-    seen = 0
-    with HubServer() as hub:
-        hub.environment(here / "home")
-        published: list[list[str]] = []
-        for language, code in blocks(page):
-            seen += 1
-            if language == "python":
-                exec(compile(code, page, "exec"), names)
+    publishing = []
+    found = blocks(page)
+    assert {language for language, _ in found} <= {"bash", "python"}
+    assert found
+    for number, (language, code) in enumerate(found):
+        if language == "python":
+            exec(compile(code, page, "exec"), names)
+            continue
+        for words in commands(code):
+            if " ".join(words).startswith(INSTALLS):
                 continue
-            assert language == "bash"
-            for words in commands(code):
-                if " ".join(words).startswith(INSTALLS):
-                    continue
-                given = arguments(words)
-                if given[0] == "push" or "--push_to_hub" in given:
-                    published.append([*given, *(["--output_dir", "pushed"] if given[0] == "finetune" else [])])
-                    continue
+            given = arguments(words)
+            if given[0] == "push":
+                publishing.append(given)
+            elif "--push_to_hub" in given:
+                publishing.append([*given, "--output_dir", "pushed"])
+            else:
                 if given[0] == "finetune" and given[given.index("--output_dir") + 1] in ("out", "out-vq"):
-                    given[given.index("--output_dir") + 1] = f"again-{seen}-{len(given)}"
-                assert main(given) == 0, " ".join(words)
-        if published:
-            script = (
-                "import json, sys; from vae_plugin.cli import main\n"
-                "for given in json.loads(sys.argv[1]):\n    assert main(given) == 0, given"
-            )
-            result = subprocess.run(
-                [sys.executable, "-c", script, json.dumps(published)],
-                env={**hub.environment(here / "home"), "OMP_NUM_THREADS": "1"},
-                capture_output=True,
-                text=True,
-            )
-            assert result.returncode == 0, result.stdout + result.stderr
+                    given[given.index("--output_dir") + 1] = f"again-{number}-{len(given)}"
+                run(given)
+    if publishing:
+        published(publishing, here / "home")
     for value in names.values():
-        if type(value).__name__ == "LatentLab":
+        if isinstance(value, LatentLab):
             value.close()
-    assert seen >= 2
 
 
 def test_every_page_that_is_linked_is_there():
