@@ -83,13 +83,13 @@ def test_splits_are_folders(tmp_path, load):
     assert grays(load(tmp_path)) == [2, 1]
     assert grays(load(tmp_path, split="validation")) == grays(load(tmp_path, split="val")) == [3]
     assert grays(load(tmp_path / "val")) == [3]
-    with pytest.raises(DataError, match="no split 'test': the splits that it has are train, validation"):
+    with pytest.raises(DataError, match="no split 'test': give one of train, validation"):
         load(tmp_path, split="test")
 
 
 def test_a_folder_without_splits_is_train(tmp_path, load):
     write_images(tmp_path, "cats/a.png")
-    with pytest.raises(DataError, match="no split 'test': the splits that it has are train"):
+    with pytest.raises(DataError, match="no split 'test': give one of train"):
         load(tmp_path, split="test")
 
 
@@ -99,7 +99,7 @@ def test_images_beside_splits_are_not_left_out_in_silence(tmp_path, load):
         load(tmp_path)
 
 
-def test_places_without_images(tmp_path, load):
+def test_paths_without_images(tmp_path, load):
     with pytest.raises(DataError, match="does not exist"):
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match="no image file"):
@@ -149,7 +149,7 @@ def test_one_parquet_file(tmp_path, load):
     write_parquet(tmp_path / "test-00000-of-00001.parquet", [7, 8])
     assert grays(load(tmp_path / "test-00000-of-00001.parquet")) == [7, 8]
     assert grays(load(tmp_path / "test-00000-of-00001.parquet", split="test")) == [7, 8]
-    with pytest.raises(DataError, match="are test, train"):
+    with pytest.raises(DataError, match="give one of test, train"):
         load(tmp_path / "test-00000-of-00001.parquet", split="validation")
 
 
@@ -214,46 +214,46 @@ def test_loading_shows_no_progress_and_leaves_the_setting(tmp_path, load, capfd)
     assert not datasets.utils.are_progress_bars_disabled()
 
 
-def load_by_name(place: Path, **options) -> ImageDataset:
+def load_by_name(path: Path, **options) -> ImageDataset:
     # `datasets` opens a folder in the Hub's layout by the code that opens a data set on the Hub.
-    return load_images(dataset_name=str(place), cache_dir=place.parent / "cache", resolution=8, channels=1, **options)
+    return load_images(dataset_name=str(path), cache_dir=path.parent / "cache", resolution=8, channels=1, **options)
 
 
 def test_a_data_set_by_its_name(tmp_path):
-    place = tmp_path / "owner"
-    write_parquet(place / "data" / "train-00000-of-00001.parquet", [1, 2])
-    write_parquet(place / "data" / "test-00000-of-00001.parquet", [3])
-    assert grays(load_by_name(place)) == [1, 2]
-    assert grays(load_by_name(place, split="test")) == [3]
+    path = tmp_path / "owner"
+    write_parquet(path / "data" / "train-00000-of-00001.parquet", [1, 2])
+    write_parquet(path / "data" / "test-00000-of-00001.parquet", [3])
+    assert grays(load_by_name(path)) == [1, 2]
+    assert grays(load_by_name(path, split="test")) == [3]
     with pytest.raises(DataError, match=r'"validation".*train.*test'):
-        load_by_name(place, split="validation")
+        load_by_name(path, split="validation")
 
 
 def test_a_data_set_of_image_files_by_its_name(tmp_path):
-    place = tmp_path / "owner"
-    write_images(place, "train/a.png", "train/b.png")
-    (place / "train" / "c.png").write_text("text")
-    images = load_by_name(place)
+    path = tmp_path / "owner"
+    write_images(path, "train/a.png", "train/b.png")
+    (path / "train" / "c.png").write_text("text")
+    images = load_by_name(path)
     assert [images[i]["unreadable"] for i in range(2)] == [(), ()]
     assert images[2]["unreadable"][0].endswith("c.png")
 
 
 def test_a_data_set_in_an_archive_by_its_name(tmp_path):
-    place = tmp_path / "owner"
-    place.mkdir()
-    with ZipFile(place / "train.zip", "w") as archive:
+    path = tmp_path / "owner"
+    path.mkdir()
+    with ZipFile(path / "train.zip", "w") as archive:
         archive.writestr("a.png", encoded(1))
         archive.writestr("b.png", encoded(2))
         archive.writestr("c.png", b"text")
-    images = load_by_name(place)
+    images = load_by_name(path)
     assert grays(images) == [1, 2, 1]
     assert "c.png" in images[2]["unreadable"][0]
 
 
-def test_one_place_must_be_given(tmp_path):
-    for places in ({}, {"dataset_name": "a/b", "train_data_dir": tmp_path}):
-        with pytest.raises(DataError, match="either"):
-            load_images(resolution=8, channels=1, **places)
+def test_one_source_must_be_given(tmp_path):
+    for given, sources in {"neither": {}, "both": {"dataset_name": "a/b", "train_data_dir": tmp_path}}.items():
+        with pytest.raises(DataError, match=f"got {given} of .*: give either"):
+            load_images(resolution=8, channels=1, **sources)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -161,7 +161,7 @@ def test_tars_whose_samples_have_two_images(tmp_path):
                 content = encoded(number)
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
-    with pytest.raises(DataError, match=r"input\.png, target\.png: say which one"):
+    with pytest.raises(DataError, match=r"input\.png, target\.png: choose one with image_column"):
         load_images(train_data_dir=tmp_path, resolution=8, channels=3)
     images = load_images(train_data_dir=tmp_path, resolution=8, channels=3, image_column="target.png")
     assert [numbers({"pixel_values": images[i]["pixel_values"][None]})[0] for i in range(3)] == [100, 101, 102]
@@ -171,7 +171,7 @@ def test_tars_whose_samples_have_two_images(tmp_path):
     ("write", "words"),
     [
         (lambda folder: (folder / "a.tar").write_bytes(b"no tar file"), "cannot be read as an uncompressed tar"),
-        (lambda folder: tarfile.open(folder / "a.tar", "w").close(), "tar files without an image"),
+        (lambda folder: tarfile.open(folder / "a.tar", "w").close(), "hold no images"),
     ],
 )
 def test_a_tar_that_is_none(write, words, tmp_path):
@@ -182,7 +182,7 @@ def test_a_tar_that_is_none(write, words, tmp_path):
 
 def test_files_are_not_streamed(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="without --streaming"):
+    with pytest.raises(DataError, match="leave out --streaming"):
         stream(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Images to train on: generated circles whose factors are known, and image files through the `datasets` library."""
+"""Image data: generated circles with known factors of variation, and image files through the `datasets` library."""
 
 from .batches import image_batches
 from .circles import Circles

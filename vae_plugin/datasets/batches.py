@@ -1,4 +1,4 @@
-"""Batches of a data set in order."""
+"""Iteration over a data set in order."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from .streaming import ImageStream
 def image_batches(
     dataset: Dataset | ImageStream, batch_size: int = 32, unreadable: set[str] | None = None, limit: int | None = None
 ) -> Iterator[torch.Tensor]:
-    """Batches (B, C, H, W) in order, each image once; what stands in for an unreadable image is left out.
+    """Yield batches (B, C, H, W) in order, each image once and without substitutes for unreadable images.
 
     Args:
-        dataset: of items with "pixel_values" and perhaps "unreadable".
-        batch_size: of all batches but the last.
-        unreadable: gets the names of the images that cannot be read.
-        limit: take so many images, spread evenly over the set; of a stream, which needs it, over its lanes.
+        dataset: data set whose items have "pixel_values" and possibly "unreadable".
+        batch_size: size of every batch except the last, which can be smaller.
+        unreadable: set to which the names of unreadable images are added.
+        limit: maximum number of images, spread evenly over the data set, or over the lanes of a stream. Required for a
+            stream.
+
+    Raises:
+        ValueError: for a stream without a limit.
     """
     if isinstance(dataset, ImageStream):
         if limit is None:
-            raise ValueError("a stream has no end: give a limit.")
+            raise ValueError("got a stream without a limit: a stream is endless, so give the number of images to take.")
         dataset = dataset.first(limit)
-    length = len(dataset)  # type: ignore[arg-type]  # torch's Dataset has no length, those here have one
+    length = len(dataset)  # type: ignore[arg-type]  # torch's Dataset declares no length, but all of ours have one
     if limit is not None and limit < length:
         dataset = Subset(dataset, [i * length // limit for i in range(limit)])
         length = limit

@@ -1,4 +1,4 @@
-"""Which files of a local folder are the images, or the shards, of a split."""
+"""Finding the images or shards of a split in a local folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from .transforms import DataError
 
-# The words that `datasets` takes for splits.
+# The names that the `datasets` library accepts for splits.
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -18,63 +18,63 @@ SPLITS = {
 }
 SHARDS = {".parquet": "parquet", ".tar": "tar"}
 WORDS = {"images": "images", "parquet": "parquet files", "tar": "tar files"}
-SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")  # the Hub's own file names
+SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")  # file names as the Hub writes them
 
 
-def find_files(place: Path, split: str) -> tuple[str, list[Path], list[Path]]:
-    """The files of a split of a folder, or the one shard that was given.
+def find_files(path: Path, split: str) -> tuple[str, list[Path], list[Path]]:
+    """Find the files of a split in a folder; `path` can also be a single shard.
 
-    `datasets` can look for them itself, but takes a photograph named "train station.jpg" for a split and then leaves
-    out all others without a word.
+    The `datasets` library could search by itself, but it takes a photograph named "train station.jpg" for a split and
+    then silently leaves out all others.
 
     Returns:
-        "images", "parquet" or "tar" (WebDataset); the files of that kind in the split, sorted; the files in the folder
-        that are of another kind. Hidden files are in none of these.
+        "images", "parquet" or "tar" (WebDataset); the sorted files of this kind in the split; and all other files in
+        the folder. Hidden files are ignored.
 
     Raises:
-        DataError: if the folder or the split does not exist, or if it is not clear which files are meant.
+        DataError: if the folder or the split does not exist, or the files are ambiguous.
     """
-    if not place.exists():
-        raise DataError(f"{place} does not exist: give a folder of images or of shards, or one shard.")
-    if place.is_file():
-        kind = SHARDS.get(place.suffix.lower())
+    if not path.exists():
+        raise DataError(f"{path} does not exist: give a folder of images or shards, or a single shard.")
+    if path.is_file():
+        kind = SHARDS.get(path.suffix.lower())
         if kind is None:
-            raise DataError(f"{place} is not a parquet or tar file: give one, or the folder of the images.")
-        own_split = _split_of_shard(Path(place.name)) or "train"
-        return kind, _choose(split, {"train": [place], own_split: [place]}, place), []
-    found = _walk(place)
+            raise DataError(f"{path} is not a parquet or tar file: give one, or a folder of images.")
+        own_split = _split_of_shard(Path(path.name)) or "train"
+        return kind, _choose(split, {"train": [path], own_split: [path]}, path), []
+    found = _walk(path)
     endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
-    images = [path for path in found if path.suffix.lower() in endings]
-    parquet, tars = ([path for path in found if path.suffix.lower() == ending] for ending in SHARDS)
+    images = [file for file in found if file.suffix.lower() in endings]
+    parquet, tars = ([file for file in found if file.suffix.lower() == ending] for ending in SHARDS)
     kinds = {"images": images, "parquet": parquet, "tar": tars}
     if sum(map(bool, kinds.values())) > 1:
-        parts = " and ".join(f"{WORDS[kind]} ({paths[0]})" for kind, paths in kinds.items() if paths)
-        raise DataError(f"{place} holds {parts}: give a folder of one kind.")
+        parts = " and ".join(f"{WORDS[kind]} ({files[0]})" for kind, files in kinds.items() if files)
+        raise DataError(f"{path} holds {parts}: give a folder with one kind of file.")
     if not any(kinds.values()):
         raise DataError(
-            f"{place} holds no image file (.jpg, .png, .webp and the like) and no .parquet or .tar file: give a folder "
-            "of images or of shards, or one shard."
+            f"{path} holds no image file (.jpg, .png, .webp, ...) and no .parquet or .tar file: give a folder of "
+            "images or shards, or a single shard."
         )
-    kind, files = next((kind, paths) for kind, paths in kinds.items() if paths)
+    kind, files = next((kind, files) for kind, files in kinds.items() if files)
     split_of = _split_of_image if kind == "images" else _split_of_shard
     splits: dict[str | None, list[Path]] = {}
-    for path in files:
-        splits.setdefault(split_of(path.relative_to(place)), []).append(path)
+    for file in files:
+        splits.setdefault(split_of(file.relative_to(path)), []).append(file)
     if list(splits) == [None]:
         splits = {"train": files}
-    return kind, _choose(split, splits, place), sorted(set(found) - set(files))
+    return kind, _choose(split, splits, path), sorted(set(found) - set(files))
 
 
-def _choose(split: str, splits: dict[str | None, list[Path]], place: Path) -> list[Path]:
+def _choose(split: str, splits: dict[str | None, list[Path]], path: Path) -> list[Path]:
     names = ", ".join(sorted(filter(None, splits)))
     if None in splits:
         raise DataError(
-            f"{place} has splits ({names}) and beside them {splits[None][0]}, which is in none: give the folder of one "
-            "split, or put all files into one sub-folder of another name."
+            f"{path} has splits ({names}) but {splits[None][0]} belongs to none of them: give the folder of one split, "
+            "or put all files into one sub-folder with another name."
         )
     split = SPLITS.get(split, split)
     if split not in splits:
-        raise DataError(f"{place} has no split {split!r}: the splits that it has are {names}.")
+        raise DataError(f"{path} has no split {split!r}: give one of {names}.")
     return splits[split]
 
 
@@ -83,7 +83,7 @@ def _walk(folder: Path) -> list[Path]:
     found = []
     for parent, children, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
-        if real in seen:  # links may lead in circles
+        if real in seen:  # symbolic links can form cycles
             children.clear()
             continue
         seen.add(real)

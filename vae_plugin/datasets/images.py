@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -20,26 +21,28 @@ from .webdataset import read_member
 
 
 class ImageDataset(Dataset):
-    """Square images in [-1, 1] from the encoded images in a table's column.
+    """Square images in [-1, 1] from a column of encoded images.
 
-    Item i is a dict of "pixel_values", float32 (C, resolution, resolution), and "unreadable", the names of the damaged
-    images that were met on the way to it: the next readable image stands in for one that cannot be decoded. Random
-    crop and flip are a function of (seed, epoch, i) alone, so that neither an interrupted run nor the number of
-    loading processes changes what a model sees.
+    Item i is a dict with "pixel_values", float32 (C, resolution, resolution), and "unreadable". The next readable image
+    replaces one that cannot be decoded, and "unreadable" names the images skipped on the way. Random crop and flip
+    depend only on (seed, epoch, i), so neither an interruption nor the number of loading processes changes what a model
+    sees.
 
     Args:
-        table: of which one column holds images as files, bytes or both.
-        image_column: its name.
+        table: data set with a column that holds images as paths, bytes or both.
+        image_column: name of that column.
         resolution: side of the square in pixels; the shorter side of an image is resized to it.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA).
-        center_crop: cut the square from the middle, rather than at random along the longer side.
-        random_flip: mirror half of the images left to right.
-        seed: of crop and flip, and of `split`; not negative.
-        sources: name and number of rows of what the table was read from, in order; they name an image that is no file.
-        ignored_files: files lying among the images that are none.
+        center_crop: crop the square from the centre rather than from a random position along the longer side.
+        random_flip: mirror a random half of the images left to right.
+        seed: random seed of crop, flip and `split`, not negative.
+        sources: name and number of rows of each file that the table was read from, in order. They are used to name
+            images that have no path.
+        ignored_files: files beside the images that are not images.
 
     Raises:
-        DataError: for another number of channels; when an item is asked for and no image at all can be read.
+        DataError: for an empty table, or a resolution, number of channels or seed out of range. Also when an item is
+            requested and no image at all can be read.
     """
 
     def __init__(
@@ -58,9 +61,9 @@ class ImageDataset(Dataset):
         if resolution < 1:
             raise DataError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
         if seed < 0:
-            raise DataError(f"seed is {seed}: give one that is not negative.")
+            raise DataError(f"seed is {seed}: it must not be negative.")
         if len(table) == 0:
-            raise DataError("the table has no row: give data with at least one image.")
+            raise DataError("the table has no rows: give data with at least one image.")
         self.image_column = image_column
         self.table = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
         self.resolution = resolution
@@ -71,15 +74,15 @@ class ImageDataset(Dataset):
         self.sources = tuple(sources)
         self.ignored_files = tuple(ignored_files)
         self.rows = np.arange(len(table))
-        # In shared memory, so that a change reaches loading processes that live longer than an epoch.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = _shared_zero()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[operator.index(index)]
-        crop, flip = self._augmentation(int(self.rows[index]))
+        key = (self.seed, int(self._epoch), int(self.rows[index]))
+        crop, flip = augmentation(key, self.center_crop, self.random_flip)
         unreadable = []
         for step in range(len(self)):
             row = int(self.rows[(index + step) % len(self)])
@@ -92,26 +95,26 @@ class ImageDataset(Dataset):
                 continue
             return {"pixel_values": pixels, "unreadable": tuple(unreadable)}
         raise DataError(
-            f"none of the {len(self)} image(s) can be read, from {unreadable[0]} to {unreadable[-1]} ({reason}): give "
-            "data with images that an image viewer opens."
+            f"none of the {len(self)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read ({reason}): give "
+            "data with images that an image viewer can open."
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the crops and flips of an epoch (from 0)."""
+        """Select the random crops and flips of an epoch, counted from 0."""
         self._epoch.fill_(epoch)
 
     def split(self, num_validation: int) -> tuple[ImageDataset, ImageDataset]:
-        """Hold out `num_validation` images, drawn by the seed: (training, validation), which share none.
+        """Split into disjoint (training, validation) sets, with `num_validation` images drawn by the seed.
 
-        The validation images are centre crops and never flipped.
+        Validation images are cropped at the centre and never flipped.
 
         Raises:
-            DataError: unless that leaves both with an image.
+            DataError: if either set would be empty.
         """
         if not 0 < num_validation < len(self):
             raise DataError(
-                f"{num_validation} of {len(self)} image(s) cannot be held out: at least one must be held out and one "
-                "left to train on."
+                f"num_validation is {num_validation} of {len(self)} image(s): hold out at least one image, and leave "
+                "at least one to train on."
             )
         order = np.random.default_rng(self.seed).permutation(self.rows)
         train, validation = (self._view(np.sort(rows)) for rows in (order[num_validation:], order[:num_validation]))
@@ -119,25 +122,9 @@ class ImageDataset(Dataset):
         return train, validation
 
     def _view(self, rows: np.ndarray) -> ImageDataset:
-        view = ImageDataset(
-            self.table,
-            self.image_column,
-            resolution=self.resolution,
-            channels=self.channels,
-            center_crop=self.center_crop,
-            random_flip=self.random_flip,
-            seed=self.seed,
-            sources=self.sources,
-            ignored_files=self.ignored_files,
-        )
-        view.rows = rows
+        view = copy.copy(self)
+        view.rows, view._epoch = rows, _shared_zero()
         return view
-
-    def _augmentation(self, row: int) -> tuple[tuple[float, float], bool]:
-        """Position of the crop, and whether to mirror."""
-        draws = np.random.default_rng((self.seed, int(self._epoch), row)).random(3)
-        crop = (0.5, 0.5) if self.center_crop else (draws[0], draws[1])
-        return crop, self.random_flip and draws[2] < 0.5
 
     def _name(self, row: int, value: dict[str, Any]) -> str:
         if value.get("bytes") is None and value.get("path"):
@@ -150,11 +137,23 @@ class ImageDataset(Dataset):
         return f"row {row - ends[source] + length} of {name}"
 
 
+def _shared_zero() -> torch.Tensor:
+    """Epoch counter in shared memory, so that a change reaches loading processes that outlive an epoch."""
+    return torch.zeros((), dtype=torch.int64).share_memory_()
+
+
+def augmentation(key: Sequence[int], center_crop: bool, random_flip: bool) -> tuple[tuple[float, float], bool]:
+    """Position of the crop, and whether to mirror, as a function of the integers in `key`."""
+    draws = np.random.default_rng(key).random(3)
+    crop = (0.5, 0.5) if center_crop else (draws[0], draws[1])
+    return crop, random_flip and bool(draws[2] < 0.5)
+
+
 def decode(value: dict[str, Any]) -> Image.Image:
-    """The image of a row, which has its "bytes", or the "path" to them.
+    """Decode the image of a row, given as "bytes" or as the "path" of a file.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if the image cannot be read.
     """
     if value.get("bytes") is not None:
         return open_image(value["bytes"])
@@ -165,7 +164,7 @@ def decode(value: dict[str, Any]) -> Image.Image:
         return open_image(encoded)
     if "://" not in path:
         return open_image(path)
-    try:  # `datasets` leaves images of an archive on the Hub where they are, e.g. zip://a.png::/cache/images.zip
+    try:  # `datasets` leaves images of a Hub archive inside it, e.g. zip://a.png::/cache/images.zip
         with fsspec.open(path, "rb") as file:
             encoded = file.read()
     except (OSError, KeyError, ValueError) as error:
@@ -174,10 +173,11 @@ def decode(value: dict[str, Any]) -> Image.Image:
 
 
 def collate(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Items of `ImageDataset` or `Circles` as a batch.
+    """Stack items of `ImageDataset` or `Circles` into a batch.
 
     Returns:
-        "pixel_values" (B, C, H, W), "factors" (B, F) if the items have them, and "unreadable", one list of names.
+        A dict with "pixel_values" (B, C, H, W), "factors" (B, F) if the items have them, and "unreadable", a single
+        list of names.
     """
     stacked = {name: torch.stack([item[name] for item in batch]) for name in batch[0] if name != "unreadable"}
     return {**stacked, "unreadable": [name for item in batch for name in item.get("unreadable", ())]}

@@ -1,10 +1,11 @@
-"""Images from a folder, from parquet shards or from the Hub, through the `datasets` library."""
+"""Images from a folder, from shards or from the Hub, through the `datasets` library."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,23 @@ from .images import ImageDataset
 from .streaming import ImageStream
 from .transforms import DataError
 from .webdataset import index_shards
+
+
+@dataclass
+class Table:
+    """A table of encoded images.
+
+    Attributes:
+        rows: the table itself.
+        image_column: its column of images.
+        sources: name and number of rows of each file that it was read from, in order.
+        ignored_files: files beside these that are of another kind.
+    """
+
+    rows: datasets.Dataset
+    image_column: str
+    sources: Sequence[tuple[str, int]] = ()
+    ignored_files: Sequence[str] = ()
 
 
 def load_images(
@@ -33,68 +51,46 @@ def load_images(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
 ) -> ImageDataset:
-    """Images of a data set on the Hub, or of a local folder or parquet file.
+    """Load the images of a data set on the Hub, or of a local folder or shard.
 
-    A folder holds either image files or shards, parquet or WebDataset's tar, at any depth; hidden files are not looked
-    at. Its splits are the sub-folders directly in it that are named so ("train", "val", "test", ...) and, for shards,
-    the split in a file's name ("test-00000-of-00001.parquet"); where there are none, everything is "train". A single
-    file is the split in its name and "train" too.
+    A folder holds either image files or shards (parquet or WebDataset tar files), at any depth; hidden files are
+    ignored. Splits are top-level sub-folders with such names ("train", "val", "test", ...) and, for shards, the split
+    in a file name ("test-00000-of-00001.parquet"). Without any of these everything is "train". A single file counts
+    both as the split in its name and as "train".
 
     Args:
-        dataset_name: id of a data set on the Hub. Either this or `train_data_dir`.
-        train_data_dir: a folder, or one .parquet or .tar file.
-        image_column: column of the images, of tar files their ending. Default: the only one there is.
-        split: which part to load.
-        resolution: see `ImageDataset`, as for the four that follow.
+        dataset_name: id of a data set on the Hub. Give either this or `train_data_dir`.
+        train_data_dir: a folder, or a single .parquet or .tar file.
+        image_column: column of the images; for tar files their file name extension. Defaults to the only one.
+        split: split to load.
+        resolution: see `ImageDataset`.
         channels: see `ImageDataset`.
         center_crop: see `ImageDataset`.
         random_flip: see `ImageDataset`.
         seed: see `ImageDataset`.
         revision: branch, tag or commit of the data set on the Hub.
-        cache_dir: where `datasets` keeps its copies. Default: its own.
+        cache_dir: where `datasets` keeps its copies. Defaults to its own cache.
 
     Raises:
-        DataError: if there is no such data, split or column, or no image in it that can be read.
+        DataError: if there is no such data, split or column, or no readable image.
     """
-    if (dataset_name is None) == (train_data_dir is None):
-        raise DataError("give either dataset_name, a data set on the Hub, or train_data_dir, a folder or a shard.")
-    place: str | Path
-    ignored: Sequence[Path] = ()
-    if dataset_name is not None:
-        place = dataset_name
-        table = _load_dataset(place, dataset_name, split=split, revision=revision, cache_dir=cache_dir)
-        sources = [(f"{dataset_name} ({split})", len(table))]
+    if (folder := _local_path(dataset_name, train_data_dir)) is None:
+        assert dataset_name is not None
+        table = _table_from_hub(dataset_name, split, image_column, revision, cache_dir)
     else:
-        assert train_data_dir is not None
-        place = folder = Path(train_data_dir).expanduser()
-        kind, files, ignored = find_files(folder, split)
-        if kind == "parquet":
-            sources = [(path.name, _parquet_rows(path)) for path in files]
-            if not any(rows for _, rows in sources):
-                raise DataError(f"{place} has no row in split {split!r}: give data with at least one image.")
-            with _no_progress_bars():
-                # `datasets` reads file names as glob patterns.
-                patterns = {"train": [glob.escape(str(path)) for path in files]}
-                table = _load_dataset(place, "parquet", data_files=patterns, split="train", cache_dir=cache_dir)
-        else:
-            sources = []
-            names = [str(path) for path in files]
-            if kind == "tar":
-                names, image_column = index_shards(files, image_column), None
-            features = datasets.Features({"image": datasets.Image()})
-            table = datasets.Dataset.from_dict({"image": names}, features)
+        table = _table_from_files(folder, split, image_column, cache_dir)
     images = ImageDataset(
-        table,
-        _find_image_column(table, image_column, place),
+        table.rows,
+        table.image_column,
         resolution=resolution,
         channels=channels,
         center_crop=center_crop,
         random_flip=random_flip,
         seed=seed,
-        sources=sources,
-        ignored_files=[str(path) for path in ignored],
+        sources=table.sources,
+        ignored_files=table.ignored_files,
     )
-    images[0]  # says now, rather than in a loading process, that no image at all can be read
+    images[0]  # fails here, rather than in a loading process, if no image at all can be read
     return images
 
 
@@ -107,45 +103,81 @@ def stream_images(
     revision: str | None = None,
     **settings: Any,
 ) -> ImageStream:
-    """The same sources (shards, or a data set on the Hub) read in order, without a copy on the disk.
+    """Read the same sources as `load_images` in order, without a copy on disk.
 
     Args:
-        dataset_name: see `load_images`, as for the four that follow.
-        train_data_dir: see `load_images`; not of image files, of which there are no shards to read in order.
+        dataset_name: see `load_images`.
+        train_data_dir: see `load_images`; only shards, because image files can be read at random.
         image_column: see `load_images`.
         split: see `load_images`.
         revision: see `load_images`.
-        settings: of `ImageStream`.
+        settings: further arguments of `ImageStream`.
 
     Raises:
-        DataError: as `load_images`.
+        DataError: see `load_images`; also for a folder of image files.
     """
-    if (dataset_name is None) == (train_data_dir is None):
-        raise DataError("give either dataset_name, a data set on the Hub, or train_data_dir, a folder or a shard.")
-    place: str | Path
-    if dataset_name is not None:
-        place = dataset_name
-        table = _load_dataset(place, dataset_name, split=split, revision=revision, streaming=True)
+    location: str | Path
+    if (folder := _local_path(dataset_name, train_data_dir)) is None:
+        assert dataset_name is not None
+        location = dataset_name
+        rows = _load_dataset(location, dataset_name, split=split, revision=revision, streaming=True)
     else:
-        assert train_data_dir is not None
-        place = folder = Path(train_data_dir).expanduser()
+        location = folder
         kind, files, _ = find_files(folder, split)
         if kind == "images":
-            raise DataError(f"{place} holds image files, which are read at random without --streaming: leave it out.")
+            raise DataError(f"{folder} holds image files, which cannot be streamed: leave out --streaming.")
         builder = "webdataset" if kind == "tar" else "parquet"
-        patterns = {"train": [glob.escape(str(path)) for path in files]}
-        table = _load_dataset(place, builder, data_files=patterns, split="train", streaming=True)
-    if table.features is None:
-        table = table._resolve_features()
-    return ImageStream(table, _find_image_column(table, image_column, place), **settings)
+        rows = _load_dataset(location, builder, data_files=_data_files(files), split="train", streaming=True)
+    if rows.features is None:
+        rows = rows._resolve_features()
+    return ImageStream(rows, _find_image_column(rows, image_column, location), **settings)
 
 
-def _load_dataset(place: str | Path, name: str, **options: Any) -> datasets.Dataset:
+def _local_path(dataset_name: str | None, train_data_dir: str | Path | None) -> Path | None:
+    """Local path of the data, or None if it is on the Hub."""
+    if (dataset_name is None) == (train_data_dir is None):
+        given = "neither" if dataset_name is None else "both"
+        raise DataError(
+            f"got {given} of dataset_name and train_data_dir: give either dataset_name, a data set on the Hub, or "
+            "train_data_dir, a local folder or shard."
+        )
+    return None if train_data_dir is None else Path(train_data_dir).expanduser()
+
+
+def _table_from_hub(
+    name: str, split: str, image_column: str | None, revision: str | None, cache_dir: str | Path | None
+) -> Table:
+    rows = _load_dataset(name, name, split=split, revision=revision, cache_dir=cache_dir)
+    return Table(rows, _find_image_column(rows, image_column, name), [(f"{name} ({split})", len(rows))])
+
+
+def _table_from_files(path: Path, split: str, image_column: str | None, cache_dir: str | Path | None) -> Table:
+    kind, files, others = find_files(path, split)
+    ignored = [str(other) for other in others]
+    if kind == "parquet":
+        sources = [(file.name, _parquet_rows(file)) for file in files]
+        if not any(length for _, length in sources):
+            raise DataError(f"{path} has no rows in split {split!r}: give data with at least one image.")
+        with _no_progress_bars():
+            rows = _load_dataset(path, "parquet", data_files=_data_files(files), split="train", cache_dir=cache_dir)
+        return Table(rows, _find_image_column(rows, image_column, path), sources, ignored)
+    names = index_shards(files, image_column) if kind == "tar" else [str(file) for file in files]
+    rows = datasets.Dataset.from_dict({"image": names}, datasets.Features({"image": datasets.Image()}))
+    column = "image" if kind == "tar" else _find_image_column(rows, image_column, path)
+    return Table(rows, column, ignored_files=ignored)
+
+
+def _data_files(files: Sequence[Path]) -> dict[str, list[str]]:
+    # `datasets` reads file names as glob patterns.
+    return {"train": [glob.escape(str(file)) for file in files]}
+
+
+def _load_dataset(location: str | Path, name: str, **options: Any) -> datasets.Dataset:
     try:
         return datasets.load_dataset(name, **options)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        # What went wrong while reading is in the cause: `datasets` itself only says that it could not.
-        raise DataError(f"{place} cannot be loaded as a data set: {error.__cause__ or error}") from error
+        # The cause says what went wrong; the message of `datasets` itself only says that reading failed.
+        raise DataError(f"{location} cannot be loaded as a data set: {error.__cause__ or error}") from error
 
 
 def _parquet_rows(path: Path) -> int:
@@ -166,21 +198,21 @@ def _no_progress_bars() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _find_image_column(table: datasets.Dataset, name: str | None, place: str | Path) -> str:
-    features = table.features
-    columns = f"{place} has the columns {', '.join(features)}"
+def _find_image_column(rows: datasets.Dataset, name: str | None, location: str | Path) -> str:
+    features = rows.features
+    columns = f"{location} has the columns {', '.join(features)}"
     if name is not None:
         if name not in features:
-            raise DataError(f"image_column is {name!r}, and {columns}: give one of these.")
+            raise DataError(f"image_column is {name!r}, but {columns}: give one of these.")
         feature = features[name]
         encoded = isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary", "string")
         if not (encoded or _is_image(feature)):
-            raise DataError(f"image_column {name!r} holds {feature} and not images; {columns}: give another one.")
+            raise DataError(f"image_column {name!r} holds {feature} rather than images; {columns}: give another one.")
         return name
     found = [column for column, feature in features.items() if _is_image(feature)]
     if len(found) != 1:
         what = f"several hold images ({', '.join(found)})" if found else "none is known to hold images"
-        raise DataError(f"{columns}, of which {what}: say which one by image_column.")
+        raise DataError(f"{columns}, of which {what}: choose one with image_column.")
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""Images read from shards in order, for data that is too large or too far away to be picked from at random."""
+"""Sequential reading of images from shards, for data too large or too remote for random access."""
 
 from __future__ import annotations
 
@@ -12,37 +12,41 @@ import datasets
 import numpy as np
 import torch
 
-from .images import ImageDataset, decode
+from .images import ImageDataset, augmentation, decode
 from .transforms import DataError, check_channels, to_tensor
 
 MAX_LANES = 64
 PREFETCH = 2
 
-Position = tuple[int, int, int]  # epoch, place among the shards of the lane, samples of that shard consumed
+Position = tuple[int, int, int]  # epoch, index among the shards of the lane, number of samples consumed of that shard
 
 
 class ImageStream:
-    """Square images in [-1, 1] from shards (parquet, WebDataset tars, ...), read once from front to end in each epoch.
+    """Square images in [-1, 1] from shards (parquet, WebDataset tar files, ...), read sequentially once per epoch.
 
-    The shards are dealt to lanes; image i of the run comes from lane i mod L, so what a run sees depends on neither the
-    number of processes nor of threads. A lane takes its shards in an order drawn for each epoch, and within a shard
-    shuffles windows of consecutive samples. Where the number of processes divides L, and L their common batch, each
-    process reads its own lanes only; otherwise each reads all of them and decodes its own part.
+    The shards are dealt to L lanes, and image i of the run comes from lane i mod L, so what a run sees depends on
+    neither the number of processes nor the number of threads. Each lane reads its shards in an order drawn anew for
+    every epoch, and shuffles windows of consecutive samples within a shard. If the number of processes divides L, and L
+    divides their global batch, each process reads only its own lanes. Otherwise each process reads all lanes and
+    decodes only its own images.
 
-    A run goes on from the positions of the lanes exactly, with any number of processes, as long as the batch of all of
-    them together stays the same or a multiple of L: nothing is repeated or lost. It reads again the window and, where
-    the format cannot jump, the shard up to it.
+    A run can resume exactly from the positions of its lanes, with nothing repeated or lost. The number of processes can
+    change as long as the global batch stays the same or is a multiple of L. Resuming reads the current window again,
+    and the shard up to it if the format does not support seeking.
 
     Args:
-        table: a streaming data set; L is the largest power of two not above its number of shards (at most 64).
-        image_column: its column of images.
+        table: streaming data set. L is the largest power of two that does not exceed its number of shards, at most 64.
+        image_column: name of the column of images.
         resolution: side of the square in pixels; the shorter side of an image is resized to it.
-        channels: of the images.
-        center_crop: cut the square from the middle, rather than at random along the longer side.
-        random_flip: mirror half of the images left to right.
-        seed: of shards, windows, crops and flips; not negative.
-        shuffle_window: samples of the windows of all lanes together.
-        num_validation: so many samples at the beginning of the first shard are held out.
+        channels: 1 (gray), 3 (RGB) or 4 (RGBA).
+        center_crop: crop the square from the centre rather than from a random position along the longer side.
+        random_flip: mirror a random half of the images left to right.
+        seed: random seed of shard order, windows, crops and flips, not negative.
+        shuffle_window: total number of samples in the windows of all lanes.
+        num_validation: number of samples to hold out, taken from the beginning of the first shard.
+
+    Raises:
+        DataError: for another number of channels.
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class ImageStream:
         self.ignored_files: tuple[str, ...] = ()
 
     def validation(self) -> ImageDataset:
-        """The held-out samples, centre crops and never flipped.
+        """The held-out images, cropped at the centre and never flipped.
 
         Raises:
             DataError: if there are none.
@@ -80,7 +84,7 @@ class ImageStream:
         return self._in_memory(list(islice(self._samples(0, 0), self.held_out)))
 
     def first(self, count: int) -> ImageDataset:
-        """The first images of the lanes, as `validation`: a set to measure statistics on."""
+        """The first `count` images, spread over the lanes and prepared like `validation`, to measure statistics on."""
         per_lane = -(-count // self.lanes)
         found = []
         for lane in range(self.lanes):
@@ -98,41 +102,40 @@ class ImageStream:
         num_processes: int = 1,
         num_threads: int = 2,
     ) -> Iterator[dict[str, Any]]:
-        """The part of one process of all batches to come, without end.
+        """Yield this process's share of every batch from here on, endlessly.
 
         Args:
-            batch_size: of this process.
-            first_image: images that the run has seen, over all processes.
-            positions: where each lane stands; default: at the beginning.
-            rank: which process this is.
-            num_processes: how many there are, all with that batch size.
-            num_threads: that decode images.
+            batch_size: batch size of a single process.
+            first_image: number of images that the run has seen, over all processes.
+            positions: position of each lane; defaults to the beginning.
+            rank: index of this process.
+            num_processes: number of processes, all with the same batch size.
+            num_threads: number of threads that decode images.
 
         Returns:
-            "pixel_values" (B, C, H, W); "unreadable", names of damaged images, for which another one of their window
-            stands in; "images", the numbers of these images in the run; "positions", of the lanes that this process
-            reads, after the batch.
+            An iterator over dicts with "pixel_values" (B, C, H, W); "unreadable", the names of damaged images, each of
+            which is replaced by another image of its window; "images", the numbers of the images within the run; and
+            "positions", the positions after the batch of the lanes that this process reads.
         """
-        together = batch_size * num_processes
+        global_batch = batch_size * num_processes
         own = self.own_lanes(batch_size, rank, num_processes)
-        places: dict[int, Position] = {lane: (positions or {}).get(lane, (0, 0, 0)) for lane in own}
-        readers = {lane: self._lane_samples(lane, places[lane]) for lane in own}
+        current: dict[int, Position] = {lane: (positions or {}).get(lane, (0, 0, 0)) for lane in own}
+        readers = {lane: self._lane_samples(lane, current[lane]) for lane in own}
         waiting: deque[tuple[list[Future], list[int], dict[int, Position]]] = deque()
         with ThreadPoolExecutor(max(1, num_threads)) as pool:
             while True:
                 while len(waiting) <= PREFETCH:
                     numbers, futures = [], []
-                    for number in range(first_image, first_image + together):
+                    for number in range(first_image, first_image + global_batch):
                         lane = number % self.lanes
                         if lane not in readers:
                             continue
-                        window, place = next(readers[lane])
-                        places[lane] = place
+                        window, current[lane] = next(readers[lane])
                         if len(own) < self.lanes or (number - first_image) // batch_size == rank:
                             numbers.append(number)
                             futures.append(pool.submit(self._decode, window, number))
-                    waiting.append((futures, numbers, dict(places)))
-                    first_image += together
+                    waiting.append((futures, numbers, dict(current)))
+                    first_image += global_batch
                 futures, numbers, after = waiting.popleft()
                 items = [future.result() for future in futures]
                 yield {
@@ -143,33 +146,33 @@ class ImageStream:
                 }
 
     def own_lanes(self, batch_size: int, rank: int, num_processes: int) -> range:
-        """The lanes that a process reads: its share of them if they can be shared, else all."""
+        """Lanes that a process reads: its own share if they can be divided evenly, otherwise all."""
         if self.lanes % num_processes or (batch_size * num_processes) % self.lanes:
             return range(self.lanes)
         share = self.lanes // num_processes
         return range(rank * share, (rank + 1) * share)
 
     def _lane_samples(self, lane: int, position: Position = (0, 0, 0)) -> Iterator[tuple[Any, Position]]:
-        """(window with the sample first, position after it) of a lane, from a position, without end."""
-        epoch, place, consumed = position
+        """Yield (window starting with the sample, position after it) of a lane, endlessly from a position."""
+        epoch, first_shard, consumed = position
         while True:
             order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.num_shards)[lane :: self.lanes]
-            found = place > 0 or consumed > 0
-            for here in range(place, len(order)):
-                shard = int(order[here])
+            found = first_shard > 0 or consumed > 0
+            for i_shard in range(first_shard, len(order)):
+                shard = int(order[i_shard])
                 for window, number in self._windows(shard, consumed // self.window):
                     rng = np.random.default_rng((self.seed, 2, epoch, shard, number))
                     shuffled = [window[i] for i in rng.permutation(len(window))]
                     for i in range(consumed - number * self.window, len(window)):
                         found = True
                         consumed += 1
-                        yield shuffled[i:] + shuffled[:i], (epoch, here, consumed)
+                        yield shuffled[i:] + shuffled[:i], (epoch, i_shard, consumed)
                 consumed = 0
             if not found:
                 raise DataError(
-                    f"lane {lane} of {self.lanes} has no image left to train on: hold out fewer, or add some."
+                    f"lane {lane} of {self.lanes} has no image left to train on: hold out fewer images or add more."
                 )
-            epoch, place = epoch + 1, 0
+            epoch, first_shard = epoch + 1, 0
 
     def _windows(self, shard: int, first: int) -> Iterator[tuple[list[Any], int]]:
         held_out = self.held_out if shard == 0 else 0
@@ -184,20 +187,21 @@ class ImageStream:
             yield row[self.image_column] or {}
 
     def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str]]:
-        draws = np.random.default_rng((self.seed, 3, number)).random(3)
-        crop = (0.5, 0.5) if self.center_crop else (draws[0], draws[1])
-        flip = self.random_flip and draws[2] < 0.5
+        crop, flip = augmentation((self.seed, 3, number), self.center_crop, self.random_flip)
         unreadable: list[str] = []
         for value in window:
             try:
                 return to_tensor(decode(value), self.resolution, self.channels, crop, flip), unreadable
             except DataError as error:
-                unreadable.append(value.get("path") or f"an image of the window of image {number}")
+                unreadable.append(value.get("path") or f"an image in the window of image {number}")
                 reason = error
-        raise DataError(f"none of {len(window)} images that follow each other can be read ({reason}).")
+        raise DataError(
+            f"none of {len(window)} consecutive images can be read ({reason}): give data with images that an image "
+            "viewer can open."
+        )
 
     def _in_memory(self, values: list[dict[str, Any]]) -> ImageDataset:
-        # `first` gives windows, of which the sample itself is the first.
+        # `first` passes windows, which start with the sample itself.
         values = [value[0] if isinstance(value, list) else value for value in values]
         table = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": datasets.Image()}))
         return ImageDataset(

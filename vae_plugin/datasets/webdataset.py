@@ -1,4 +1,4 @@
-"""Local WebDataset shards, picked from at random: tar files are indexed once and read by offset."""
+"""Random access to local WebDataset shards: tar files are indexed once and read by offset."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from PIL import Image
 
 from .transforms import DataError
 
-_PLACE = re.compile(r"(?s)(.+\.tar)::(\d+)::(\d+)::(.*)")
+_REFERENCE = re.compile(r"(?s)(.+\.tar)::(\d+)::(\d+)::(.*)")
 
 
 def index_shards(shards: Sequence[Path], image_column: str | None) -> list[str]:
-    """Where the images of some tar files are, for `read_member`, in their order.
+    """List the images of some tar files in order, as references for `read_member`.
 
     Args:
-        shards: tar files, not compressed, each sample a few files that share a name up to its first dot.
-        image_column: the ending of the images, such as "jpg" or "input.png". Default: the only one there is.
+        shards: uncompressed tar files in which a sample is a few files that share a name up to its first dot.
+        image_column: file name extension of the images, such as "jpg" or "input.png". Defaults to the only one.
 
     Raises:
-        DataError: if a shard cannot be read, or several endings are of images.
+        DataError: if a shard cannot be read, holds no image, or several extensions are possible.
     """
     endings = {ending[1:] for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
     found: dict[str, list[str]] = {}
@@ -32,36 +32,36 @@ def index_shards(shards: Sequence[Path], image_column: str | None) -> list[str]:
                 for member in archive:
                     ending = Path(member.name).name.partition(".")[2].lower()
                     if member.isfile() and ending.rpartition(".")[2] in endings:
-                        place = f"{shard}::{member.offset_data}::{member.size}::{member.name}"
-                        found.setdefault(ending, []).append(place)
+                        reference = f"{shard}::{member.offset_data}::{member.size}::{member.name}"
+                        found.setdefault(ending, []).append(reference)
         except (tarfile.TarError, OSError) as error:
             raise DataError(f"{shard} cannot be read as an uncompressed tar file: {error}.") from error
+    folder = shards[0].parent
     if image_column is not None:
         if image_column not in found:
+            accepted = f"give one of {', '.join(sorted(found))}" if found else "they hold no images"
             raise DataError(
-                f"image_column is {image_column!r}, the images in {shards[0].parent} end in "
-                f"{', '.join(sorted(found)) or 'nothing'}."
+                f"image_column is {image_column!r}, which no image in the tar files of {folder} has: {accepted}."
             )
         return found[image_column]
-    if len({_sample(place) for places in found.values() for place in places}) < sum(map(len, found.values())):
-        raise DataError(
-            f"samples in {shards[0].parent} have several images, ending in {', '.join(sorted(found))}: say which one "
-            "by image_column."
-        )
     if not found:
-        raise DataError(f"{shards[0].parent} has tar files without an image: give others.")
-    if len(found) == 1:
-        return next(iter(found.values()))
-    return sorted(place for places in found.values() for place in places)
+        raise DataError(f"the tar files in {folder} hold no images: give tar files with images.")
+    references = sorted(reference for references in found.values() for reference in references)
+    if len({_sample(reference) for reference in references}) < len(references):
+        raise DataError(
+            f"samples in {folder} have several images, with the extensions {', '.join(sorted(found))}: choose one with "
+            "image_column."
+        )
+    return next(iter(found.values())) if len(found) == 1 else references
 
 
-def read_member(place: str) -> bytes | None:
-    """The bytes at a place of `index_shards`, None if it is another path.
+def read_member(reference: str) -> bytes | None:
+    """Read the bytes of a reference made by `index_shards`; None if the string is something else.
 
     Raises:
-        DataError: if they cannot be read.
+        DataError: if the bytes cannot be read.
     """
-    match = _PLACE.fullmatch(place)
+    match = _REFERENCE.fullmatch(reference)
     if match is None:
         return None
     try:
@@ -72,8 +72,8 @@ def read_member(place: str) -> bytes | None:
         raise DataError(f"{match[4]} in {match[1]} cannot be read: {error.strerror}.") from error
 
 
-def _sample(place: str) -> tuple[str, str]:
-    match = _PLACE.fullmatch(place)
+def _sample(reference: str) -> tuple[str, str]:
+    match = _REFERENCE.fullmatch(reference)
     assert match is not None  # made by `index_shards`
     shard, _, _, member = match.groups()
     folder, _, name = member.rpartition("/")
