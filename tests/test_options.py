@@ -441,11 +441,13 @@ def test_what_was_given_is_recorded(config, tmp_path):
         (["--buffer", "8"], "--buffer needs --streaming: give both, or leave --buffer out."),
         (["--buffer", "8", "--no_streaming"], "--buffer needs --streaming: give both, or leave --buffer out."),
         (["--no_flip"], "--flip has no effect on circles: leave it out."),
-        (["--beta", "0", "--kl_warmup_steps", "0"], "--kl_warmup_steps has no effect with --beta 0.0: leave one of them "
-         "out."),
+        (
+            ["--beta", "0", "--kl_warmup_steps", "0"],
+            "--kl_warmup_steps has no effect with --beta 0.0: leave one of them out.",
+        ),
         (["--kl_warmup_steps", "11"], "--kl_warmup_steps is 11: it must be at most 10, whatever --beta is."),
     ],
-)  # fmt: skip
+)
 def test_rules(words, message):
     with pytest.raises(OptionError) as raised:
         run("out", *words)
