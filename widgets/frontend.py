@@ -1,4 +1,4 @@
-"""The front end: readable JavaScript modules, joined into the one module that a widget sends."""
+"""The front end: small JavaScript modules, joined into the one module that a widget sends."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re.
 def script() -> str:
     """The JavaScript of the lab.
 
-    The modules share one scope: each is written once, after those that it imports, without `import` and `export`. So a
-    module imports by name and from its neighbours only, and no two modules define the same name at their top level.
+    All modules share one scope. Each appears once, after the modules it imports, stripped of `import` and `export`.
+    Therefore a module imports names only, in one line, from files beside it, and no two modules define the same name at
+    their top level.
     """
     parts: dict[str, str] = {}
 

@@ -15,19 +15,23 @@ def rig_folders(tmp_path_factory):
     return tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("home")
 
 
+def need(module):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed: pip install 'vae-plugin[test]'")
+
+
 @pytest.fixture(scope="session")
-def server(rig_folders):
-    for module in ("jupyterlab", "playwright"):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed: pip install 'vae-plugin[test]'")
-    if browser_path() is None:
-        pytest.skip("no browser is installed: apt-get install chromium")
+def server(rig_folders, browser):
+    need("jupyterlab")
     with notebook_server(*rig_folders) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
-def browser(server, tmp_path_factory):
+def browser(tmp_path_factory):
+    need("playwright")
+    if browser_path() is None:
+        pytest.skip("no browser is installed: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

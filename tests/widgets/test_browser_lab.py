@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from PIL import Image
 
-from support.rig import LIMIT, write_notebook
+from support.rig import LIMIT, READY, write_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -61,6 +61,10 @@ class Panel:
     def __init__(self, browser, number, variable):
         self.browser, self.page, self.variable = browser, browser.page, variable
         self.root = browser.page.locator(".latent-lab").nth(number)
+
+    @property
+    def element(self):
+        return self.root.element_handle()
 
     def tab(self, key):
         self.root.locator(f'[data-tab="{key}"]').click()
@@ -313,7 +317,7 @@ def test_two_labs_do_not_disturb_each_other(circles, codes):
 
 
 def test_a_code_is_chosen_from_the_codebook(codes):
-    codes.tab("tokens")
+    codes.tab("codes")
     grid = codes.find(".ll-positions:visible")
     box = grid.bounding_box()
     grid.click(position={"x": box["width"] * 2.5 / 8, "y": box["height"] * 4.5 / 8})
@@ -391,7 +395,10 @@ def test_the_picture_is_saved(circles, tmp_path):
 def test_nothing_sticks_out_of_a_narrow_cell(circles, width):
     circles.page.set_viewport_size({"width": width, "height": 1500})
     try:
-        circles.page.wait_for_timeout(300)
+        circles.page.wait_for_function(
+            "(root) => root.getBoundingClientRect().right <= innerWidth", arg=circles.element
+        )
+        circles.settle()
         for key in ("sliders", "map", "arithmetic", "samples", "images"):
             circles.tab(key)
             wide = circles.root.evaluate(
@@ -445,7 +452,8 @@ def test_after_a_restart_the_picture_stays_and_running_again_works(circles, page
     seen = circles.shown()
     kernel = "window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel"
     page.page.evaluate(f"async () => {{ await {kernel}.restart(); }}")
-    page.page.wait_for_timeout(1000)
+    page.page.wait_for_function(READY)
+    page.page.wait_for_timeout(1000)  # in which nothing must happen
     assert circles.shown() == seen
     page.run_all()
     page.page.wait_for_function("() => document.querySelectorAll('.latent-lab input[data-axis]').length > 8")

@@ -3,19 +3,19 @@ import { bytesOf } from "./pixels.js";
 
 const FILES = { png: ["latent-lab.png", "image/png"], latent: ["latent.safetensors", "application/octet-stream"], shelf: ["shelf.safetensors", "application/octet-stream"] };
 
-// What is done with the current latent: undo, reset, mean or sample, keep, save, copy the code.
+// Actions on the current latent: undo, reset, mean or sample, keep, save, copy its code.
 export class Actions {
   constructor(lab) {
     this.lab = lab;
     this.seed = 0;
     const act = (message) => () => lab.act(message);
-    this.code = h("textarea", { class: "ll-code-text", readOnly: true, rows: 8, "aria-label": "Python that repeats this", spellcheck: false });
-    this.codeBox = h("details", { class: "ll-code-box" }, h("summary", { "data-lm-suppress-shortcuts": "true" }, "Python that repeats this"), this.code);
+    this.code = h("textarea", { class: "ll-code-text", readOnly: true, rows: 8, "aria-label": "Python code for this latent", spellcheck: false });
+    this.codeBox = h("details", { class: "ll-code-box" }, h("summary", { "data-lm-suppress-shortcuts": "true" }, "Python code for this latent"), this.code);
     this.codeBox.hidden = true;
     const posterior = lab.info.samples
       ? [
-          button("Mean", act({ do: "posterior", seed: null }), { title: "The posterior's mean" }),
-          button("Sample", () => lab.act({ do: "posterior", seed: this.seed++ }), { title: "A sample of the posterior; each press another one" }),
+          button("Mean", act({ do: "posterior", seed: null }), { title: "The mean of the posterior" }),
+          button("Sample", () => lab.act({ do: "posterior", seed: this.seed++ }), { title: "A sample of the posterior; each press draws a new one" }),
         ]
       : [];
     this.element = h(
@@ -25,13 +25,13 @@ export class Actions {
         "div",
         { class: "ll-row", role: "toolbar", "aria-label": "Latent" },
         button("Undo", act({ do: "undo" }), { title: "Undo the last change (Ctrl+Z)" }),
-        button("Reset", act({ do: "reset" }), { title: "Back to what the encoder said" }),
+        button("Reset", act({ do: "reset" }), { title: "Back to the encoder's output" }),
         ...posterior,
         button("Keep", act({ do: "keep" }), { class: "ll-button ll-primary", title: "Put the current latent on the shelf" }),
         button("Save PNG", () => this.save("png")),
-        button("Save latent", () => this.save("latent"), { title: "As safetensors" }),
-        button("Save shelf", () => this.save("shelf"), { title: "All saved latents, as safetensors" }),
-        button("Copy code", () => this.copyCode(), { title: "The Python that repeats this" }),
+        button("Save latent", () => this.save("latent"), { title: "Save the current latent as safetensors" }),
+        button("Save shelf", () => this.save("shelf"), { title: "Save all latents of the shelf as safetensors" }),
+        button("Copy code", () => this.copyCode(), { title: "Copy the Python code that gives this latent" }),
       ),
       this.codeBox,
     );
@@ -54,11 +54,11 @@ export class Actions {
     this.codeBox.hidden = false;
     try {
       await navigator.clipboard.writeText(answer.message.text);
-      this.lab.say("The code is on the clipboard.");
+      this.lab.say("Copied the code to the clipboard.");
     } catch {
       this.codeBox.open = true;
       this.code.select();
-      this.lab.say("The browser keeps its clipboard to itself: the code is below, selected.");
+      this.lab.say("The browser does not let the lab use the clipboard: copy the selected code below.");
     }
   }
 }

@@ -8,14 +8,14 @@ const MODES = [
   { value: "attribute", text: "Attribute" },
 ];
 
-// Arithmetic between saved latents; the result is the current latent, live.
+// Arithmetic with saved latents. The result becomes the current latent at once.
 export class Arithmetic {
   constructor(lab) {
     this.lab = lab;
     this.mode = "between";
-    this.chosenSlots = new Set(); // the selects of A, B and C in which somebody has chosen
-    this.pairs = new Map(); // a panel's row -> the letters of the selects that it shows
-    this.filled = null; // the shelf as the panels have it
+    this.chosenSlots = new Set(); // those of the selects A, B and C that the user has changed
+    this.pairs = new Map(); // row of a panel -> letters of the selects in it
+    this.filled = null; // names on the shelf when the panels were last filled
     const name = uniqueId("mode");
     this.modes = h(
       "div",
@@ -33,7 +33,7 @@ export class Arithmetic {
     this.label = h("select", { onchange: () => this.fillSources() });
     this.groups = h("div", { class: "ll-weights" });
     this.weights = h("div", { class: "ll-weights" });
-    this.values = new Map(); // of the weighted sum and the groups, by key
+    this.values = new Map(); // weights and groups of the saved latents: `w` or `g` and a key -> value
     this.panels = {
       between: h("div", {}, this.pair(["a", "b"]), labelled("Path", this.method), this.t.element),
       analogy: h("div", {}, h("p", { class: "ll-hint" }, "What is to C as A is to B."), this.pair(["a", "b", "c"]), button("Calculate A − B + C", () => this.analogy(), { class: "ll-button ll-primary" })),
@@ -43,7 +43,7 @@ export class Arithmetic {
     this.empty = h(
       "p",
       { class: "ll-hint" },
-      "The shelf needs at least two latents: keep the current one with “Keep”, or ",
+      "Arithmetic needs at least two latents on the shelf: press “Keep”, or ",
       button("put three images there", () => this.fillShelf()),
     );
     this.body = h("div", {});
@@ -52,7 +52,7 @@ export class Arithmetic {
     this.refill();
     lab.on("shelf", () => this.refill());
     lab.on("gesture", (gesture) => {
-      // Another change has come in between: the direction is added to what is there now, from 0 on.
+      // After another change, the strength counts from the latent as it is now.
       if (gesture !== this.strength.gesture && lab.channel.idle) this.strength.reset();
     });
   }
@@ -76,7 +76,7 @@ export class Arithmetic {
     this.changed();
   }
 
-  // The selects are shared: each panel takes those it needs when it is shown.
+  // A row for selects. Panels share these: each takes the ones it needs when it is shown.
   pair(letters) {
     const row = h("div", { class: "ll-row" });
     this.pairs.set(row, letters);
@@ -96,12 +96,12 @@ export class Arithmetic {
     const options = this.lab.shelf.map(({ key, name }) => ({ value: key, text: name }));
     Object.values(this.slots).forEach((select, i) => {
       setOptions(select, options);
-      // Until somebody chooses, A, B and C are different ones.
+      // Until the user chooses, A, B and C differ.
       if (!this.chosenSlots.has(select) && options.length) select.value = options[Math.min(i, options.length - 1)].value;
     });
     this.empty.hidden = options.length >= 2;
     this.body.hidden = options.length < 2;
-    // A thumbnail that is ready is no reason to take a slider from under somebody's hand.
+    // A new thumbnail must not replace a slider that is being dragged.
     const names = JSON.stringify(options);
     if (names === this.filled) return;
     this.filled = names;
@@ -133,8 +133,7 @@ export class Arithmetic {
       const weights = Object.fromEntries(this.lab.shelf.map((item) => [item.key, this.values.get(`w${item.key}`) ?? 0]));
       if (Object.values(weights).some(Boolean)) this.lab.channel.combine({ op: "sum", weights }, scrubber.gesture);
     };
-    const scrubber = new Scrubber(this.lab.channel, name, { low: -2, high: 2, step: 0.05, start: value, oninput });
-    scrubber.input.addEventListener("change", () => scrubber.release());
+    const scrubber = new Scrubber(this.lab.channel, name, { low: -2, high: 2, step: 0.05, start: value, oninput, onchange: () => scrubber.release() });
     return scrubber.element;
   }
 
@@ -143,8 +142,8 @@ export class Arithmetic {
   fillLabels() {
     const options = [{ value: "", text: "the shelf" }];
     for (const { name, names } of this.lab.info.labels) {
-      if (names) options.push(...names.map((value) => ({ value: JSON.stringify([name, value]), text: `images: ${name} is ${value}` })));
-      else options.push({ value: JSON.stringify([name, null]), text: `images: large ${name}` });
+      if (names) options.push(...names.map((value) => ({ value: JSON.stringify([name, value]), text: `images with ${name} ${value}` })));
+      else options.push({ value: JSON.stringify([name, null]), text: `images with a large ${name}` });
     }
     setOptions(this.label, options);
     this.fillSources();
@@ -157,7 +156,7 @@ export class Arithmetic {
 
   member({ key, name }) {
     const select = h("select", { onchange: () => { this.values.set(`g${key}`, select.value); this.strength.reset(); } });
-    setOptions(select, [{ value: "", text: "in no group" }, { value: "with", text: "has it" }, { value: "without", text: "does not have it" }]);
+    setOptions(select, [{ value: "", text: "in neither group" }, { value: "with", text: "has it" }, { value: "without", text: "does not have it" }]);
     select.value = this.values.get(`g${key}`) ?? "";
     return labelled(name, select);
   }

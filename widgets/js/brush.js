@@ -1,13 +1,15 @@
-import { h, labelled, number, setOptions } from "./dom.js";
+import { h, labelled, setOptions } from "./dom.js";
+import { number } from "./numbers.js";
 import { Positions } from "./positions.js";
 
 const ADD = "add";
 const MEAN = "mean";
 
-// Paints into single positions of a spatial latent: adds to one channel, or copies all channels from elsewhere.
+// Paints on positions of a spatial latent: adds to one channel, or copies all channels from another latent.
 export class Brush {
   constructor(lab) {
     this.lab = lab;
+    this.gesture = null;
     const channels = lab.info.latent[0];
     const draw = () => this.positions.draw();
     this.what = h("select", {});
@@ -49,7 +51,7 @@ export class Brush {
   fillSources() {
     setOptions(this.what, [
       { value: ADD, text: "add to the channel" },
-      { value: MEAN, text: "copy the data's mean" },
+      { value: MEAN, text: "copy the mean of the data" },
       ...this.lab.shelf.map(({ key, name }) => ({ value: key, text: `copy from ${name}` })),
     ]);
   }
@@ -67,7 +69,7 @@ export class Brush {
 
   // One standard deviation of the channel.
   get sigma() {
-    const axis = this.lab.space?.axes.find(({ key }) => key === `channel ${this.channel.value}`);
+    const axis = this.lab.space?.axis(`channel ${this.channel.value}`);
     return axis ? (axis.high - axis.low) / 6 : 1;
   }
 

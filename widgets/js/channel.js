@@ -1,8 +1,8 @@
-// The conversation with the kernel. Of live requests (a drag) one is under way and one waits, which is the latest: what
-// is dragged meanwhile is merged into it, so that nothing queues and the last position always arrives.
+// Messages to and from the kernel. Of live requests (a drag), one is under way and at most one waits: later changes are
+// merged into the waiting one, so that nothing queues up and the last change always arrives.
 
 const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
-const PATIENCE = 6000; // ms without an answer before the panel says so
+const PATIENCE = 6000; // ms without an answer before the lab says so
 
 export class Channel {
   constructor(model, view, listeners) {
@@ -11,9 +11,9 @@ export class Channel {
     this.listeners = listeners; // { frame, sheet, error, silent }
     this.asked = new Map(); // id -> { resolve, reject }
     this.lastId = 0;
-    this.lost = true; // whether what was sent before may never arrive
+    this.lost = true; // whether earlier messages may never arrive
     this.flying = null; // id of the live request under way
-    this.waiting = null; // the merged one that goes next
+    this.waiting = null; // the live request that is sent next
     this.gestures = 0;
     this.timer = null;
     this.receive = this.receive.bind(this);
@@ -25,7 +25,7 @@ export class Channel {
     this.model.off("msg:custom", this.receive);
   }
 
-  // Changes with the same gesture are undone as one.
+  // An id for a gesture; changes with the same gesture are undone together.
   newGesture() {
     this.gestures += 1;
     return `${this.view}:${this.gestures}`;
@@ -35,7 +35,7 @@ export class Channel {
     return this.flying === null && this.waiting === null;
   }
 
-  // Edits of the latent, see `Session.edit`.
+  // Edits of the latent, see `Edits.edit` in edits.py.
   edit(edits, gesture) {
     const before = this.waiting;
     if (before?.do === "edit" && before.gesture === gesture) edits = mergeEdits(before.edits, edits);
@@ -43,7 +43,7 @@ export class Channel {
     this.live({ do: "edit", edits, gesture });
   }
 
-  // An operation on saved latents, see `Session.combine`.
+  // An operation on saved latents, see `Edits.combine` in edits.py.
   combine(operation, gesture) {
     if (this.waiting && this.waiting.do !== "combine") this.flush();
     this.live({ do: "combine", operation, gesture });
@@ -54,13 +54,13 @@ export class Channel {
     else this.flying = this.send(message);
   }
 
-  // What waits must not be lost to something of another kind that comes after it.
+  // Sends the waiting request, before one of another kind would replace it.
   flush() {
     if (this.waiting) this.send(this.waiting);
     this.waiting = null;
   }
 
-  // A request with an answer: the message of kind "reply", "frame" or (the first) "sheet".
+  // Sends a request; resolves to its answer, the first message of kind "reply", "frame" or "sheet" with its id.
   ask(message, buffers = []) {
     this.flush();
     return new Promise((resolve, reject) => {
@@ -95,13 +95,13 @@ export class Channel {
     this.alive();
   }
 
-  // A sign of life: patience begins anew, as long as something is waited for.
+  // The kernel is alive: wait for the full time again, if there is anything to wait for.
   alive() {
     clearTimeout(this.timer);
     if (this.flying !== null || this.asked.size) this.timer = setTimeout(() => this.giveUp(), PATIENCE);
   }
 
-  // The next one leaves before this one is drawn.
+  // The live request was answered. The next one is sent before the answer is drawn.
   answered() {
     this.flying = null;
     if (this.waiting) {
@@ -110,7 +110,7 @@ export class Channel {
     }
   }
 
-  // After silence: if the kernel is busy it will find the latest position, and if it was restarted nothing waits for it.
+  // No answer for too long. A busy kernel finds the latest change when it is done; for a restarted one nothing waits.
   giveUp() {
     this.listeners.silent(true);
     this.lost = true;
@@ -123,7 +123,7 @@ export class Channel {
   }
 }
 
-// Of moves along one axis the last counts; the order of all else is kept.
+// If all edits are moves, only the last along each axis counts; otherwise all are kept in order.
 export function mergeEdits(before, after) {
   const axes = new Set(after.filter((edit) => "axis" in edit).map((edit) => edit.axis));
   const onlyMoves = [...before, ...after].every((edit) => "axis" in edit);

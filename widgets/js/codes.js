@@ -2,9 +2,9 @@ import { h, labelled, setOptions } from "./dom.js";
 import { paint } from "./pixels.js";
 import { Positions } from "./positions.js";
 
-const READABLE = 22; // CSS pixels of a cell from which its code is written into it
+const READABLE = 22; // CSS pixels: smaller cells do not show their index
 
-// The codes of a discrete latent: choose a position, then another code for it from the codebook's pictures.
+// The codes of a discrete latent: choose a position, then a new code for it from pictures of the codebook.
 export class Codes {
   constructor(lab) {
     this.lab = lab;
@@ -13,11 +13,11 @@ export class Codes {
     this.behind = h("select", { onchange: () => this.positions.draw() });
     setOptions(this.behind, [{ value: "codes", text: "the codes" }, { value: "picture", text: "the picture" }]);
     this.order = h("select", { onchange: () => this.choose() });
-    setOptions(this.order, [{ value: "near", text: "nearest to the present code" }, { value: "number", text: "number" }]);
+    setOptions(this.order, [{ value: "near", text: "nearest to the current code" }, { value: "number", text: "index" }]);
     this.code = h("input", { type: "number", min: 0, max: lab.info.codes - 1, step: 1, onchange: () => this.typed() });
     this.chosen = [0, 0];
     this.positions = new Positions(lab, {
-      label: (y, x) => `Codes of the image. Row ${y + 1}, column ${x + 1}: code ${this.at(y, x)}. Enter chooses the position.`,
+      label: (y, x) => `Codes of the image. Row ${y + 1}, column ${x + 1}: code ${this.at(y, x)}. Enter selects the position.`,
       paint: (context, cw, ch) => this.paint(context, cw, ch),
       pressed: (y, x) => this.choose(y, x),
     });
@@ -31,19 +31,19 @@ export class Codes {
         "div",
         {},
         this.words,
-        h("div", { class: "ll-row" }, lab.info.stages > 1 ? labelled("Stage", this.stage) : null, labelled("Code", this.code), labelled("Order", this.order)),
+        h("div", { class: "ll-row" }, lab.info.stages > 1 ? labelled("Stage", this.stage) : null, labelled("Index", this.code), labelled("Order", this.order)),
         this.palette,
-        h("p", { class: "ll-hint" }, "Click a position, then a code. With keys: arrows and Enter, then Tab to the codebook."),
+        h("p", { class: "ll-hint" }, "Click a position, then a code. With the keyboard: arrow keys and Enter, then Tab to the codebook."),
       ),
     );
     lab.on("sheet:palette", (sheet) => this.receive(sheet));
     lab.on("picture", () => this.tell());
-    lab.on("tab:tokens", () => { if (!this.palette.childElementCount) this.choose(); });
+    lab.on("tab:codes", () => { if (!this.palette.childElementCount) this.choose(); });
   }
 
   at(y, x) {
     const [, , columns] = this.lab.info.latent;
-    return this.lab.tokens?.[(y * columns + x) * this.lab.info.stages + Number(this.stage.value)] ?? 0;
+    return this.lab.indices?.[(y * columns + x) * this.lab.info.stages + Number(this.stage.value)] ?? 0;
   }
 
   choose(y = this.chosen[0], x = this.chosen[1]) {
@@ -79,7 +79,6 @@ export class Codes {
     pictures.forEach((picture, i) => {
       const code = codes[first + i];
       const canvas = h("canvas", { "aria-hidden": "true" });
-      canvas.removeAttribute("data-lm-suppress-shortcuts");
       paint(canvas, picture);
       this.palette.append(
         h("button", { type: "button", class: "ll-code", "data-code": code, title: `code ${code}`, "aria-label": `code ${code}`, onclick: () => this.set(code) }, canvas),
@@ -90,7 +89,7 @@ export class Codes {
 
   paint(context, cw, ch) {
     const [, rows, columns] = this.lab.info.latent;
-    if (this.behind.value === "picture" || !this.lab.tokens) {
+    if (this.behind.value === "picture" || !this.lab.indices) {
       context.drawImage(this.lab.stage.decoded.canvas, 0, 0, cw * columns, ch * rows);
       return;
     }
@@ -100,7 +99,7 @@ export class Codes {
     for (let y = 0; y < rows; y += 1) {
       for (let x = 0; x < columns; x += 1) {
         const code = this.at(y, x);
-        // Steps of the golden ratio: codes with neighbouring numbers have unlike hues.
+        // Steps of the golden ratio, so that neighbouring indices differ in hue.
         context.fillStyle = `hsl(${(code * 222.5) % 360} 45% ${32 + ((code * 7) % 5) * 9}%)`;
         context.fillRect(x * cw, y * ch, cw - 0.5, ch - 0.5);
         if (cw < READABLE) continue;

@@ -1,7 +1,7 @@
 import { button, h, labelled } from "./dom.js";
 import { decodePicture } from "./pixels.js";
 
-// Where images come from: the lab's own, a file, the clipboard, a path on the kernel's machine.
+// Sources of images: the lab's own, a file, the clipboard, a path on the kernel's machine.
 export class Images {
   constructor(lab) {
     this.lab = lab;
@@ -39,9 +39,7 @@ export class Images {
       h("p", { class: "ll-hint" }, "Or drop an image (or latents as .safetensors) anywhere on the lab, or paste one with Ctrl+V."),
       this.thumbnails,
     );
-    const fill = () => this.fill();
-    lab.model.on("change:_thumbnails", fill);
-    lab.cleanups.push(() => lab.model.off("change:_thumbnails", fill));
+    lab.follow("_thumbnails", () => this.fill());
     this.fill();
   }
 
@@ -53,7 +51,6 @@ export class Images {
     this.thumbnails.replaceChildren(
       ...names.map((title, at) => {
         const canvas = h("canvas", { width, height, "aria-hidden": "true" });
-        canvas.removeAttribute("data-lm-suppress-shortcuts");
         canvas.getContext("2d").drawImage(sheet, -at * width, 0);
         return h("button", { type: "button", class: "ll-thumb", title, "aria-label": title, onclick: () => this.lab.act({ do: "pick", index: rows[at] }) }, canvas);
       }),
@@ -80,7 +77,7 @@ export class Images {
     }
   }
 
-  // Drop and paste, anywhere on the lab.
+  // Accepts images dropped or pasted anywhere on the lab.
   listen(root) {
     root.addEventListener("dragover", (event) => {
       if (![...event.dataTransfer.types].includes("Files")) return;

@@ -1,35 +1,29 @@
 import { Lab } from "./lab.js";
 import { watchTheme } from "./theme.js";
-import { build } from "./view.js";
+import { buildView } from "./view.js";
 
 let views = 0;
 
 function render({ model, el }) {
   views += 1;
   const lab = new Lab(model, `${Date.now().toString(36)}-${views}`);
-  build(lab, el);
+  el.append(buildView(lab));
+  watchTheme(lab);
+
   const readSpace = () => {
     lab.readSpace();
     lab.progress();
   };
-  const changes = {
-    "change:_space": readSpace,
-    "change:_progress": () => lab.progress(),
-    "change:_shelf": () => lab.emit("shelf"),
-    // Of another view, of Python, or from before this view was opened.
-    "change:_picture": () => { if (!lab.stage.drawn) lab.showSaved(); },
-  };
-  for (const [event, listener] of Object.entries(changes)) model.on(event, listener);
+  lab.follow("_space", readSpace);
+  lab.follow("_progress", () => lab.progress());
+  lab.follow("_shelf", () => lab.emit("shelf"));
+  // The saved picture may come after this view was opened; once a live one was drawn, it is newer.
+  lab.follow("_picture", () => { if (!lab.stage.drawn) lab.showSaved(); });
+
   readSpace();
   lab.emit("shelf");
   lab.showSaved();
-  const forgetTheme = watchTheme(lab);
-  return () => {
-    forgetTheme();
-    for (const [event, listener] of Object.entries(changes)) model.off(event, listener);
-    for (const cleanup of lab.cleanups) cleanup();
-    lab.channel.close();
-  };
+  return () => lab.close();
 }
 
 export default { render };

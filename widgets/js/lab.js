@@ -1,22 +1,21 @@
 import { Channel } from "./channel.js";
-import { number } from "./dom.js";
 import { Notices } from "./notices.js";
 import { bytesOf, decodePicture, floatsOf, intsOf } from "./pixels.js";
+import { LatentSpace } from "./space.js";
 import { Stage } from "./stage.js";
 
-// One view of a lab: what its parts share.
+// One view of a lab: the state that its parts share, and the events that tell them of changes.
 export class Lab {
   constructor(model, view) {
     this.model = model;
     this.listeners = new Map();
+    this.cleanups = [];
     this.info = model.get("_info");
-    this.space = null; // { axes, images }
-    this.points = new Float32Array();
+    this.space = null; // a LatentSpace, once the images are encoded
     this.values = []; // coordinates of the current latent, in the order of the axes
-    this.confirmed = []; // the same as the kernel last said; `values` may be ahead of it
-    this.cleanups = []; // what ends with the view
-    this.grid = null; // the latent (C, h, w), of a spatial one
-    this.tokens = null; // its indices (h, w, stages), of a discrete one
+    this.confirmed = []; // the same as last sent by the kernel; `values` may be ahead
+    this.grid = null; // the latent (C, h, w), if it is spatial
+    this.indices = null; // indices (h, w, stages) of its codes, if it is discrete
     this.notices = new Notices();
     this.channel = new Channel(model, view, {
       frame: (message, buffers, mine) => this.frame(message, buffers, mine),
@@ -24,13 +23,15 @@ export class Lab {
       error: (text) => {
         this.complain(text);
         if (!this.channel.idle) return;
-        this.values = [...this.confirmed]; // what was moved goes back to where the latent is
+        this.values = [...this.confirmed]; // sliders return to the latent that the kernel has
         this.emit("coordinates");
       },
       silent: (yes) => this.notices.silent(yes),
     });
     this.stage = new Stage(this);
   }
+
+  // --- events ---
 
   on(event, listener) {
     this.listeners.set(event, [...(this.listeners.get(event) ?? []), listener]);
@@ -40,17 +41,31 @@ export class Lab {
     for (const listener of this.listeners.get(event) ?? []) listener(detail);
   }
 
+  // Calls the listener at every change of a trait, until the view is closed.
+  follow(trait, listener) {
+    this.model.on(`change:${trait}`, listener);
+    this.onClose(() => this.model.off(`change:${trait}`, listener));
+  }
+
+  onClose(cleanup) {
+    this.cleanups.push(cleanup);
+  }
+
+  close() {
+    for (const cleanup of this.cleanups) cleanup();
+    this.channel.close();
+  }
+
   get shelf() {
     return this.model.get("_shelf");
   }
 
-  // --- the latent space ---
+  // --- coordinates of the current latent ---
 
   readSpace() {
     const space = this.model.get("_space");
     if (!space.axes) return;
-    this.points = floatsOf(this.model.get("_points"));
-    this.space = space;
+    this.space = new LatentSpace(space, floatsOf(this.model.get("_points")), this.info.labels);
     if (this.values.length !== space.axes.length) this.confirm(space.coordinates);
     this.emit("space");
   }
@@ -61,38 +76,24 @@ export class Lab {
   }
 
   coordinate(key) {
-    const at = this.space ? this.space.axes.findIndex((axis) => axis.key === key) : -1;
+    const at = this.space?.indexOf(key) ?? -1;
     return at < 0 ? undefined : this.values[at];
   }
 
-  // The coordinates of all images along an axis.
-  column(key) {
-    const width = this.space.axes.length;
-    const at = this.space.axes.findIndex((axis) => axis.key === key);
-    return Array.from({ length: this.space.images }, (_, i) => this.points[i * width + at]);
-  }
-
-  // Coordinates as they will be, so that the next key press goes on from there and not from what the kernel last said.
+  // Applies edits before the kernel answers, so that the next key press continues from them.
   expect(edits) {
     for (const { axis, value } of edits) {
-      const at = this.space.axes.findIndex(({ key }) => key === axis);
+      const at = this.space.indexOf(axis);
       if (at >= 0) this.values[at] = value;
     }
-  }
-
-  imageWords(i) {
-    if (i < 0) return "none";
-    const row = this.space.rows[i];
-    const labels = this.info.labels.map(({ name, names, values }) => `${name} ${names ? names[values[row]] : number(values[row] ?? NaN)}`);
-    return [`image ${row + 1}`, ...labels].join(", ");
   }
 
   // --- from the kernel ---
 
   frame(message, buffers, mine) {
-    if (mine && this.notices.complaining) this.complain(""); // it went well this time
+    if (mine && this.notices.complaining) this.complain(""); // this request succeeded
     if (message.grid) this.grid = floatsOf(buffers[message.grid]);
-    if (message.tokens) this.tokens = intsOf(buffers[message.tokens]);
+    if (message.tokens) this.indices = intsOf(buffers[message.tokens]);
     const known = !message.original || message.original === "none";
     this.stage.show({
       preview: message.preview,
@@ -101,7 +102,7 @@ export class Lab {
       original: known ? message.original : decodePicture(message.original, buffers[1], message.original_size),
     });
     this.emit("gesture", message.gesture);
-    // While more is on its way, a slider is where the hand is.
+    // While requests are under way, sliders stay where the user has put them.
     if (message.coordinates && this.channel.idle) {
       this.confirm(message.coordinates);
       this.emit("coordinates");
@@ -109,7 +110,7 @@ export class Lab {
   }
 
   sheet(message, buffers, mine) {
-    // Of a position or of axes that another view has chosen.
+    // These belong to the position or the axes chosen in another view.
     if (!mine && ["palette", "manifold"].includes(message.sheet)) return;
     const [width, height] = message.size;
     const bytes = bytesOf(buffers[0]);
@@ -122,7 +123,7 @@ export class Lab {
     const picture = this.model.get("_picture");
     if (!picture.decoded) return;
     if (picture.grid) this.grid = floatsOf(picture.grid);
-    if (picture.tokens) this.tokens = intsOf(picture.tokens);
+    if (picture.tokens) this.indices = intsOf(picture.tokens);
     await this.stage.showSaved(picture);
     if (picture.coordinates.length) {
       this.confirm(picture.coordinates);
@@ -130,18 +131,18 @@ export class Lab {
     }
   }
 
-  // Asks for something; what goes wrong is said in the panel, and the answer is then undefined.
+  // Sends a request for an action. Resolves to undefined if it failed; the lab then shows why.
   async act(message, buffers) {
     this.say("");
     this.complain("");
     try {
       return await this.channel.ask(message, buffers);
     } catch {
-      return undefined; // the kernel has said why
+      return undefined; // the error is already shown
     }
   }
 
-  // --- words ---
+  // --- messages to the user ---
 
   say(text) {
     this.notices.say(text);

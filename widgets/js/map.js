@@ -1,14 +1,16 @@
-import { axisOf, axisOptions } from "./sliders.js";
-import { clamp, h, labelled, number, onDrag, pointIn, setOptions, sharpContext, themeColour } from "./dom.js";
+import { sharpContext, themeColour } from "./canvas.js";
+import { h, labelled, setOptions } from "./dom.js";
 import { drawMarker, drawRing, markersOf } from "./marks.js";
+import { clamp, number } from "./numbers.js";
 import { DecodedPlane } from "./plane.js";
+import { onDrag, pointIn } from "./pointer.js";
 import { PlaneScale, paddedRange } from "./scales.js";
 
 const MARGIN = 14; // CSS pixels around the points
 const KEY_STEPS = 40; // arrow presses from one side to the other
-const NEAR = 12; // CSS pixels within which a point is under the pointer
+const NEAR = 12; // CSS pixels from the pointer within which a point counts as hovered
 
-// The latents of the images in two coordinates, and the current one as a point to be dragged.
+// The latents of the images in two coordinates, and the current latent as a ring to drag.
 export class LatentMap {
   constructor(lab) {
     this.lab = lab;
@@ -35,16 +37,16 @@ export class LatentMap {
       this.canvas,
       this.legend,
       this.words,
-      h("div", { class: "ll-row" }, h("label", { class: "ll-check" }, this.showPlane, "Draw what the plane decodes to")),
-      h("p", { class: "ll-hint" }, "Drag the ring, or move it with the arrow keys (Shift: further). Enter or a double click opens the nearest image."),
+      h("div", { class: "ll-row" }, h("label", { class: "ll-check" }, this.showPlane, "Show decoded images behind the points")),
+      h("p", { class: "ll-hint" }, "Drag the ring, or move it with the arrow keys (with Shift: further). Enter or a double-click opens the nearest image."),
     );
     this.gesture = null;
-    this.scale = null; // of the axes as they were drawn last
-    this.held = null; // the coordinates that a hand or a key has asked for last
+    this.scale = null; // of the last drawing
+    this.held = null; // the coordinates last asked for by pointer or key
     this.drag = onDrag(this.canvas, (event, first) => this.dragged(event, first), () => { this.gesture = null; });
     const observer = new ResizeObserver(() => this.draw());
     observer.observe(this.canvas);
-    lab.cleanups.push(() => observer.disconnect());
+    lab.onClose(() => observer.disconnect());
     lab.on("space", () => this.refill());
     lab.on("coordinates", () => this.draw());
     lab.on("theme", () => this.draw());
@@ -52,7 +54,7 @@ export class LatentMap {
   }
 
   refill() {
-    const options = axisOptions(this.lab, "directions");
+    const options = this.lab.space.options("directions");
     for (const [select, at] of [[this.x, 0], [this.y, 1]]) {
       const fresh = select.options.length === 0;
       setOptions(select, options);
@@ -72,7 +74,7 @@ export class LatentMap {
   }
 
   get ready() {
-    return this.lab.space && axisOf(this.lab, this.x.value) && axisOf(this.lab, this.y.value);
+    return this.lab.space?.axis(this.x.value) && this.lab.space.axis(this.y.value);
   }
 
   get size() {
@@ -80,16 +82,16 @@ export class LatentMap {
     return [width, Math.round(clamp(width * 0.7, 180, 420))];
   }
 
-  // The range of the data along an axis, and where they do not differ that of its slider.
+  // The range of the images along an axis, or of its slider if they all have the same coordinate.
   range(key) {
-    const { low, high } = axisOf(this.lab, key);
-    return paddedRange(this.lab.column(key), low, high);
+    const { low, high } = this.lab.space.axis(key);
+    return paddedRange(this.lab.space.column(key), low, high);
   }
 
   // --- drawing ---
 
   draw() {
-    if (!this.ready || !this.canvas.clientWidth) return; // not shown; it is drawn when it is
+    if (!this.ready || !this.canvas.clientWidth) return; // hidden; drawn once it is shown
     const [width, height] = this.size;
     this.scale = new PlaneScale([this.range(this.x.value), this.range(this.y.value)], [width, height], MARGIN);
     this.canvas.style.height = `${height}px`;
@@ -104,7 +106,7 @@ export class LatentMap {
   }
 
   drawPoints(context) {
-    const [xs, ys] = [this.lab.column(this.x.value), this.lab.column(this.y.value)];
+    const [xs, ys] = [this.lab.space.column(this.x.value), this.lab.space.column(this.y.value)];
     const label = this.lab.info.labels.find(({ name }) => name === this.colour.value);
     const markers = markersOf(label, this.lab.space.rows, this.canvas);
     context.lineWidth = 1;
@@ -158,13 +160,13 @@ export class LatentMap {
     event.preventDefault();
     const far = event.shiftKey ? 5 : 1;
     this.move(...this.scale.moved(here, steps.map((step) => far * step), KEY_STEPS));
-    this.lab.say(this.words.textContent); // aloud for keys only: a drag would never stop talking
+    this.lab.say(this.words.textContent); // for screen readers, and only for keys: a drag would never stop talking
   }
 
   // --- points ---
 
   nearestTo([left, top]) {
-    const [xs, ys] = [this.lab.column(this.x.value), this.lab.column(this.y.value)];
+    const [xs, ys] = [this.lab.space.column(this.x.value), this.lab.space.column(this.y.value)];
     let [best, least] = [-1, Infinity];
     for (let i = 0; i < xs.length; i += 1) {
       const [x, y] = this.scale.toPixels(xs[i], ys[i]);
@@ -181,7 +183,7 @@ export class LatentMap {
   hover(event) {
     if (!this.ready || !this.scale || this.drag.active) return;
     const { index, distance } = this.nearest(event);
-    this.canvas.title = distance < NEAR ? this.lab.imageWords(index) : "";
+    this.canvas.title = distance < NEAR ? this.lab.space.describeImage(index) : "";
   }
 
   open({ index }) {
@@ -193,7 +195,7 @@ export class LatentMap {
     if (!here) return;
     const words = `${this.x.value} ${number(here[0])}, ${this.y.value} ${number(here[1])}`;
     const { index } = this.nearestTo(this.scale.toPixels(...here));
-    this.canvas.setAttribute("aria-label", `Map of the latent space. At ${words}. Nearest image: ${this.lab.imageWords(index)}`);
-    this.words.textContent = `${words} · nearest: ${this.lab.imageWords(index)}`;
+    this.canvas.setAttribute("aria-label", `Map of the latent space. At ${words}. Nearest image: ${this.lab.space.describeImage(index)}`);
+    this.words.textContent = `${words} · nearest: ${this.lab.space.describeImage(index)}`;
   }
 }

@@ -1,9 +1,11 @@
-import { h, number, sharpContext, themeColour } from "./dom.js";
+import { sharpContext, themeColour } from "./canvas.js";
+import { h } from "./dom.js";
+import { number } from "./numbers.js";
 import { viridis } from "./scales.js";
 
-// A category is told by its shape too, a quantity by lightness.
+// Categories differ in shape as well as colour; quantities differ in lightness.
 const SHAPES = ["disc", "square", "triangle", "diamond", "cross", "plus", "down", "bar"];
-// The colours of Okabe and Ito, which most colour-blind people can tell apart.
+// The Okabe-Ito palette, which most colour-blind people can tell apart.
 const CATEGORY_COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b0a000", "#7f7f7f"];
 const OUTLINES = {
   triangle: [[0, -1.1], [1, 0.8], [-1, 0.8]],
@@ -19,7 +21,7 @@ const OUTLINES = {
   ],
 };
 
-// How the images are marked by a label: { of(image) -> { colour, shape }, legend() -> elements }.
+// The marks of images by a label, or by none: { of(image) -> { colour, shape }, legend() -> elements }.
 export function markersOf(label, rows, element) {
   if (!label) return { of: () => ({ colour: themeColour(element, "--ll-muted"), shape: "disc" }), legend: () => [] };
   const { names, values, name } = label;
@@ -64,6 +66,7 @@ export function drawMarker(context, [x, y], shape, r = 4) {
   context.stroke();
 }
 
+// The current latent: a ring with a cross hair, outlined so that it shows on any background.
 export function drawRing(context, [x, y], colour, around) {
   for (const [width, stroke] of [[5, around], [2.5, colour]]) {
     context.beginPath();

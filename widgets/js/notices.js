@@ -1,6 +1,6 @@
 import { h } from "./dom.js";
 
-// The lines in which a lab says what it is doing and what went wrong.
+// The lines that tell what a lab is doing and what went wrong.
 export class Notices {
   constructor() {
     this.status = h("span", { role: "status", class: "ll-status" });
@@ -9,7 +9,7 @@ export class Notices {
     this.quiet = h(
       "p",
       { role: "alert", class: "ll-alert", hidden: true },
-      "The kernel does not answer. If it was restarted, run this cell again; if it is busy, the lab continues when it is done.",
+      "The kernel is not responding. If it was restarted, run this cell again; if it is busy, the lab continues when it is done.",
     );
   }
 

@@ -1,11 +1,11 @@
-// Pictures that come as bytes.
+// Pictures and numbers from the bytes of messages.
 
 export function bytesOf(view) {
   return new Uint8ClampedArray(view.buffer, view.byteOffset, view.byteLength);
 }
 
 export function floatsOf(view) {
-  // A copy: a view may begin anywhere, and numbers must not.
+  // A copy, because a view may start at an offset that Float32Array does not accept.
   return new Float32Array(bytesOf(view).slice().buffer);
 }
 
@@ -13,13 +13,13 @@ export function intsOf(view) {
   return new Int32Array(bytesOf(view).slice().buffer);
 }
 
-// Something that a canvas can draw: ImageData, or a promise of an ImageBitmap.
+// What a canvas can draw: ImageData, or a promise of an ImageBitmap.
 export function decodePicture(format, view, [width, height]) {
   if (format === "rgba") return new ImageData(bytesOf(view), width, height);
   return createImageBitmap(new Blob([bytesOf(view)], { type: `image/${format}` }));
 }
 
-// The canvas gets the size of the picture; how large it is shown is the style sheet's.
+// Draws a picture on a canvas of its size; the style sheet decides how large that is shown.
 export function paint(canvas, picture) {
   if (canvas.width !== picture.width || canvas.height !== picture.height) {
     Object.assign(canvas, { width: picture.width, height: picture.height });

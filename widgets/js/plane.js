@@ -1,6 +1,6 @@
-const SIDE = 9;
+const SIDE = 9; // images in a row and in a column
 
-// What the plane of a map decodes to: SIDE x SIDE pictures behind its points, once all of them have come.
+// SIDE x SIDE decoded images of the plane of a map, drawn behind its points once all have arrived.
 export class DecodedPlane {
   constructor() {
     this.pictures = [];
@@ -10,12 +10,12 @@ export class DecodedPlane {
     this.pictures = [];
   }
 
-  // The request for the pictures of two axes over their ranges.
+  // The request for the images of two axes over their ranges.
   static request(x, y, ranges) {
     return { do: "manifold", x, y, ranges, n: SIDE };
   }
 
-  // Takes the next pictures; whether they were the last.
+  // Takes the next images; returns whether they complete the plane.
   receive({ first, pictures, total }) {
     if (first === 0) this.clear();
     this.pictures.push(...pictures);
@@ -24,16 +24,17 @@ export class DecodedPlane {
 
   draw(context, width, height, margin) {
     if (this.pictures.length < SIDE ** 2) return;
-    const [w, high] = [(width - 2 * margin) / SIDE, (height - 2 * margin) / SIDE];
+    const [cw, ch] = [(width - 2 * margin) / SIDE, (height - 2 * margin) / SIDE];
     const tile = document.createElement("canvas");
     context.globalAlpha = 0.75;
     this.pictures.forEach((picture, i) => {
       Object.assign(tile, { width: picture.width, height: picture.height });
       tile.getContext("2d").putImageData(picture, 0, 0);
-      const scale = Math.min(w / tile.width, high / tile.height);
+      const scale = Math.min(cw / tile.width, ch / tile.height);
       const [across, down] = [tile.width * scale, tile.height * scale];
-      const left = margin + (i % SIDE) * w + (w - across) / 2;
-      context.drawImage(tile, left, margin + Math.floor(i / SIDE) * high + (high - down) / 2, across, down);
+      const left = margin + (i % SIDE) * cw + (cw - across) / 2;
+      const top = margin + Math.floor(i / SIDE) * ch + (ch - down) / 2;
+      context.drawImage(tile, left, top, across, down);
     });
     context.globalAlpha = 1;
   }

@@ -1,11 +1,14 @@
-import { clamp, fraction, h, onDrag, sharpContext, themeColour } from "./dom.js";
+import { sharpContext, themeColour } from "./canvas.js";
+import { h } from "./dom.js";
+import { clamp } from "./numbers.js";
+import { fraction, onDrag } from "./pointer.js";
 
-// A canvas of the positions of a spatial latent, on which a cell is chosen by pointer or arrow keys. The owner draws it.
+// The positions of a spatial latent on a canvas, one of them chosen by pointer or arrow keys. The owner draws the cells.
 export class Positions {
   constructor(lab, { label, paint, pressed, released }) {
     this.lab = lab;
     this.paint = paint; // (context, cellWidth, cellHeight)
-    this.pressed = pressed; // (y, x): a pointer has come over the cell, or Enter was pressed on it
+    this.pressed = pressed; // (y, x, first): the pointer reached the cell, or Enter was pressed on it
     this.cursor = [0, 0];
     this.canvas = h("canvas", {
       class: "ll-positions",
@@ -31,7 +34,7 @@ export class Positions {
     );
     const observer = new ResizeObserver(() => this.draw());
     observer.observe(this.canvas);
-    lab.cleanups.push(() => observer.disconnect());
+    lab.onClose(() => observer.disconnect());
     lab.on("picture", () => this.draw());
     lab.on("theme", () => this.draw());
   }
@@ -62,7 +65,7 @@ export class Positions {
   draw() {
     const [rows, columns] = this.shape;
     const width = this.canvas.clientWidth;
-    if (!width) return; // not shown; it is drawn when it is
+    if (!width) return; // hidden; drawn once it is shown
     const height = Math.round((width * rows) / columns);
     this.canvas.style.aspectRatio = `${columns} / ${rows}`;
     const context = sharpContext(this.canvas, width, height);

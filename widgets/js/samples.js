@@ -1,18 +1,15 @@
-import { axisOf, axisOptions, drawButton } from "./sliders.js";
-import { h, labelled, number, setOptions } from "./dom.js";
+import { button, h, labelled, setOptions } from "./dom.js";
+import { number } from "./numbers.js";
 import { paint } from "./pixels.js";
 
-// A row of small pictures, each a button that takes its latent.
+// A row of small pictures. Each is a button that makes its latent the current one.
 class PictureRow {
   constructor(lab, sheet, label) {
     this.element = h("div", { class: "ll-strip", role: "group", "aria-label": label });
     lab.on(`sheet:${sheet}`, ({ first, pictures, words }) => {
-      if (first === 0) {
-        this.element.replaceChildren();
-      }
+      if (first === 0) this.element.replaceChildren();
       pictures.forEach((picture, i) => {
         const canvas = h("canvas", { "aria-hidden": "true" });
-        canvas.removeAttribute("data-lm-suppress-shortcuts");
         paint(canvas, picture);
         const index = first + i;
         const title = words[index];
@@ -28,6 +25,7 @@ class PictureRow {
 export class Samples {
   constructor(lab) {
     this.lab = lab;
+    this.shown = null; // what the range of `along` was filled for
     this.along = h("select", { onchange: () => this.chosen() });
     this.low = h("input", { type: "number", step: "any" });
     this.high = h("input", { type: "number", step: "any" });
@@ -39,8 +37,8 @@ export class Samples {
     this.range = h("div", { class: "ll-row" }, labelled("From", this.low), labelled("To", this.high));
     this.source = h("select", {});
     setOptions(this.source, [
-      { value: "prior", text: lab.info.discrete ? "the prior: all codes alike" : "the prior N(0, I)" },
-      { value: "data", text: "a Gaussian of the data's means" },
+      { value: "prior", text: lab.info.discrete ? "the prior, uniform over codes" : "the prior N(0, I)" },
+      { value: "data", text: "a Gaussian fitted to the images" },
     ]);
     this.seed = h("input", { type: "number", min: 0, step: 1, value: 0 });
     this.strip = new PictureRow(lab, "strip", "Strip");
@@ -52,17 +50,17 @@ export class Samples {
       h("div", { class: "ll-row" }, labelled("Along", this.along), this.range, this.ends, labelled("Pictures", this.steps), drawButton(() => this.drawStrip())),
       this.strip.element,
       h("h3", {}, "Samples"),
-      h("div", { class: "ll-row" }, labelled("Of", this.source), labelled("Seed", this.seed), drawButton(() => this.drawPrior()), h("span", { class: "ll-hint" }, "Each press draws others.")),
+      h("div", { class: "ll-row" }, labelled("Of", this.source), labelled("Seed", this.seed), drawButton(() => this.drawPrior()), h("span", { class: "ll-hint" }, "Each press draws new ones.")),
       this.prior.element,
-      h("p", { class: "ll-hint" }, "Click a picture to go on from its latent."),
+      h("p", { class: "ll-hint" }, "Click a picture to continue from its latent."),
     );
     lab.on("space", () => this.refill());
     lab.on("shelf", () => this.refill());
   }
 
   refill() {
-    const between = this.lab.shelf.length > 1 ? [{ value: "between", text: "the way between two saved latents" }] : [];
-    setOptions(this.along, [...(this.lab.space ? axisOptions(this.lab) : []), ...between]);
+    const between = this.lab.shelf.length > 1 ? [{ value: "between", text: "the path between two saved latents" }] : [];
+    setOptions(this.along, [...(this.lab.space?.options() ?? []), ...between]);
     const saved = this.lab.shelf.map(({ key, name }) => ({ value: key, text: name }));
     const fresh = this.to.options.length < 2;
     setOptions(this.from, saved);
@@ -75,9 +73,9 @@ export class Samples {
     const between = this.along.value === "between";
     this.ends.hidden = !between;
     this.range.hidden = between;
-    if (this.shown === this.along.value) return; // what was typed stays
+    if (this.shown === this.along.value) return; // keep what was typed
     this.shown = this.along.value;
-    const axis = this.lab.space && axisOf(this.lab, this.along.value);
+    const axis = this.lab.space?.axis(this.along.value);
     if (axis) [this.low.value, this.high.value] = [number(axis.low), number(axis.high)];
   }
 
@@ -92,4 +90,8 @@ export class Samples {
     await this.lab.act({ do: "prior", source: this.source.value, seed, n: 12 });
     this.seed.value = seed + 1;
   }
+}
+
+function drawButton(onclick) {
+  return button("Draw", onclick, { class: "ll-button ll-primary" });
 }

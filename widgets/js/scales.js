@@ -1,6 +1,6 @@
-import { clamp } from "./dom.js";
+import { clamp } from "./numbers.js";
 
-// From two coordinates to the pixels of a canvas and back: y grows upwards, and a margin stays free on all sides.
+// Converts two coordinates to pixels of a canvas and back. y grows upwards; a margin stays free on all sides.
 export class PlaneScale {
   constructor([[left, right], [bottom, top]], [width, height], margin) {
     this.across = new Interval(left, right, margin, width - margin);
@@ -12,12 +12,12 @@ export class PlaneScale {
     return [this.across.toPixel(x), this.up.toPixel(y)];
   }
 
-  // The coordinates under a pixel; from outside the ranges, those of the nearest point inside.
+  // The coordinates at a pixel, clamped to the ranges.
   toCoordinates(left, top) {
     return [this.across.toValue(left), this.up.toValue(top)];
   }
 
-  // A point moved by so many steps of 1/count of each range, and kept inside.
+  // A point moved by steps of 1/count of each range, clamped to the ranges.
   moved(point, steps, count) {
     return point.map((value, i) => {
       const [low, high] = this.ranges[i];
@@ -40,7 +40,7 @@ class Interval {
   }
 }
 
-// The range of values with some space around; [low, high] where they do not differ.
+// The range of the values, or [low, high] if they are all equal, widened by `padding` on both sides.
 export function paddedRange(values, low, high, padding = 0.08) {
   let [least, most] = [Infinity, -Infinity];
   for (const value of values) [least, most] = [Math.min(least, value), Math.max(most, value)];
@@ -49,9 +49,10 @@ export function paddedRange(values, low, high, padding = 0.08) {
   return [least - pad, most + pad];
 }
 
-// Viridis at six positions: lightness grows all the way.
+// Viridis at six stops: lightness grows from each to the next.
 const VIRIDIS = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81], [253, 231, 37]];
 
+// The colour for t from 0 to 1, as CSS text.
 export function viridis(t) {
   const at = clamp(t, 0, 1) * (VIRIDIS.length - 1);
   const i = Math.min(VIRIDIS.length - 2, Math.floor(at));

@@ -1,8 +1,8 @@
 import { h, labelled } from "./dom.js";
 
-// A slider with its value beside it; its movements until it is let go are one gesture, undone as one.
+// A slider with its value beside it. Its movements until `release` or `reset` are one gesture, undone together.
 export class Scrubber {
-  constructor(channel, text, { low, high, step, start = 0, oninput }) {
+  constructor(channel, text, { low, high, step, start = 0, oninput, onchange = () => {} }) {
     this.channel = channel;
     this.start = start;
     this.current = null;
@@ -14,6 +14,7 @@ export class Scrubber {
       this.output.textContent = this.input.value;
       oninput();
     });
+    this.input.addEventListener("change", onchange);
   }
 
   get value() {
@@ -24,7 +25,7 @@ export class Scrubber {
     return this.current;
   }
 
-  // The gesture under way, or a new one.
+  // The current gesture, or a new one.
   begin() {
     this.current ??= this.channel.newGesture();
     return this.current;

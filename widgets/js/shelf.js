@@ -1,30 +1,31 @@
 import { button, h } from "./dom.js";
 import { bytesOf } from "./pixels.js";
 
-// Saved latents as thumbnails. Enter takes one, F2 renames it, Delete removes it.
+// Saved latents as thumbnails. Enter makes one the current latent, F2 renames it, Delete removes it.
 export class ShelfView {
   constructor(lab) {
     this.lab = lab;
     this.urls = [];
+    this.renaming = false;
     this.list = h("ul", { class: "ll-shelf", "aria-label": "Saved latents" });
-    this.empty = h("p", { class: "ll-hint" }, "Nothing is kept yet: “Keep” puts the current latent here.");
+    this.empty = h("p", { class: "ll-hint" }, "The shelf is empty. “Keep” puts the current latent here.");
     this.element = h("section", { "aria-label": "Shelf" }, h("h3", {}, "Shelf"), this.empty, this.list);
     lab.on("shelf", () => this.fill());
-    lab.cleanups.push(() => this.release());
+    lab.onClose(() => this.release());
     this.fill();
   }
 
   fill() {
     const active = this.list.getRootNode().activeElement;
     const row = this.list.contains(active) ? active.closest("li") : null;
-    if (row && this.renaming) return; // a thumbnail must not take the name from under somebody's hand
+    if (row && this.renaming) return; // a new thumbnail must not end the typing of a name
     this.renaming = false;
     const [at, control] = row ? [[...this.list.children].indexOf(row), [...row.querySelectorAll("button")].indexOf(active)] : [-1, 0];
     this.release();
     this.list.replaceChildren(...this.lab.shelf.map((item) => this.entry(item)));
     this.empty.hidden = this.lab.shelf.length > 0;
     if (!row) return;
-    // The same control of the same latent, or of its neighbour if it is gone.
+    // Focus the same control of the same latent, or of its neighbour if that was removed.
     const rows = [...this.list.children];
     const next = rows.find((element) => element.dataset.key === row.dataset.key) ?? rows[Math.min(at, rows.length - 1)];
     next?.querySelectorAll("button")[Math.max(0, control)]?.focus();
@@ -41,8 +42,8 @@ export class ShelfView {
       {
         type: "button",
         class: "ll-thumb",
-        title: `${name} (norm ${norm}): take it. F2 renames, Delete removes`,
-        "aria-label": `Take ${name}`,
+        title: `Use ${name} (norm ${norm}). F2 renames it, Delete removes it`,
+        "aria-label": `Use ${name}`,
         "data-key": key,
         draggable: true,
         onclick: () => this.lab.act({ do: "take", key }),
@@ -85,7 +86,7 @@ export class ShelfView {
     const input = h("input", {
       type: "text",
       value: name,
-      "aria-label": `New name of ${name}`,
+      "aria-label": `New name for ${name}`,
       onkeydown: (event) => {
         if (event.key === "Enter") done(true);
         if (event.key === "Escape") done(false);

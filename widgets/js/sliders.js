@@ -1,13 +1,14 @@
-import { button, h, labelled, number, setOptions, uniqueId } from "./dom.js";
+import { h, labelled, setOptions, uniqueId } from "./dom.js";
+import { number } from "./numbers.js";
 
 const STEPS = 240;
 const NAMES = { dimensions: "Dimensions", channels: "Channels", directions: "Principal directions", labels: "Labels" };
 
-// One slider for each axis of the latent space, the most informative first.
+// A slider for each axis of the latent space, the most informative axis first.
 export class Sliders {
   constructor(lab) {
     this.lab = lab;
-    this.rows = new Map(); // axis key -> { input, output, axis }
+    this.rows = new Map(); // axis key -> { input, output, axis, gesture }
     this.group = h("select", { onchange: () => this.fill() });
     this.list = h("div", { class: "ll-sliders" });
     this.element = h("div", {}, labelled("Axes", this.group), this.list);
@@ -38,7 +39,7 @@ export class Sliders {
       max: axis.high,
       step: (axis.high - axis.low) / STEPS,
       "data-axis": axis.key,
-      title: "Double click: back to the middle",
+      title: "Double-click to return to the middle",
       oninput: () => this.moved(axis, Number(input.value)),
       onchange: () => this.released(axis),
       ondblclick: () => {
@@ -74,23 +75,8 @@ export class Sliders {
   }
 
   tell(row, value) {
-    const outside = value < row.axis.low || value > row.axis.high ? " (outside)" : "";
+    const outside = value < row.axis.low || value > row.axis.high ? " (out of range)" : "";
     row.output.textContent = number(value);
     row.input.setAttribute("aria-valuetext", `${number(value)}${outside}, ${row.axis.detail}`);
   }
-}
-
-// The axes as options of a select.
-export function axisOptions(lab, preferred = null) {
-  const axes = [...lab.space.axes];
-  if (preferred) axes.sort((a, b) => Number(b.group === preferred) - Number(a.group === preferred));
-  return axes.map((axis) => ({ value: axis.key, text: `${axis.key} (${axis.detail})` }));
-}
-
-export function axisOf(lab, key) {
-  return lab.space.axes.find((axis) => axis.key === key);
-}
-
-export function drawButton(onclick) {
-  return button("Draw", onclick, { class: "ll-button ll-primary" });
 }

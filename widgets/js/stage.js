@@ -1,16 +1,17 @@
-import { h, number } from "./dom.js";
+import { h } from "./dom.js";
+import { number } from "./numbers.js";
 import { decodePicture, differencePicture, paint } from "./pixels.js";
 
-const GAIN = 4;
+const GAIN = 4; // of the error picture
 
-// Original, decoded picture and error, side by side, with what was measured.
+// The original, the decoded image and their difference side by side, with the measures below.
 export class Stage {
   constructor(lab) {
     this.lab = lab;
-    this.drawn = 0; // number of the latest picture that was drawn: a PNG may be ready after its successor
+    this.drawn = 0; // pictures shown so far; a PNG may be decoded only after its successor is shown
     this.original = this.figure("Original", "The image that was encoded");
     this.decoded = this.figure("Decoded", "What the latent decodes to");
-    this.error = this.figure(`Error ×${GAIN}`, "Difference of original and decoded picture, black for none");
+    this.error = this.figure(`Error ×${GAIN}`, "Difference between the original and the decoded image; black means none");
     this.measured = h("p", { class: "ll-measured" });
     this.element = h(
       "section",
@@ -24,11 +25,10 @@ export class Stage {
 
   figure(title, words) {
     const canvas = h("canvas", { width: 64, height: 64, role: "img", "aria-label": words, class: "ll-picture" });
-    canvas.removeAttribute("data-lm-suppress-shortcuts");
     return { canvas, figure: h("figure", { title: words }, h("figcaption", {}, title), canvas), words };
   }
 
-  // A picture, and with it the original if that has changed ("none": there is none).
+  // Shows a picture, and a new original: undefined keeps the last one, "none" removes it.
   async show({ decoded, original, preview, facts }) {
     this.drawn += 1;
     const turn = this.drawn;
@@ -62,7 +62,7 @@ export class Stage {
     const words = [facts.name + (facts.edited ? " (edited)" : "") + (facts.sampled ? " (sample)" : "")];
     if (facts.psnr !== undefined) words.push(`PSNR ${facts.psnr.toFixed(1)} dB`);
     if (facts.kl !== undefined) words.push(`KL of the posterior ${number(facts.kl, 4)} nats`);
-    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} codes of ${info.codes}`);
+    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} codes from a codebook of ${info.codes}`);
     if (preview) words.push("preview");
     this.measured.textContent = words.join(" · ");
     this.decoded.canvas.setAttribute("aria-label", `${this.decoded.words}: ${words.join(", ")}`);

@@ -1,6 +1,6 @@
 import { h, uniqueId } from "./dom.js";
 
-// Tabs as the ARIA practices have them: arrow keys go from one to the next, and what is chosen is shown.
+// Tabs that follow the ARIA practices: arrow keys move from one to the next, and the focused one is shown.
 export function tabs(lab, label, pages) {
   const buttons = pages.map(({ key, title }) =>
     h("button", { type: "button", role: "tab", class: "ll-tab", id: uniqueId("tab"), "data-tab": key, onclick: () => choose(key) }, title),

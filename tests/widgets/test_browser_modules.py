@@ -1,0 +1,156 @@
+"""Modules of the front end that calculate, run in a browser against the same calculation in Python."""
+
+from __future__ import annotations
+
+import random
+import re
+from itertools import pairwise
+
+import pytest
+
+from vae_plugin.widgets.frontend import FOLDER, script
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+ADDRESS = "http://127.0.0.1/modules"  # served from the folder by the browser's own router
+PLANE = "const scale = new scales.PlaneScale([[-3, 5], [0.5, 2]], [420, 300], 14);"
+
+
+@pytest.fixture(scope="module")
+def javascript(browser):
+    """A function that runs the body of a JavaScript function with modules of the front end by name."""
+
+    def serve(route):
+        name = route.request.url.rsplit("/", 1)[1]
+        if name == "page.html":
+            route.fulfill(body="<!DOCTYPE html><title>modules</title>", content_type="text/html")
+        elif name == "lab-as-sent.js":
+            route.fulfill(body=script(), content_type="text/javascript")
+        else:
+            route.fulfill(body=(FOLDER / name).read_text(encoding="utf-8"), content_type="text/javascript")
+
+    page = browser.context.new_page()
+    page.route(f"{ADDRESS}/*", serve)
+    page.goto(f"{ADDRESS}/page.html")
+
+    def run(modules, body, argument=None):
+        imports = "".join(f"const {name} = await import('{ADDRESS}/{name}.js');" for name in modules.split())
+        return page.evaluate(f"async (given) => {{ {imports} {body} }}", argument)
+
+    yield run
+    page.close()
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.js")), ids=lambda path: path.name)
+def test_every_module_imports_what_it_uses(javascript, path):
+    """A missing import goes unnoticed in the joined module, where all names share one scope."""
+    javascript("", f"await import('{ADDRESS}/{path.name}');")  # fails on a name that its module does not export
+    source = path.read_text(encoding="utf-8")
+    imported = {name.strip() for names in re.findall(r"^import \{([^}]*)\}", source, re.M) for name in names.split(",")}
+    code = re.sub(r"^import .*$|//.*", "", source, flags=re.M)
+    for other in set(FOLDER.glob("*.js")) - {path}:
+        exports = re.findall(r"^export (?:async )?(?:function|class|const) (\w+)", other.read_text("utf-8"), re.M)
+        for name in set(exports) - imported:
+            used = re.search(rf"(?<![\w.\"'-]){name}\(", code)
+            own = re.search(rf"^ *(?:function |static |get )?{name}\(.*\{{$", code, re.M)
+            assert own or not used, f"{path.name} uses {name} without importing it from {other.name}"
+
+
+def test_the_joined_module_is_one_that_a_widget_can_load(javascript):
+    assert javascript("", f"return typeof (await import('{ADDRESS}/lab-as-sent.js')).default.render") == "function"
+
+
+def test_a_scale_maps_the_ranges_to_the_canvas_without_its_margin(javascript):
+    corners = [[-3, 0.5], [5, 2], [1, 1.25]]
+    pixels = javascript("scales", PLANE + "return given.map((point) => scale.toPixels(...point));", corners)
+    # y grows upwards: the lower left corner of the data is at the bottom of the canvas.
+    assert pixels == [[14, 286], [406, 14], [pytest.approx(210), pytest.approx(150)]]
+
+
+def test_a_scale_and_its_inverse_return_the_same_point(javascript):
+    draw = random.Random(0)
+    points = [[draw.uniform(-3, 5), draw.uniform(0.5, 2)] for _ in range(100)]
+    body = PLANE + "return given.map((point) => scale.toCoordinates(...scale.toPixels(...point)));"
+    for there, back in zip(points, javascript("scales", body, points), strict=True):
+        assert back == pytest.approx(there, abs=1e-9)
+
+
+def test_pixels_outside_the_ranges_are_clamped(javascript):
+    body = PLANE + "return given.map((pixel) => scale.toCoordinates(...pixel));"
+    assert javascript("scales", body, [[-100, 999], [9999, -5]]) == [[-3, 0.5], [5, 2]]
+
+
+def test_a_point_moves_by_fractions_of_the_ranges_and_stays_inside(javascript):
+    body = PLANE + "return given.map(([point, steps]) => scale.moved(point, steps, 40));"
+    moves = [[[1, 1], [1, 0]], [[1, 1], [0, -5]], [[4.9, 0.51], [1, -1]]]
+    assert javascript("scales", body, moves) == [
+        [pytest.approx(1.2), 1],
+        [1, pytest.approx(1 - 5 * 1.5 / 40)],
+        [5, 0.5],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([1, -1, 0], [-1.16, 1.16]), ([2, 2], [-3.48, 3.48]), ([], [-3.48, 3.48])]
+)
+def test_the_range_of_a_map(javascript, values, expected):
+    assert javascript("scales", "return scales.paddedRange(given, -3, 3);", values) == pytest.approx(expected)
+
+
+def test_the_colours_of_quantities_grow_lighter_between_the_ends_of_viridis(javascript):
+    colours = javascript("scales", "return Array.from({ length: 51 }, (_, i) => scales.viridis(i / 50));")
+    rgb = [tuple(map(int, re.findall(r"\d+", colour))) for colour in colours]
+    assert (rgb[0], rgb[-1]) == ((68, 1, 84), (253, 231, 37))
+    lightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in rgb]
+    assert all(a < b for a, b in pairwise(lightness))
+    assert javascript("scales", "return given.map(scales.viridis);", [-1, 2]) == [colours[0], colours[-1]]
+
+
+def test_sixty_four_categories_have_marks_of_their_own(javascript):
+    body = """
+      const names = Array.from({ length: 64 }, (_, i) => `name ${i}`);
+      const label = { name: "kind", names, values: names.map((_, i) => i) };
+      const { of, legend } = marks.markersOf(label, names.map((_, i) => 63 - i), document.body);
+      return [names.map((_, i) => of(i)), legend().map((entry) => entry.textContent)];"""
+    kinds, words = javascript("marks", body)
+    assert len({(kind["colour"], kind["shape"]) for kind in kinds}) == 64
+    assert words == [f"name {i}" for i in range(64)]
+
+
+def test_quantities_are_marked_from_the_least_to_the_most_and_unknown_ones_apart(javascript):
+    body = """
+      const label = { name: "size", names: null, values: [10, null, 30, 20] };
+      const { of, legend } = marks.markersOf(label, [2, 1, 0, 3], document.body);
+      const colours = [1, 0, 0.5].map(scales.viridis);
+      return [[0, 2, 3].map((i) => of(i).colour), colours, of(1).shape, legend().map((entry) => entry.textContent)];"""
+    marked, expected, unknown, words = javascript("marks scales", body)
+    assert marked == expected
+    assert unknown == "cross"
+    assert words == ["size: 10", "", "30"]
+
+
+def test_a_space_finds_the_coordinates_of_its_images(javascript):
+    body = """
+      const keys = ["dimension 1", "direction 1", "channel 0"];
+      const axes = keys.map((key) => ({ key, group: key.split(" ")[0], detail: "" }));
+      const labels = [{ name: "digit", names: ["zero", "one"], values: [0, 1, 1, 0] }];
+      const found = new space.LatentSpace({ axes, images: 2, rows: [3, 1] }, Float32Array.of(1, 2, 3, 4, 5, 6), labels);
+      return [found.column("direction 1"), found.options("direction").map(({ value }) => value), found.describeImage(1),
+        found.describeImage(-1), found.indexOf("elsewhere")];"""
+    assert javascript("space", body) == [
+        [2, 5],
+        ["direction 1", "dimension 1", "channel 0"],
+        "image 2, digit one",
+        "none",
+        -1,
+    ]
+
+
+def test_of_moves_along_an_axis_the_last_counts_and_other_edits_keep_their_order(javascript):
+    moves = [[{"axis": "a", "value": 1}, {"axis": "b", "value": 1}], [{"axis": "a", "value": 2}]]
+    painted = [[{"axis": "a", "value": 1}], [{"paint": {}}, {"axis": "a", "value": 2}]]
+    body = "return given.map(([before, after]) => channel.mergeEdits(before, after));"
+    assert javascript("channel", body, [moves, painted]) == [
+        [{"axis": "b", "value": 1}, {"axis": "a", "value": 2}],
+        painted[0] + painted[1],
+    ]

@@ -1,0 +1,41 @@
+import { number } from "./numbers.js";
+
+// The axes of the latent space, and the coordinates of the encoded images along them.
+export class LatentSpace {
+  constructor({ axes, images, rows }, points, labels) {
+    this.axes = axes;
+    this.rows = rows; // of the encoded images in the lab's images
+    this.count = images;
+    this.points = points; // (count, axes.length), row by row
+    this.labels = labels;
+  }
+
+  axis(key) {
+    return this.axes.find((axis) => axis.key === key);
+  }
+
+  // The position of an axis in a list of coordinates, or -1.
+  indexOf(key) {
+    return this.axes.findIndex((axis) => axis.key === key);
+  }
+
+  // The coordinates of all images along an axis.
+  column(key) {
+    const at = this.indexOf(key);
+    return Array.from({ length: this.count }, (_, i) => this.points[i * this.axes.length + at]);
+  }
+
+  // The axes as options of a select, those of one group first.
+  options(firstGroup = null) {
+    const axes = [...this.axes];
+    if (firstGroup) axes.sort((a, b) => Number(b.group === firstGroup) - Number(a.group === firstGroup));
+    return axes.map(({ key, detail }) => ({ value: key, text: `${key} (${detail})` }));
+  }
+
+  describeImage(i) {
+    if (i < 0) return "none";
+    const row = this.rows[i];
+    const labels = this.labels.map(({ name, names, values }) => `${name} ${names ? names[values[row]] : number(values[row] ?? NaN)}`);
+    return [`image ${row + 1}`, ...labels].join(", ");
+  }
+}
