@@ -219,9 +219,9 @@ def test_traverse_spatial():
     assert torch.equal(path[:, [0, 2]], z[[0, 2]].expand(2, 2, 4, 5))
     assert torch.equal(traverse(z[None], 1, [7.0, 8.0]), path)
 
-    place = traverse(z, (1, 2, 3), [7.0, 8.0])
-    assert place[:, 1, 2, 3].tolist() == [7, 8]
-    changed = (place != z).nonzero()
+    single = traverse(z, (1, 2, 3), [7.0, 8.0])
+    assert single[:, 1, 2, 3].tolist() == [7, 8]
+    changed = (single != z).nonzero()
     assert changed.tolist() == [[0, 1, 2, 3], [1, 1, 2, 3]]
     assert torch.equal(z, before)
 

@@ -26,7 +26,7 @@ PIXELS, LATENTS, SIGMA = 6, 2, 0.5
 
 
 class LinearVAE(VAE):
-    """The linear-Gaussian model; `mismatch` moves its q(z|x) away from the exact posterior."""
+    """The linear-Gaussian model; `mismatch` shifts q(z|x) away from the exact posterior."""
 
     def __init__(self, mismatch: float = 0.0) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -142,7 +142,7 @@ def test_training_on_the_elbo_finds_principal_components():
 
 
 def gradients(model, surrogate, x, repeats):
-    """Draws of the gradient by the encoder's parameters, (repeats, parameters)."""
+    """Samples of the gradient with respect to the encoder parameters, (repeats, parameters)."""
     rows = []
     for i in range(repeats):
         parameters = list(model.encoder.parameters())
@@ -201,7 +201,7 @@ def test_free_bits_are_per_channel_and_cost_nothing_below():
     assert kl.grad.tolist() == [[0.0, 0.5], [0.0, 0.5]]
 
 
-def test_the_free_bits_of_a_spatial_channel_are_those_of_all_its_places():
+def test_the_free_bits_of_a_spatial_channel_are_those_of_all_its_positions():
     spatial = ELBO(torch.zeros(1), torch.full((1, 2, 3, 3), 0.5))
     assert spatial.kl_per_channel.tolist() == [[4.5, 4.5]]
     assert TrainingObjective(free_bits=4.0).loss(spatial, 0).item() == 9.0
@@ -216,7 +216,7 @@ def test_capacity_draws_the_kl_to_a_rising_target():
     assert kl.grad.item() == -10.0  # below the target, descent raises the KL
 
 
-def test_objectives_that_cannot_be_meant_are_refused():
+def test_contradictory_objectives_are_refused():
     with pytest.raises(ValueError, match="beta is -1"):
         TrainingObjective(beta=-1.0)
     with pytest.raises(ValueError, match="give only one of them"):

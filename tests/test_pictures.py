@@ -1,4 +1,4 @@
-"""Pictures show the pixels they are given, where they say."""
+"""Pictures show the given pixels in the documented layout."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, pictures
 
 
-def test_a_grid_holds_each_image_at_its_place():
+def test_a_grid_holds_each_image_in_its_cell():
     images = torch.linspace(-1, 1, 5)[:, None, None, None].expand(5, 1, 64, 64)
     sheet = np.asarray(pictures.grid(images, columns=3))
     gap = pictures.GAP
@@ -25,7 +25,7 @@ def test_a_grid_takes_any_number_of_channels(channels, shown):
     assert sheet.shape[0] == 64 + 2 * pictures.GAP  # small images are enlarged
 
 
-def test_a_picture_is_whole_or_not_there(tmp_path, monkeypatch):
+def test_a_picture_is_complete_or_absent(tmp_path, monkeypatch):
     picture = pictures.grid(torch.zeros(1, 1, 8, 8), 1)
     path = pictures.save_png(picture, tmp_path / "new" / "a.png")
     before = path.read_bytes()
@@ -58,12 +58,12 @@ def vqvae(**changes):
     torch.manual_seed(0)
     config = {"in_channels": 1, "sample_size": 16, "block_out_channels": (8, 8), "norm_num_groups": 4}
     model = AutoencoderVQVAE(**{**config, "num_vq_embeddings": 16, **changes}).eval()
-    model.quant_conv.weight.data.mul_(5)  # latents that spread over the codes
+    model.quant_conv.weight.data.mul_(5)  # spreads the latents over the codes
     return model
 
 
 @pytest.mark.parametrize("changes", [{}, {"quantizer_type": "rvq", "num_quantizers": 2}], ids=["one", "several"])
-def test_a_index_map_gives_equal_codes_equal_colours(changes):
+def test_an_index_map_gives_equal_codes_equal_colours(changes):
     vae = vqvae(**changes)
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     sheet = np.asarray(pictures.index_map(vae, images))
@@ -75,9 +75,9 @@ def test_a_index_map_gives_equal_codes_equal_colours(changes):
         for row in range(8):
             for column in range(8):
                 top, left = side + pictures.GAP + row * 8, i * side + pictures.GAP + column * 8
-                place = sheet[top : top + 8, left : left + 8]
-                assert (place == place[0, 0]).all()
-                colours.setdefault(tuple(codes[i][row][column]), set()).add(tuple(place[0, 0].tolist()))
+                patch = sheet[top : top + 8, left : left + 8]
+                assert (patch == patch[0, 0]).all()
+                colours.setdefault(tuple(codes[i][row][column]), set()).add(tuple(patch[0, 0].tolist()))
     assert all(len(found) == 1 for found in colours.values())
     assert len({min(found) for found in colours.values()}) > len(colours) / 2
 
@@ -96,8 +96,8 @@ def test_code_changes_change_one_code_and_nothing_else_by_more_and_more(changes)
         changed = indices != one
         where = changed.any(-1) if changed.ndim == 4 else changed
         assert where.sum((1, 2)).tolist() == [0, 1, 1, 1]
-        [place] = where[1:].flatten(1).nonzero()[:, 1].unique().tolist()
-        codes = [vae.quantizer.indices_to_codes(i[None]).flatten(2)[0, :, place] for i in indices]
+        [position] = where[1:].flatten(1).nonzero()[:, 1].unique().tolist()
+        codes = [vae.quantizer.indices_to_codes(i[None]).flatten(2)[0, :, position] for i in indices]
         distances = [float((code - codes[0]).norm()) for code in codes]
         assert 0 == distances[0] < distances[1] < distances[2] < distances[3]
     side = 64 + pictures.GAP

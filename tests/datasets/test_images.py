@@ -21,7 +21,7 @@ SIZE = (24, 16)
 
 
 def photograph(index: int) -> Image.Image:
-    """Noise of a mean that names it, so that no two crops are equal."""
+    """Noise whose mean identifies the image and of which no two crops are equal."""
     pixels = np.random.default_rng(index).integers(0, 20, (*SIZE[::-1], 3)) + 20 * index
     return Image.fromarray(pixels.astype(np.uint8))
 
@@ -47,7 +47,7 @@ def load(folder: Path, **options: object) -> ImageDataset:
 
 
 def which(x: torch.Tensor) -> list[int]:
-    """The photographs that a batch shows."""
+    """Numbers of the photographs in a batch."""
     return (to_uint8(x).float().mean((1, 2, 3)) / 20).floor().int().tolist()
 
 
@@ -150,12 +150,12 @@ def test_every_crop_and_flip_occurs(folder):
     assert abs(counts[:9].sum() - 150) < 4 * np.sqrt(300) / 2
 
 
-def test_center_crop_takes_the_middle(folder):
+def test_center_crop_takes_the_centre(folder):
     whole = torch.from_numpy(np.array(photograph(2))).permute(2, 0, 1)
     assert torch.equal(to_uint8(load(folder, center_crop=True)[2]["pixel_values"]), whole[:, :, 4:20])
 
 
-def test_held_out_images_are_disjoint_fixed_and_cropped_in_the_middle(folder):
+def test_held_out_images_are_disjoint_fixed_and_cropped_at_the_centre(folder):
     train, validation = load(folder, random_flip=True, seed=3).split(3)
     assert (len(train), len(validation)) == (5, 3)
     assert sorted(which(epochs(train, 1)[0]) + which(epochs(validation, 1)[0])) == list(range(8))
@@ -176,7 +176,7 @@ def test_splitting_leaves_the_augmentation_of_an_image(folder):
         assert torch.equal(train[i]["pixel_values"], images[int(row)]["pixel_values"])
 
 
-def test_a_stand_in_comes_from_the_same_side(folder):
+def test_a_substitute_comes_from_the_same_side(folder):
     damage(folder)
     train, validation = load(folder).split(2)
     held_out = set(validation.rows.tolist())

@@ -1,4 +1,4 @@
-"""Folders, parquet files and data sets in the Hub's layout, as their owners have them."""
+"""Folders, parquet files and data sets in the Hub's layout, as found in practice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def encoded(gray: int) -> bytes:
 
 
 def write_images(root: Path, *names: str) -> None:
-    """One image each, whose gray is its number from 1."""
+    """Write images whose gray value is their number, counted from 1."""
     for i, name in enumerate(names, 1):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def test_a_folder_of_folders(tmp_path, load):
     assert grays(load(tmp_path)) == grays(load(str(tmp_path)))
 
 
-def test_files_that_are_no_images_are_listed(tmp_path, load):
+def test_files_that_are_not_images_are_listed(tmp_path, load):
     write_images(tmp_path, "a.png", ".hidden.png", ".cache/b.png")
     for name in ("notes.txt", "deeper/labels.csv", ".DS_Store"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -93,7 +93,7 @@ def test_a_folder_without_splits_is_train(tmp_path, load):
         load(tmp_path, split="test")
 
 
-def test_images_beside_splits_are_not_left_out_in_silence(tmp_path, load):
+def test_images_beside_splits_are_not_silently_left_out(tmp_path, load):
     write_images(tmp_path, "train/a.png", "boat/b.png")
     with pytest.raises(DataError, match=r"boat.b\.png"):
         load(tmp_path)

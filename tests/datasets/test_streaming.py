@@ -13,11 +13,11 @@ from PIL import Image
 
 from vae_plugin.datasets import DataError, load_images, stream_images
 
-SIZES = (7, 12, 9, 5, 8)  # images of the shards
+SIZES = (7, 12, 9, 5, 8)  # number of images in each shard
 
 
 def encoded(number):
-    """An image that says its number in its colour."""
+    """Encode an image whose colour is its number."""
     file = io.BytesIO()
     Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -53,7 +53,7 @@ def folder(request, tmp_path):
 
 
 def numbers(batch):
-    """The images of a batch, by what they show."""
+    """Numbers of the images in a batch, read from their colour."""
     return ((batch["pixel_values"][:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
 
 
@@ -70,7 +70,7 @@ def test_every_image_comes_once_before_any_comes_again(folder):
         for lane, number in enumerate(numbers(batch)):
             assert batch["images"][lane] % 4 == lane
             epochs[lane][number] += 1
-    # A lane that has fewer images goes on to its next epoch earlier; together they have seen all.
+    # A lane with fewer images starts its next epoch earlier; together the lanes have seen all images.
     assert sum(epochs, Counter()).keys() == set(range(sum(SIZES)))
     first = Counter()
     for lane in range(4):
@@ -110,7 +110,7 @@ def test_the_number_of_processes_changes_nothing(folder, processes, batch_size, 
 
 @pytest.mark.parametrize("done", [1, 3, 4, 11])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_it_goes_on_exactly_with_another_number_of_processes(folder, done, processes):
+def test_it_resumes_exactly_with_another_number_of_processes(folder, done, processes):
     whole = list(islice(stream(folder).batches(4), done + 6))
     before = [list(islice(stream(folder).batches(2, rank=r, num_processes=2), done)) for r in range(2)]
     positions = {lane: place for part in before for lane, place in part[-1]["positions"].items()}
@@ -174,13 +174,13 @@ def test_tars_whose_samples_have_two_images(tmp_path):
         (lambda folder: tarfile.open(folder / "a.tar", "w").close(), "hold no images"),
     ],
 )
-def test_a_tar_that_is_none(write, words, tmp_path):
+def test_an_unusable_tar_file(write, words, tmp_path):
     write(tmp_path)
     with pytest.raises(DataError, match=words):
         load_images(train_data_dir=tmp_path, resolution=8, channels=3)
 
 
-def test_files_are_not_streamed(tmp_path):
+def test_image_files_are_not_streamed(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="leave out --streaming"):
         stream(tmp_path)

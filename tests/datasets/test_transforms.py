@@ -31,7 +31,7 @@ def png(image: Image.Image, **options: object) -> bytes:
 
 
 def smooth_image(width: int, height: int) -> Image.Image:
-    """Waves that are long enough for every good filter to resample them alike."""
+    """Waves long enough that every good filter resamples them alike."""
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     waves = [np.sin(2 * np.pi * (a * x + b * y)) for a, b in ((1, 0.5), (0.5, -1), (1, 1))]
     return Image.fromarray((np.stack(waves, -1) * 100 + 128).astype(np.uint8))
@@ -83,7 +83,7 @@ def test_the_aspect_is_kept_where_sizes_do_not_divide():
 
 
 @pytest.mark.parametrize(("position", "first"), [(0.0, 0), (0.5, 17), (0.999, 34), (1.0, 34)])
-def test_crops_of_an_image_that_has_the_size_are_its_own_pixels(position, first):
+def test_crops_of_an_image_of_that_size_are_its_own_pixels(position, first):
     wide = x_ramp(50, 16)
     assert torch.equal(to_tensor(wide, 16, 1, (position, 0.3)), image_to_tensor(wide, 1)[:, :, first : first + 16])
     tall = wide.transpose(Image.Transpose.TRANSPOSE)
@@ -91,7 +91,7 @@ def test_crops_of_an_image_that_has_the_size_are_its_own_pixels(position, first)
 
 
 def test_crops_are_spread_evenly():
-    wide = x_ramp(19, 16)  # four places for the square
+    wide = x_ramp(19, 16)  # four positions of the square
     firsts = [to_uint8(to_tensor(wide, 16, 1, ((i + 0.5) / 40, 0)))[0, 0, 0].item() for i in range(40)]
     assert [firsts.count(first) for first in range(4)] == [10] * 4
 

@@ -1,4 +1,4 @@
-"""Usage and perplexity against what they are by definition."""
+"""Usage and perplexity against their definitions."""
 
 import pytest
 import torch
@@ -20,8 +20,8 @@ def test_the_perplexity_is_that_of_the_entropy():
     assert perplexity(counts).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_usage_is_over_everything_that_was_shown():
-    """Each batch has few codes, all of them together have all."""
+def test_usage_is_over_all_batches():
+    """Each batch uses few codes, but together they use all of them."""
     usage = CodebookUsage(1000)
     for i in range(100):
         usage.update(torch.arange(10).reshape(1, 2, 5) + 10 * i)

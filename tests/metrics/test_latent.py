@@ -136,7 +136,7 @@ def test_active_units_by_hand():
     assert active_units(means, threshold=10) == 0
 
 
-def test_active_units_of_spatial_latents_are_channels_at_locations():
+def test_active_units_of_spatial_latents_are_channels_at_positions():
     means = torch.zeros(10, 2, 3, 4)
     means[::2, 1, 2, :] = 1  # variance 1/4
     means[:, 0] = 1000  # constant

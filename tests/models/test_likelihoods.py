@@ -47,7 +47,7 @@ def test_learned_scale_starts_at_one_and_learns_the_optimum(images, decoder_outp
 
 
 def test_optimal_sigma_gives_the_closed_form_and_its_gradient(images, decoder_output):
-    """sum log p = -D/2 log(2 pi e MSE), with its gradient by the decoder's output."""
+    """sum log p = -D/2 log(2 pi e MSE), and its gradient with respect to the decoder output."""
     ours, reference = decoder_output.clone().requires_grad_(), decoder_output.clone().requires_grad_()
     value = Gaussian("optimal").log_prob(images, ours).sum()
     mse = (images - reference).square().mean()
@@ -64,7 +64,7 @@ def test_optimal_laplace_scale_gives_the_closed_form(images, decoder_output):
     torch.testing.assert_close(Laplace("optimal").log_prob(images, decoder_output).sum(), expected)
 
 
-def test_optimal_sigma_does_not_fit_itself_to_what_it_judges_in_evaluation(images, decoder_output):
+def test_optimal_sigma_is_not_fitted_to_the_images_it_is_evaluated_on(images, decoder_output):
     likelihood = Gaussian("optimal")
     likelihood.log_prob(images, images + 0.5)  # a training step: sigma = 0.5
     likelihood.eval()
@@ -94,7 +94,7 @@ def test_an_exact_reconstruction_does_not_make_the_scale_diverge(kind, setting, 
 
 
 @pytest.mark.parametrize("setting", [0.0, -1.0, math.inf, math.nan, "best", True, None])
-def test_a_scale_that_is_none_is_refused(setting):
+def test_an_invalid_scale_is_refused(setting):
     with pytest.raises(ValueError, match="positive number, 'learned' or 'optimal'"):
         Gaussian(setting)
 
@@ -113,7 +113,7 @@ def test_bernoulli_is_that_of_torch_and_its_probabilities_sum_to_one(decoder_out
 
 
 def extreme_mixture_parameters(num_mixtures):
-    """Mixtures that are broad, narrow, outside of the range, and all of that at once: (N, 3 * K, 1, 1)."""
+    """Mixtures that are broad, narrow, out of range, and all of these at once: (N, 3 * K, 1, 1)."""
     generator = torch.Generator().manual_seed(3)
     n = 200
     logits = 3 * torch.randn(n, num_mixtures, generator=generator)
@@ -167,7 +167,7 @@ def test_the_logistic_mixture_has_finite_gradients_at_the_extremes():
         (DiscretizedLogisticMixture(2), torch.tensor([0.5, -0.5, -0.3, 0.4, -2.5, -3.0])),
     ],
 )
-def test_samples_have_the_mean_and_the_log_probability_says_how_often_they_come(likelihood, parameters):
+def test_samples_have_the_mean_and_the_log_probability_matches_their_frequency(likelihood, parameters):
     n = 20_000
     output = parameters.reshape(1, -1, 1, 1).expand(n, -1, 1, 1)
     samples = likelihood.sample(output, torch.Generator().manual_seed(0))
@@ -186,7 +186,7 @@ def test_samples_have_the_mean_and_the_log_probability_says_how_often_they_come(
 
 
 @pytest.mark.parametrize("likelihood", [Gaussian("learned"), Laplace(), Bernoulli(), DiscretizedLogisticMixture(2)])
-def test_half_precision_outputs_are_judged_in_float32(likelihood):
+def test_half_precision_outputs_are_evaluated_in_float32(likelihood):
     x = torch.zeros(2, 3, 64, 64)
     output = torch.zeros(2, 3 * likelihood.parameters_per_channel, 64, 64, dtype=torch.float16)
     value = likelihood.log_prob(x, output)

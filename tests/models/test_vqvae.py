@@ -29,7 +29,7 @@ QUANTIZERS = {
 
 @pytest.mark.parametrize("stages", list(QUANTIZERS))
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])
-def test_the_bound_is_the_likelihood_less_log_k_for_every_code(stages, size):
+def test_the_bound_is_the_likelihood_minus_log_k_per_code(stages, size):
     vqvae = model(QUANTIZERS[stages]()).eval()
     x = torch.rand(4, 1, *size) * 2 - 1
     terms = elbo(vqvae, x)
@@ -45,7 +45,7 @@ def test_the_bound_is_the_likelihood_less_log_k_for_every_code(stages, size):
     torch.testing.assert_close(bits, -terms.value / math.log(2) / math.prod(size))
 
 
-def test_the_loss_is_the_papers_for_each_dimension():
+def test_the_loss_is_the_papers_per_dimension():
     """With half the variance of the data as the Gaussian's: error over variance + codebook + beta * commitment."""
     x = torch.rand(4, 1, 6, 8) * 2 - 1
     variance = x.var().item()
@@ -61,7 +61,7 @@ def test_the_loss_is_the_papers_for_each_dimension():
 
 
 @pytest.mark.parametrize("stages", list(QUANTIZERS))
-def test_the_posterior_is_one_code_at_every_place(stages):
+def test_the_posterior_is_one_code_at_every_position(stages):
     vqvae = model(QUANTIZERS[stages]()).eval()
     posterior = vqvae.posterior(torch.rand(4, 1, 6, 8) * 2 - 1)
     assert posterior.indices.shape == (4, 3, 4, *([stages] if stages > 1 else []))
@@ -83,7 +83,7 @@ def test_the_encoder_gets_the_gradient_that_the_decoder_has_for_the_codes():
     torch.testing.assert_close(vqvae.encoder.weight.grad, weight)
 
 
-def test_training_moves_the_codebook_and_looking_does_not():
+def test_training_updates_the_codebook_and_evaluation_does_not():
     vqvae = model(VectorQuantizer(8, 3, kmeans_init=False)).train()
     x = torch.rand(4, 1, 6, 8) * 2 - 1
     before = vqvae.quantizer.codebook.detach().clone()

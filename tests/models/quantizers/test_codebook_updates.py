@@ -50,7 +50,7 @@ def test_the_moving_averages_are_those_of_plain_loops():
     np.testing.assert_allclose(quantizer.sums.numpy(), sums, rtol=1e-4, atol=1e-5)
 
 
-def test_a_step_does_not_see_the_codes_that_it_makes():
+def test_a_step_does_not_use_the_codes_it_produces():
     quantizer = VectorQuantizer(8, 3, decay=0.1, kmeans_init=False)
     before = quantizer.codebook.detach().clone()
     z = latents()
@@ -59,8 +59,8 @@ def test_a_step_does_not_see_the_codes_that_it_makes():
     assert not torch.equal(quantizer.codebook, before)
 
 
-def test_a_code_that_nobody_chooses_stays_where_it_is():
-    """With counts that begin at zero it would be divided by next to nothing, and be thrown far away."""
+def test_an_unused_code_does_not_move():
+    """If counts started at zero, the code would be divided by almost nothing and thrown far away."""
     torch.manual_seed(0)
     quantizer = VectorQuantizer(512, 3, kmeans_init=False, dead_code_threshold=0.0)
     before = quantizer.codebook.detach().clone()
@@ -76,7 +76,7 @@ def test_a_code_that_nobody_chooses_stays_where_it_is():
 
 
 @pytest.mark.parametrize("update", ["ema", "gradient"])
-def test_dead_codes_are_moved_to_tokens_with_all_their_statistics(update):
+def test_dead_codes_are_moved_to_vectors_with_all_their_statistics(update):
     torch.manual_seed(0)
     quantizer = VectorQuantizer(8, 3, codebook_update=update, decay=0.5, kmeans_init=False, dead_code_threshold=0.5)
     quantizer.codebook.data[4:] = 1000 + torch.arange(12).reshape(4, 3)  # out of reach
@@ -95,7 +95,7 @@ def test_dead_codes_are_moved_to_tokens_with_all_their_statistics(update):
         torch.testing.assert_close(quantizer.sums[4:], revived * share[:, None])
 
 
-def test_with_more_dead_codes_than_tokens_each_token_revives_one():
+def test_with_more_dead_codes_than_vectors_each_vector_revives_one():
     quantizer = VectorQuantizer(64, 3, codebook_update="gradient", kmeans_init=False, dead_code_threshold=0.5)
     quantizer.codebook.data[1:] = 1000.0
     quantizer.counts[1:] = 0.0
@@ -106,7 +106,7 @@ def test_with_more_dead_codes_than_tokens_each_token_revives_one():
     assert sorted(quantizer.codebook[~far][1:].tolist()) == sorted(vectors_of(z).tolist())
 
 
-def test_nothing_is_revived_when_that_is_off():
+def test_nothing_is_revived_when_revival_is_off():
     quantizer = VectorQuantizer(8, 3, codebook_update="gradient", kmeans_init=False, dead_code_threshold=0.0)
     quantizer.codebook.data[4:] = 1000.0
     for i in range(10):
@@ -114,8 +114,8 @@ def test_nothing_is_revived_when_that_is_off():
     assert (quantizer.codebook[4:] == 1000).all()
 
 
-def test_revival_keeps_the_book_in_use():
-    """Codes that begin far from all vectors but one: without revival it takes everything."""
+def test_revival_keeps_the_codebook_in_use():
+    """All codes but one start far from the vectors: without revival that one takes everything."""
 
     def used(threshold):
         torch.manual_seed(0)
@@ -131,7 +131,7 @@ def test_revival_keeps_the_book_in_use():
 
 
 def clusters(batch=8, side=8, number=10, seed=0):
-    """Latents (batch, 2, side, side) in tight clusters, their centres, and whose each one is."""
+    """Latents (batch, 2, side, side) in tight clusters, their centres, and the cluster of each latent."""
     generator = torch.Generator().manual_seed(seed)
     angles = torch.arange(number) * 2 * torch.pi / number
     centres = 5 * torch.stack([angles.cos(), angles.sin()], 1)
@@ -152,21 +152,21 @@ def test_k_means_places_the_codes_on_the_clusters():
     assert distances.amin(0).max() < 0.05
     indices = quantizer(z)[1]
     assert indices.unique().numel() == 40
-    for code in range(40):  # none serves two clusters
+    for code in range(40):  # no code serves two clusters
         assert which[indices == code].unique().numel() == 1
 
 
 def test_k_means_on_the_sphere_places_the_codes_in_the_clusters_directions():
     z, centres, _ = clusters()
     quantizer = VectorQuantizer(40, 2, distance="cosine")
-    quantizer(z * torch.rand(z.shape[0], 1, *z.shape[2:]).add(0.5))  # lengths say nothing
+    quantizer(z * torch.rand(z.shape[0], 1, *z.shape[2:]).add(0.5))  # lengths do not matter
     torch.testing.assert_close(quantizer.codebook.norm(dim=1), torch.ones(40))
     cosines = torch.nn.functional.normalize(centres, dim=1) @ quantizer.codebook.T
     assert cosines.amax(1).min() > 0.9999
     assert cosines.amax(0).min() > 0.9999
 
 
-def test_k_means_places_codes_of_fewer_numbers_among_the_projected_vectors():
+def test_k_means_places_codes_of_lower_dimension_among_the_projected_vectors():
     torch.manual_seed(0)
     quantizer = VectorQuantizer(16, 6, codebook_dim=2)
     z = latents(dim=6, batch=8) + 10
@@ -186,21 +186,21 @@ def test_lloyds_algorithm_ends_where_no_centre_moves():
     assert torch.equal(counts, torch.bincount(nearest, minlength=12).float())
 
 
-def test_k_means_goes_on_over_the_first_batches_when_one_is_too_small():
+def test_k_means_uses_several_batches_when_one_is_too_small():
     quantizer = VectorQuantizer(40, 2, dead_code_threshold=0.0)
     placed = []
     for seed in range(5):
         z, _, _ = clusters(batch=1, side=6, seed=seed)  # 36 vectors: 18 codes
         _, indices, _ = quantizer(z)
         placed.append(int(quantizer.num_placed))
-        assert indices.max() < placed[-1]  # codes that wait for their place are not chosen
+        assert indices.max() < placed[-1]  # codes that are not placed yet are not used
     assert placed == [18, 36, 40, 40, 40]
-    # The counts are those of a batch, whatever the portions: else codes of a late portion would seem dead.
+    # The counts are those of one batch whatever the portions, or codes of a late portion would seem dead.
     assert quantizer.counts.sum() == pytest.approx(36, rel=0.15)
     assert torch.cdist(clusters()[1], quantizer.codebook).amin(1).max() < 0.1  # a code in every cluster
 
 
-def test_before_any_training_all_codes_can_be_chosen():
+def test_all_codes_are_available_before_training():
     torch.manual_seed(0)
     quantizer = VectorQuantizer(40, 2).eval()
     assert quantizer(latents(batch=64, dim=2))[1].unique().numel() > 20
@@ -209,7 +209,7 @@ def test_before_any_training_all_codes_can_be_chosen():
 @pytest.mark.parametrize(
     "options", [{}, {"codebook_update": "gradient"}, {"distance": "cosine"}, {"codebook_size": 100}]
 )
-def test_training_goes_on_from_a_saved_state_bit_for_bit(options):
+def test_training_resumes_from_a_saved_state_bit_for_bit(options):
     def make():
         torch.manual_seed(0)
         return VectorQuantizer(**{"codebook_size": 16, "dim": 3, "decay": 0.8, "dead_code_threshold": 0.5, **options})

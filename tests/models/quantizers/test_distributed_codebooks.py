@@ -1,4 +1,4 @@
-"""Two processes keep one codebook, and it is that of one process with the whole batch."""
+"""Two processes keep the same codebook as a single process with the whole batch."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ def batch(step, processes):
 
 
 def train(name, rank, processes):
-    """The state after some steps, and the losses and the gradients on latents of the last one."""
+    """State after some steps, with the losses and latent gradients of the last step."""
     torch.manual_seed(0)
     quantizer = QUANTIZERS[name]()
     for step in range(STEPS):
@@ -37,7 +37,7 @@ def train(name, rank, processes):
         z.requires_grad_()
         _, _, losses = quantizer(z)
         sum(losses.values(), z.sum() * 0).backward()
-    gradients = z.grad / processes  # as the mean of losses over processes has it
+    gradients = z.grad / processes  # as in the mean of the losses over processes
     return quantizer.state_dict(), {name: loss.detach() for name, loss in losses.items()}, gradients
 
 
@@ -56,7 +56,7 @@ def two_processes(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # A server that has imported everything once and forks: half the time of two fresh interpreters.
+    # A fork server imports everything only once, in half the time of two fresh interpreters.
     method = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
     if method == "forkserver":
         mp.get_context(method).set_forkserver_preload(["vae_plugin.models"])

@@ -1,4 +1,4 @@
-"""The entropy losses against all probabilities written out."""
+"""The entropy losses against the explicit sum over all probabilities."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def written_out(vectors, codebook, temperature):
 @pytest.mark.parametrize("tile", [(1024, 1024), (10, 7)])
 @pytest.mark.parametrize("temperature", [1.0, 5.0])
 def test_value_and_gradient_are_those_of_all_probabilities(temperature, tile, monkeypatch):
-    monkeypatch.setattr(entropy, "CPU_TILE", tile)  # blocks of all vectors, and of 2
+    monkeypatch.setattr(entropy, "CPU_TILE", tile)  # one block of all vectors, or blocks of two
     vectors = torch.randn(30, 3, dtype=torch.float64, requires_grad=True)
     codebook = torch.randn(35, 3, dtype=torch.float64, requires_grad=True)
     results = []
@@ -29,13 +29,13 @@ def test_value_and_gradient_are_those_of_all_probabilities(temperature, tile, mo
         torch.testing.assert_close(ours, expected)
 
 
-def test_it_is_lowest_where_all_codes_are_chosen_evenly_and_for_certain():
+def test_it_is_lowest_where_all_codes_are_used_evenly_and_with_certainty():
     codebook = 100 * torch.eye(8)
     torch.testing.assert_close(entropy_loss(codebook.repeat(3, 1), codebook, 1.0), -torch.tensor(8.0).log())
     torch.testing.assert_close(entropy_loss(codebook[:1].repeat(3, 1), codebook, 1.0), torch.tensor(0.0))
 
 
-def test_descending_it_spreads_the_tokens_over_the_codes():
+def test_descending_it_spreads_the_vectors_over_the_codes():
     torch.manual_seed(0)
     codebook = torch.randn(16, 2)
     vectors = (0.1 * torch.randn(200, 2)).requires_grad_()
@@ -53,7 +53,7 @@ def test_descending_it_spreads_the_tokens_over_the_codes():
 
 
 def test_the_bits_of_a_lookup_free_code_are_those_of_all_codes():
-    """The entropy of a vector's choice, bit by bit, is exactly that over all 2^D codes; of the mean choice a bound."""
+    """Bit by bit, the entropy of one assignment is exact over all 2^D codes; that of the mean assignment is a bound."""
     torch.manual_seed(0)
     bits, weight = 4, 0.3
     quantizer = LookupFreeQuantizer(2**bits, bits, entropy_weight=weight, entropy_temperature=2.0)

@@ -1,4 +1,4 @@
-"""The gradient through a code, against the rotation written as a matrix."""
+"""The gradient through a code against the rotation written as a matrix."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def pairs(n=50, d=4):
 
 
 def rotation_matrix(vector, code):
-    """The rotation in the plane of both that turns one direction into the other."""
+    """Rotation within the plane of both vectors that takes one direction to the other."""
     e, q = vector / vector.norm(), code / code.norm()
     cosine = e @ q
     skew = torch.outer(q, e) - torch.outer(e, q)
@@ -36,7 +36,7 @@ def test_straight_through_passes_the_gradient_unchanged():
     assert codes.grad is None
 
 
-def test_the_rotation_turns_and_stretches_the_gradient():
+def test_the_rotation_rotates_and_scales_the_gradient():
     vectors, codes = pairs()
     vectors.requires_grad_()
     codes.requires_grad_()
@@ -45,12 +45,14 @@ def test_the_rotation_turns_and_stretches_the_gradient():
     assert codes.grad is None
     for vector, code, back, given in zip(vectors.detach(), codes.detach(), vectors.grad, direction, strict=True):
         matrix = rotation_matrix(vector, code) * code.norm() / vector.norm()
-        torch.testing.assert_close(matrix @ vector, code, rtol=1e-4, atol=1e-5)  # it is that rotation
+        torch.testing.assert_close(
+            matrix @ vector, code, rtol=1e-4, atol=1e-5
+        )  # the rotation takes the vector to its code
         torch.testing.assert_close(back, matrix.T @ given, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("where", ["vector at zero", "vector next to zero", "code at zero", "opposite"])
-def test_where_there_is_no_rotation_it_is_straight_through(where):
+def test_without_a_rotation_the_gradient_is_straight_through(where):
     vectors, codes = pairs(1)
     if where == "vector at zero":
         vectors = torch.zeros_like(vectors)
@@ -69,14 +71,14 @@ def test_where_there_is_no_rotation_it_is_straight_through(where):
 
 @pytest.mark.parametrize("distance", [1e-7, 1e-5, 1e-3])
 @pytest.mark.parametrize("scale", [1e-6, 1e-4, 1.0, 1e4])
-def test_near_those_places_the_gradient_is_finite(scale, distance):
+def test_near_those_vectors_the_gradient_is_finite(scale, distance):
     vectors, codes = pairs()
     codes = -scale * vectors + scale * distance * codes
     vectors = (scale * vectors).requires_grad_()
     value = rotation(vectors, codes)
     assert torch.equal(value, codes)
     value.sum().backward()
-    # A rotation keeps lengths: the gradient is at most as long as what came in, stretched by the ratio of norms.
+    # A rotation keeps lengths: the gradient is at most as long as the incoming one, scaled by the ratio of norms.
     ratio = (codes.norm(dim=1) / vectors.detach().norm(dim=1)).clamp_min(1)
     assert (vectors.grad.norm(dim=1) <= 1.01 * ratio * vectors.shape[1] ** 0.5).all()
 
@@ -91,7 +93,7 @@ def test_near_those_places_the_gradient_is_finite(scale, distance):
     ],
     ids=["ema", "gradient", "simvq", "residual"],
 )
-def test_quantisers_turn_the_gradient_of_what_they_give(quantizer):
+def test_quantisers_rotate_the_gradient_of_their_output(quantizer):
     z = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     quantizer.train()(z)
     z.requires_grad_()

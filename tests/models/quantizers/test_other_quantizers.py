@@ -1,4 +1,4 @@
-"""Finite scalars, signs, residuals and the reparameterised codebook, against what their papers say of them."""
+"""Finite scalar, lookup-free, residual and reparameterised quantisers against the claims of their papers."""
 
 import math
 
@@ -112,7 +112,7 @@ def test_autocast_does_not_change_the_codes(quantizer, dtype):
 
 
 def paper_fsq(z, levels):
-    """Mentzer et al. 2023, appendix A, as it is printed there, a vector at a time."""
+    """Mentzer et al. 2023, appendix A, as printed there, one vector at a time."""
     digits = []
     for value, level in zip(z.tolist(), levels, strict=True):
         half = (level - 1) * (1 + 1e-3) / 2
@@ -203,7 +203,7 @@ def test_no_latent_reaches_past_the_outermost_levels(level):
     assert quantized.abs().max() <= 1
 
 
-def test_each_stage_quantises_what_the_ones_before_it_left():
+def test_each_stage_quantises_the_residual_of_the_stages_before():
     torch.manual_seed(0)
     quantizer = ResidualVectorQuantizer(16, 3, num_quantizers=3)
     for i in range(5):
@@ -241,7 +241,7 @@ def test_the_losses_of_the_stages_are_summed_and_reach_every_codebook():
     torch.testing.assert_close(vectors_of(z.grad), on_z)
 
 
-def test_residual_indices_of_another_number_are_refused():
+def test_a_wrong_number_of_residual_indices_is_refused():
     quantizer = ResidualVectorQuantizer(16, 3, num_quantizers=3)
     with pytest.raises(ValueError, match=r"expected \(batch, height, width, 3\)"):
         quantizer.indices_to_codes(torch.zeros(1, 2, 2, 2, dtype=torch.long))
@@ -249,10 +249,10 @@ def test_residual_indices_of_another_number_are_refused():
         ResidualVectorQuantizer(16, 3, num_quantizers=1)
 
 
-def test_a_step_moves_every_code_of_the_reparameterised_book():
+def test_a_training_step_moves_every_code_of_the_reparameterised_codebook():
     torch.manual_seed(0)
     sim, plain = SimVectorQuantizer(64, 4), VectorQuantizer(64, 4, codebook_update="gradient", kmeans_init=False)
-    z = latents(4, batch=1, side=2) * 0.01 + 1  # four vectors that choose a code or two
+    z = latents(4, batch=1, side=2) * 0.01 + 1  # four vectors that share one or two codes
     moved = {}
     for name, quantizer in (("sim", sim), ("plain", plain)):
         before = all_codes(quantizer).detach().clone()
@@ -266,7 +266,7 @@ def test_a_step_moves_every_code_of_the_reparameterised_book():
     assert moved["plain"] <= 2
 
 
-def test_the_loss_of_the_reparameterised_book_has_the_papers_weights():
+def test_the_loss_of_the_reparameterised_codebook_has_the_papers_weights():
     torch.manual_seed(0)
     quantizer = SimVectorQuantizer(16, 4, commitment_weight=0.4)
     z = latents(4).requires_grad_()
@@ -280,7 +280,7 @@ def test_the_loss_of_the_reparameterised_book_has_the_papers_weights():
     assert not quantizer.frozen_codes.requires_grad
 
 
-def test_a_gradient_that_there_is_not_is_refused():
+def test_an_unknown_gradient_is_refused():
     for quantizer in (SimVectorQuantizer, ResidualVectorQuantizer):
         with pytest.raises(ValueError, match="gradient is 'none': it must be one of straight_through, rotation"):
             quantizer(16, 4, gradient="none")
@@ -297,6 +297,6 @@ def test_a_gradient_that_there_is_not_is_refused():
         (SimVectorQuantizer(4, 2), (1.0, 2.0), "all channels by the same number"),
     ],
 )
-def test_codes_that_cannot_be_moved_say_so(quantizer, std, message):
+def test_codes_that_cannot_be_standardised_say_so(quantizer, std, message):
     with pytest.raises(CannotStandardizeError, match=message):
         quantizer.standardize(torch.ones(2), torch.tensor(std))

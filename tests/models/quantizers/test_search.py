@@ -1,4 +1,4 @@
-"""The nearest code, against the whole matrix of distances in float64."""
+"""The nearest-code search against the whole matrix of distances in float64."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from vae_plugin.models import VectorQuantizer, nearest_code
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the most numbers that any operation's result had."""
+    """Record the size of the largest result of any operation."""
 
     numel = 0
 
@@ -25,7 +25,7 @@ def whole_matrix(vectors, codebook):
 
 
 def clearly_nearest(distances):
-    """Which vectors have one code that is nearer than every other by more than float32 rounds."""
+    """Select the vectors whose nearest code is nearer than all others by more than float32 rounding."""
     if distances.shape[1] == 1:
         return torch.ones(len(distances), dtype=torch.bool)
     first, second = distances.topk(2, dim=1, largest=False).values.T
@@ -34,7 +34,7 @@ def clearly_nearest(distances):
 
 @pytest.mark.parametrize("tile", [None, (7, 5), (64, 100), (1000, 1000), (1, 1), (20, 50)])
 @pytest.mark.parametrize(("n", "k", "d"), [(100, 100, 3), (65, 33, 8), (1, 1, 1), (40, 200, 64)])
-def test_it_is_the_smallest_of_all_distances(n, k, d, tile):
+def test_it_has_the_smallest_of_all_distances(n, k, d, tile):
     generator = torch.Generator().manual_seed(n)
     vectors, codebook = torch.randn(n, d, generator=generator), torch.randn(k, d, generator=generator)
     distances = whole_matrix(vectors, codebook)
@@ -49,8 +49,8 @@ def test_it_is_the_smallest_of_all_distances(n, k, d, tile):
 @pytest.mark.parametrize("tile", [None, (7, 5), (16, 64), (3, 100)])
 @pytest.mark.parametrize("offset", [0, 3, 1000])
 @pytest.mark.parametrize(("k", "d"), [(7, 1), (149, 2), (149, 3), (2100, 3)])
-def test_of_equally_near_codes_it_is_the_first(k, d, offset, tile):
-    """Between whole numbers many distances are equal: taking the codebook's own mean away would break the ties."""
+def test_the_first_of_equally_near_codes_wins(k, d, offset, tile):
+    """Integers have many equal distances, and subtracting the exact mean of the codebook would break the ties."""
     generator = torch.Generator().manual_seed(k + d)
     vectors = torch.randint(-3, 4, (200, d), generator=generator).float() + offset
     codebook = torch.randint(-3, 4, (k, d), generator=generator).float() + offset
@@ -60,12 +60,12 @@ def test_of_equally_near_codes_it_is_the_first(k, d, offset, tile):
 
 
 @pytest.mark.parametrize("code", [0.0, 300.0])
-def test_of_codes_that_are_all_the_same_it_is_the_first(code):
+def test_the_first_of_identical_codes_wins(code):
     assert nearest_code(torch.randn(5, 2), torch.full((4, 2), code)).tolist() == [0] * 5
 
 
 @pytest.mark.parametrize("tile", [None, (50, 32)])
-def test_a_code_that_stands_twice_is_found_at_its_first_place(tile):
+def test_a_code_that_occurs_twice_is_found_at_its_first_index(tile):
     generator = torch.Generator().manual_seed(0)
     codebook = torch.randn(77, 9, generator=generator)
     twice = torch.cat([codebook, codebook[torch.randperm(77, generator=generator)]])
@@ -73,8 +73,8 @@ def test_a_code_that_stands_twice_is_found_at_its_first_place(tile):
     assert torch.equal(nearest_code(vectors, twice, tile), nearest_code(vectors, codebook))
 
 
-def test_an_offset_that_all_share_does_not_blur_the_choice():
-    """300 standard deviations from the origin the textbook formula in float32 takes another code for one in ten."""
+def test_a_common_offset_does_not_change_the_nearest_code():
+    """At 300 standard deviations from the origin, the textbook formula in float32 gets one code in ten wrong."""
     generator = torch.Generator().manual_seed(0)
     vectors, codebook = torch.randn(500, 16, generator=generator), torch.randn(300, 16, generator=generator)
     vectors, codebook = vectors + 300, codebook + 300

@@ -44,8 +44,8 @@ def test_the_gradients_are_the_papers():
     torch.testing.assert_close(quantizer.codebook.grad, on_codebook)
 
 
-def test_diffusers_own_quantizer_weighs_them_the_other_way_round():
-    """Why `VQModel` is not to be trained as it is: its default puts beta on the codebook's side."""
+def test_the_quantiser_of_diffusers_swaps_their_weights():
+    """Why `VQModel` must not be trained as it is: by default it puts beta on the codebook loss."""
     ours = by_gradient()
     theirs = DiffusersVectorQuantizer(8, 3, beta=BETA)
     theirs.embedding.weight.data.copy_(ours.codebook.data)
@@ -77,7 +77,7 @@ def test_the_output_is_the_code_and_its_gradient_the_latents():
     direction = torch.randn_like(quantized)
     (quantized * direction).sum().backward()
     assert torch.equal(z.grad, direction)
-    assert quantizer.codebook.grad is None  # the reconstruction says nothing to the codes
+    assert quantizer.codebook.grad is None  # the reconstruction does not train the codes
 
 
 def test_codes_are_the_nearest():
@@ -99,7 +99,7 @@ def test_nothing_changes_outside_training():
     assert quantizer.num_updates == 2
 
 
-def test_cosine_codes_and_tokens_have_norm_one():
+def test_cosine_codes_and_vectors_have_norm_one():
     quantizer = VectorQuantizer(8, 3, distance="cosine")
     for i in range(4):
         quantizer(latents(seed=i))
@@ -113,7 +113,7 @@ def test_cosine_codes_and_tokens_have_norm_one():
     assert torch.equal(quantizer(7 * z)[1], indices)
 
 
-def test_codes_of_fewer_numbers_stand_between_two_linear_layers():
+def test_codes_of_lower_dimension_sit_between_two_linear_layers():
     torch.manual_seed(0)
     quantizer = VectorQuantizer(8, 6, codebook_dim=2, codebook_update="gradient", kmeans_init=False)
     assert quantizer.codebook.shape == (8, 2)
@@ -138,7 +138,7 @@ def test_codes_of_fewer_numbers_stand_between_two_linear_layers():
         ({"decay": -0.1}, r"decay \(-0.1\) in \[0, 1\)"),
     ],
 )
-def test_what_cannot_be_is_refused(options, message):
+def test_impossible_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         VectorQuantizer(**{"codebook_size": 8, "dim": 3, **options})
 

@@ -1,4 +1,4 @@
-"""The settings of a codebook, in one place for model, command line and card, and the quantiser that they describe."""
+"""Settings of a codebook, shared by model, command line and card, and the quantiser built from them."""
 
 from __future__ import annotations
 
@@ -44,25 +44,28 @@ FSQ_LEVELS = {  # table 1 of Mentzer et al. 2023
 
 @dataclass
 class CodebookSettings:
-    """The quantiser of an `AutoencoderVQVAE`, under the names of its config.
+    """Settings of the quantiser of an `AutoencoderVQVAE`, under the names of its config.
 
-    A setting that the arguments of a quantiser do not have is not for that quantiser, see `quantizers_with`.
+    A setting applies to a quantiser if it is one of its arguments, see `quantizers_with`.
 
     Attributes:
-        quantizer_type: codes that follow moving averages (ema) or the gradient (vq), a grid of finite scalars (fsq),
-            signs (lfq), a residual of several stages (rvq), or fixed codes moved by one learned layer (simvq).
-        num_vq_embeddings: number of codes K, in each stage of rvq. By default 512, and 1024 for fsq.
-        vq_embed_dim: numbers in a code. By default `latent_channels`; with another number linear layers stand around
-            the quantiser.
+        quantizer_type: type of the quantiser: codes updated by moving averages (ema) or by gradient (vq), a grid of
+            finite scalars (fsq), signs (lfq), several residual stages (rvq), or fixed codes transformed by one learned
+            layer (simvq).
+        num_vq_embeddings: number of codes K, per stage for rvq. By default 512, and 1024 for fsq.
+        vq_embed_dim: dimension of a code. By default `latent_channels`; any other number adds linear layers before and
+            after the codes.
         commitment_weight: weight of the commitment loss, the beta of van den Oord et al. 2017, eq. 3.
         ema_decay: decay of the codes' moving averages.
         codebook_distance: distance between latents and codes.
-        quantizer_gradient: gradient through the quantiser.
-        kmeans_init: place the codes by k-means on the first training batches.
-        dead_code_threshold: share of the mean use below which a code is moved to a latent; 0 never moves one.
-        entropy_weight: weight of the entropy loss. By default 0.1 for lfq, otherwise 0.
-        num_quantizers: stages of rvq.
-        fsq_levels: levels of each number of an fsq code. By default those of its paper for `num_vq_embeddings`.
+        quantizer_gradient: gradient estimator of the quantiser.
+        kmeans_init: initialise the codes by k-means on the first training batches.
+        dead_code_threshold: fraction of the mean use below which a code is replaced by a random latent; 0 never
+            replaces one.
+        entropy_weight: weight of the entropy loss. By default 0.1 for lfq and 0 otherwise.
+        num_quantizers: number of stages of rvq.
+        fsq_levels: number of levels of each channel of an fsq code. By default those of the FSQ paper for
+            `num_vq_embeddings`.
     """
 
     quantizer_type: str = "ema"
@@ -94,10 +97,10 @@ class CodebookSettings:
 
 
 def make_quantizer(settings: CodebookSettings, dim: int) -> Quantizer:
-    """The quantiser of latents with `dim` channels that the settings describe.
+    """Build the quantiser described by the settings, for latents with `dim` channels.
 
     Raises:
-        ValueError: for numbers that it cannot take.
+        ValueError: if the quantiser rejects a value.
     """
     cls, fixed = QUANTIZERS[settings.quantizer_type]
     accepted = _arguments(cls)
@@ -111,30 +114,30 @@ def make_quantizer(settings: CodebookSettings, dim: int) -> Quantizer:
 
 
 def quantizers_with(setting: str) -> tuple[str, ...]:
-    """The names of the quantisers for which a setting has an effect."""
+    """Names of the quantisers that a setting applies to."""
     if setting == "quantizer_type":
         return tuple(QUANTIZERS)
     argument = ARGUMENTS.get(setting, setting)
-    also = ("fsq",) if setting == "num_vq_embeddings" else ()  # which chooses its levels by it
+    also = ("fsq",) if setting == "num_vq_embeddings" else ()  # its levels are chosen by this number
     return tuple(name for name, (cls, _) in QUANTIZERS.items() if argument in _arguments(cls) or name in also)
 
 
 def fsq_levels(codebook_size: int) -> tuple[int, ...]:
-    """The levels of Mentzer et al. 2023, table 1, whose product is about `codebook_size`.
+    """Levels from table 1 of Mentzer et al. 2023, whose product is about `codebook_size`.
 
     Raises:
-        ValueError: for a size that the table does not have.
+        ValueError: if the table has no such size.
     """
     if codebook_size not in FSQ_LEVELS:
         raise ValueError(
-            f"there are no known levels of a finite scalar quantiser for {codebook_size} codes: give the levels "
-            f"themselves, or one of {', '.join(map(str, FSQ_LEVELS))}."
+            f"no levels are known for a finite scalar quantiser with {codebook_size} codes: give the levels "
+            f"themselves, or one of {', '.join(map(str, FSQ_LEVELS))} codes."
         )
     return FSQ_LEVELS[codebook_size]
 
 
 def takes_codebook_settings(init: Init) -> Init:
-    """Let an `__init__` that ends in `**codebook` show the fields of `CodebookSettings` as its own arguments.
+    """Give an `__init__` that ends in `**codebook` the fields of `CodebookSettings` in its signature.
 
     diffusers reads the fields of a config from the signature.
     """
@@ -149,8 +152,8 @@ def takes_codebook_settings(init: Init) -> Init:
 
 
 def _arguments(cls: type[Quantizer]) -> set[str]:
-    """The arguments of a quantiser, and of the stages of one that hands the others on."""
+    """Arguments of a quantiser, including those that it passes on to its stages."""
     parameters = inspect.signature(cls).parameters
     names = {name for name, p in parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
-    hands_on = len(names) < len(parameters)
-    return names | (_arguments(VectorQuantizer) if hands_on else set())
+    passes_on = len(names) < len(parameters)
+    return names | (_arguments(VectorQuantizer) if passes_on else set())
