@@ -166,7 +166,7 @@ class TrainingObjective:
         if self.capacity is not None and self.capacity < 0:
             raise ValueError(f"capacity is {self.capacity}: it must not be negative.")
         if self.capacity is not None and self.free_bits:
-            raise ValueError("free_bits and capacity both set a target for the KL: give only one of them.")
+            raise ValueError("free_bits and capacity both set a target for the KL: give one of them.")
 
     def kl_weight(self, step: int) -> float:
         """Weight of the KL at an optimiser step, counted from 0."""
