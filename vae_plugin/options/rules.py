@@ -78,7 +78,8 @@ def _reason(options: Any, name: str, condition: str, accepted: Any, value: Any, 
         return f"has no effect with {flag} {shown}: leave one of them out."
     if accepted in ((None,), (False,)):
         return f"has no effect with {flag}: leave one of them out."
-    choices = " or ".join(str(choice) for choice in accepted)
+    *first, last = map(str, accepted)
+    choices = f"{', '.join(first)} or {last}" if first else last
     return f"applies only to {flag} {choices}, not to {shown}: leave it out."
 
 
