@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, VQModel
 from safetensors.torch import load_file, save_file
 
+from support import HANGS
 from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin.errors import UserError
 from vae_plugin.export import plain, save_diffusers_folder
@@ -53,7 +54,7 @@ def test_a_stranger_opens_the_folders(tmp_path):
     save_file({"x": x}, tmp_path / "images.safetensors")
     arguments = [str(tmp_path / name) for name in ("kl", "vq", "images.safetensors", "results.safetensors")]
     finished = subprocess.run(
-        [sys.executable, "-c", STRANGER, *arguments], capture_output=True, text=True, cwd=tmp_path, timeout=300
+        [sys.executable, "-c", STRANGER, *arguments], capture_output=True, text=True, cwd=tmp_path, timeout=HANGS
     )
     assert finished.returncode == 0, finished.stderr
     results = load_file(tmp_path / "results.safetensors")

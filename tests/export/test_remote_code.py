@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from support import HANGS
 from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin.cli import main
 from vae_plugin.export.remote_code import single_module
@@ -50,7 +51,7 @@ def test_it_does_what_the_package_does(make, changes, tmp_path):
     save_file({"x": x}, tmp_path / "out" / "images.safetensors")
     command = [sys.executable, "-c", LOAD, str(tmp_path / "out")]
     environment = {"HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PATH": ""}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGS)
     assert result.returncode == 0, result.stderr
     # Publishing is the package's, which is not there.
     assert result.stdout == "push_to_hub needs vae-plugin: install it, and load the model with its own class.\n"

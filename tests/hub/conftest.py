@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support import HANGS
 from support.hub_server import HubServer
 
 
@@ -35,7 +36,7 @@ def fresh(tmp_path: Path) -> Callable[..., None]:
         script.write_text(f"from __future__ import annotations\n\n{inspect.getsource(function)}\n\n{call}\n")
         environment = {**hub.environment(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
         result = subprocess.run(
-            [sys.executable, script], env=environment, cwd=script.parent, capture_output=True, text=True, timeout=300
+            [sys.executable, script], env=environment, cwd=script.parent, capture_output=True, text=True, timeout=HANGS
         )
         assert result.returncode == 0, f"{call} failed in a fresh interpreter:\n{result.stdout}{result.stderr}"
 

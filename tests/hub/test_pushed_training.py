@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+from support import HANGS
 from support.runs import flags, start, weights
 from vae_plugin import AutoencoderVAE
 
@@ -21,7 +22,7 @@ ON_THE_HUB = {"push_to_hub": True, "hub_model_id": REPO}
 def train(hub, tmp_path, *words, out="out", **changes):
     environment = hub.environment(tmp_path / "home")
     process = start([*CLI, "finetune"], *flags(tmp_path / out, **ON_THE_HUB, **changes), *words, **environment)
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=HANGS)
     return process.returncode, output, errors
 
 
@@ -34,7 +35,7 @@ def without_package(code, hub, tmp_path):
     block = "import sys\nsys.modules['vae_plugin'] = None\n"
     environment = {**hub.environment(tmp_path / "other-home"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-c", block + code], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", block + code], env=environment, capture_output=True, text=True, timeout=HANGS
     )
 
 
@@ -84,7 +85,7 @@ def test_a_token_that_will_not_do_ends_the_run_before_it_begins(hub, tmp_path, t
     else:
         environment["HF_TOKEN"] = token
     process = start([*CLI, "finetune"], *flags(tmp_path / "out", **ON_THE_HUB), **environment)
-    _output, errors = process.communicate(timeout=300)
+    _output, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
     assert words in errors
     assert "Traceback" not in errors
@@ -113,7 +114,7 @@ def test_training_goes_on_where_checkpoints_cannot_be_pushed_and_the_result_can_
     command = errors.strip().splitlines()[-1].split("Send it with: ")[1].split()
     hub.faults.heal()
     again = subprocess.run(
-        [*CLI, *command[1:]], env=hub.environment(tmp_path / "home"), capture_output=True, text=True, timeout=300
+        [*CLI, *command[1:]], env=hub.environment(tmp_path / "home"), capture_output=True, text=True, timeout=HANGS
     )
     assert again.returncode == 0, again.stderr
     assert "diffusion_pytorch_model.safetensors" in hub.repositories[REPO].resolve().files
@@ -123,11 +124,11 @@ def test_an_interrupted_run_is_resumed_and_pushed(hub, tmp_path):
     environment = hub.environment(tmp_path / "home")
     changes = {**ON_THE_HUB, "max_train_steps": 200, "checkpointing_steps": 5}
     process = start([*CLI, "finetune"], *flags(tmp_path / "out", **changes), **environment)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS
     while not list((tmp_path / "out" / "checkpoints").glob("step-*")) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.communicate(timeout=HANGS)
     assert process.returncode == 0
     reached = int(sorted((tmp_path / "out" / "checkpoints").glob("step-*"))[-1].name.removeprefix("step-"))
     status, _output, errors = train(

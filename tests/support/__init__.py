@@ -1,1 +1,3 @@
 """Helpers that several tests share."""
+
+HANGS = 1500  # seconds after which a process hangs: never reached, however busy the machine

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from support import HANGS
 from vae_plugin.options import build
 from vae_plugin.training.settings import FinetuneOptions
 
@@ -95,7 +96,7 @@ def start(command, *words, start_new_session=False, **environment):
 
 
 def finish(process, status=0):
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=HANGS)
     assert process.returncode == status, output + errors
     return output, errors
 

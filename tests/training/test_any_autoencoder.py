@@ -270,7 +270,8 @@ def test_every_class_has_the_same_few_functions(name, tmp_path):
         ({"model_config": "config.json"}, "has its own: leave it out"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(changes, words, photographs, tmp_path):
+def test_what_cannot_be_is_one_sentence(changes, words, photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # where nothing is called `somewhere` either
     with pytest.raises(UserError, match=words):
         tuned(tiny("AutoencoderKL"), tmp_path, photographs, **changes)
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
+from support import HANGS
 from support.runs import LIKE_SGD, SCRIPT, TINY, assert_alike, assert_same, curves, finish, flags, start, weights
 from support.tiny_diffusers import tiny
 from vae_plugin import finetune
@@ -18,9 +19,11 @@ from vae_plugin.training.losses import DiscriminatorLoss
 from vae_plugin.training.settings import FinetuneOptions
 
 KILLS = 20
+STEPS = 120  # more than so many attempts reach
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # as the runs that these are compared with
-# Imports once; then every attempt is a fork of its own, so that twenty kills take seconds and not minutes. Half of the
-# kills come at a random time, half while a checkpoint is being written.
+# Imports once; then every attempt is a fork of its own, so that twenty kills take seconds and not minutes. Each is
+# killed up to three checkpoints and a part of the way to the next after its start, so that the speed of the machine
+# makes no difference; every second one while a checkpoint is being written.
 ATTEMPTS = """
 import json, os, random, signal, sys, time
 import torch
@@ -31,16 +34,26 @@ from vae_plugin.training.settings import FinetuneOptions
 
 settings, kills = json.loads(sys.argv[1]), int(sys.argv[2])
 checkpoints = os.path.join(settings["output_dir"], "checkpoints")
-delays, killed = random.Random(0), {"anywhere": 0, "writing": 0}
+chance, killed = random.Random(0), {"anywhere": 0, "writing": 0}
+pace = 0.0  # seconds from one checkpoint to the next, as the first attempt has them
 
-def is_writing():
-    return os.path.isdir(checkpoints) and any(name.endswith(".partial") for name in os.listdir(checkpoints))
+def names():
+    return os.listdir(checkpoints) if os.path.isdir(checkpoints) else []
+
+def reached():
+    return max((int(name[5:]) for name in names() if name[5:].isdigit()), default=0)
 
 def ends_by_itself(child, kind):
-    earliest = time.monotonic() + delays.uniform(0.02, 0.8)
+    global pace
+    goal, seen, due = reached() + settings["checkpointing_steps"] * chance.randrange(4), [], None
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         now = time.monotonic()
-        if kind is not None and now >= earliest and (kind == "anywhere" or is_writing()):
+        if not pace:
+            seen += [now] if reached() > settings["checkpointing_steps"] * len(seen) else []
+            pace = seen[1] - seen[0] if len(seen) == 2 else 0.0
+        elif due is None and reached() >= goal:
+            due = now + chance.uniform(0, pace)
+        elif kind and due and now >= due and (kind == "anywhere" or any(name.endswith(".partial") for name in names())):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             killed[kind] += 1
@@ -83,9 +96,9 @@ def settings_of(output_dir, tmp_path, **changes):
 
 
 def test_killed_twenty_times_it_ends_bit_for_bit_the_same(tmp_path):
-    settings = settings_of(tmp_path / "killed", tmp_path, max_train_steps=240, checkpointing_steps=2)
+    settings = settings_of(tmp_path / "killed", tmp_path, max_train_steps=STEPS, checkpointing_steps=2)
     command = [sys.executable, "-c", ATTEMPTS, json.dumps(settings), str(KILLS)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=500, env=ONE_THREAD)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, env=ONE_THREAD)
     assert result.returncode == 0, result.stderr[-2000:]
     killed = json.loads(result.stdout.splitlines()[-1])
     assert sum(killed.values()) == KILLS
@@ -93,7 +106,7 @@ def test_killed_twenty_times_it_ends_bit_for_bit_the_same(tmp_path):
     finetune.train(build(FinetuneOptions, {**settings, "output_dir": str(tmp_path / "whole")}))
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
     for file in ("model_1.safetensors", "model.safetensors"):
-        one, other = (load_file(tmp_path / n / "checkpoints" / "step-000240" / file) for n in ("whole", "killed"))
+        one, other = (load_file(tmp_path / n / "checkpoints" / f"step-{STEPS:06d}" / file) for n in ("whole", "killed"))
         assert_same(one, other)
     assert curves(tmp_path / "whole") == curves(tmp_path / "killed")
 
@@ -123,7 +136,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(tmp_path):
     )
     words = flags(**settings)
     result = subprocess.run(
-        [sys.executable, "-c", limited, *words], capture_output=True, text=True, timeout=200, env=ONE_THREAD
+        [sys.executable, "-c", limited, *words], capture_output=True, text=True, timeout=HANGS, env=ONE_THREAD
     )
     assert result.returncode == 1, result.stderr[-2000:]
     assert "stopped: the checkpoint cannot be written" in result.stderr

@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
+from support import HANGS
 from support.runs import (
     LIKE_SGD,
     SCRIPT,
@@ -209,7 +210,7 @@ def test_a_signal_to_the_whole_group_does_not_end_the_loading_processes_first(tm
     log = tmp_path / "logs" / "train.jsonl"
     wait_for(lambda: log.is_file() and log.read_text().count("\n") >= 3, process)
     os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 0, errors
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [f"step-{len(curves(tmp_path)):06d}"]
 
@@ -250,7 +251,7 @@ def test_a_signal_writes_a_checkpoint_and_the_run_can_be_continued(tmp_path, sta
     log = out / "logs" / "train.jsonl"
     wait_for(lambda: log.is_file() and log.read_text().count("\n") >= 3, process)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=HANGS)
     if started_as == "python":
         assert process.returncode == 0, errors
         assert "continue with --resume_from_checkpoint latest" in output
@@ -258,9 +259,8 @@ def test_a_signal_writes_a_checkpoint_and_the_run_can_be_continued(tmp_path, sta
     # The launcher may be gone before its child has saved.
     checkpoints = out / "checkpoints"
     wait_for(lambda: any(p.name.count("partial") == 0 for p in checkpoints.glob("step-*")))
-    time.sleep(0.5)
     step = int(next(p for p in checkpoints.glob("step-*")).name[-6:])
-    assert step == len(curves(out))
+    wait_for(lambda: step == len(curves(out)))
     assert not (out / "config.json").exists()
     finetune.train(
         options(out, **{**long, "max_train_steps": step + 2}, lr_scheduler="constant", resume_from_checkpoint="latest")
@@ -268,7 +268,7 @@ def test_a_signal_writes_a_checkpoint_and_the_run_can_be_continued(tmp_path, sta
     assert (out / "config.json").exists()
 
 
-def wait_for(condition, process=None, seconds=120):
+def wait_for(condition, process=None, seconds=HANGS):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
