@@ -121,6 +121,7 @@ def test_a_continued_log_replaces_the_lines_from_where_it_continues(log):
     hook.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2]
+    assert hook.curves._file.closed
     assert lines[2] == {
         "step": 2,
         "loss": 1.0,

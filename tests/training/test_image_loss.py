@@ -218,3 +218,29 @@ def test_masks_are_rectangles():
         for side in (rows, columns):
             assert (side.diff().abs().sum() + side[0] + side[-1]) in (0, 2)
     assert masks.mean().item() == pytest.approx(1 / 9, abs=0.03)  # E|u - v| = 1/3 along each side
+
+
+@pytest.mark.parametrize(("step", "asked"), [(2, False), (3, True), (7, True)])
+def test_the_adversary_is_asked_from_its_first_step_on(step, asked):
+    loss = ImageLoss(adversary=Adversary(PatchDiscriminator(3, 4, 1), start_step=3))
+    _, terms = loss(images().requires_grad_(), images(seed=1), None, step)
+    assert ("adversarial" in terms) == asked
+
+
+def test_the_discriminator_begins_as_in_its_paper():
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(3, 16, 2)
+    convolutions = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, c.stride[0]) for c in convolutions] == [
+        (3, 16, 2), (16, 32, 2), (32, 64, 1), (64, 1, 1),
+    ]  # fmt: skip
+    weights = torch.cat([c.weight.flatten() for c in convolutions])
+    assert weights.std().item() == pytest.approx(0.02, rel=0.05)
+    assert [m.num_groups for m in discriminator.modules() if isinstance(m, nn.GroupNorm)] == [16, 32]
+    assert discriminator.smallest_image == 16
+    assert discriminator(torch.zeros(1, 3, 16, 16)).shape == (1, 1, 2, 2)
+
+
+def test_a_discriminator_is_at_most_eight_times_as_wide_as_its_first_layer():
+    convolutions = [m for m in PatchDiscriminator(1, 4, 5).modules() if isinstance(m, nn.Conv2d)]
+    assert [c.out_channels for c in convolutions] == [4, 8, 16, 32, 32, 32, 1]

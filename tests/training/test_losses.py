@@ -265,3 +265,30 @@ def test_a_distillation(teacher, part):
     each = ((latents - (centre - shift) * 0.5) ** 2).mean((1, 2, 3))
     torch.testing.assert_close(compared["latent_mse"], each.detach(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(compared["perceptual"], distance(again, x))
+
+
+def test_an_anchor_is_made_of_the_model_at_the_start():
+    adapter = adapt(tiny("AutoencoderKL"))
+    loss = ReconstructionLoss(adapter, ImageLoss("l1"), anchor_scale=2.0)
+    x, noise = images(), noise_for(loss)
+    before = adapter.latents(x).detach()
+    with torch.no_grad():
+        adapter.model.quant_conv.bias.add_(0.5)
+    terms = loss(x, noise, 0)
+    assert terms["anchor"].item() == pytest.approx(((adapter.latents(x) - before) ** 2).mean().item(), rel=1e-5)
+    assert terms["anchor"].item() > 0.1
+    assert terms["loss"].item() == pytest.approx(terms["l1"].item() + 2 * terms["anchor"].item(), rel=1e-5)
+    without = ReconstructionLoss(adapter, ImageLoss("l1"))
+    assert without.original is None
+    assert "anchor" not in without(x, noise, 0)
+
+
+@pytest.mark.parametrize("anchor", [0.0, 1.0])
+def test_frozen_networks_are_moved(anchor):
+    distance = PerceptualDistance(Features())
+    loss = ReconstructionLoss(adapt(tiny("AutoencoderKL")), ImageLoss(perceptual=distance), anchor_scale=anchor)
+    loss.place_frozen(torch.device("meta"))
+    assert distance.features.conv.weight.is_meta
+    assert not loss.model.decoder.conv_out.weight.is_meta
+    if anchor:
+        assert loss.original.model.encoder.conv_in.weight.is_meta

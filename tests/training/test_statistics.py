@@ -182,3 +182,11 @@ def test_the_fitted_scale_is_the_mean_deviation_of_numpy(likelihood, power, imag
             deviations.append(np.abs((x - output).double().numpy()) ** power)
     mean = np.concatenate([d.ravel() for d in deviations]).mean()
     assert vae.likelihood.scale.log_scale.item() == pytest.approx(np.log(mean) / power, rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [lambda: model(likelihood="bernoulli"), lambda: tiny("AutoencoderKL", in_channels=1)])
+def test_without_a_scale_there_is_nothing_to_fit(make, images):
+    adapter = adapt(make())
+    before = {k: v.clone() for k, v in adapter.model.state_dict().items()}
+    fit_noise_scale(adapter, [images])
+    assert all((before[k] == v).all() for k, v in adapter.model.state_dict().items())

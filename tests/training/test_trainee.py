@@ -144,6 +144,7 @@ def test_a_rate_of_0_stays_when_it_is_restored():
     trainee.restore_settings()
     [group] = trainee.optimizer.param_groups
     assert group["initial_lr"] == 0.3
+    assert group["lr"] == 0.3
 
 
 def test_the_parameters_with_a_gradient():
@@ -188,6 +189,14 @@ def test_the_average_of_the_weights():
     assert torch.equal(module.weight, trained)
     average.keep()
     torch.testing.assert_close(module.weight.detach(), by_hand)
+
+
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_checkpoints_hold_the_average(use_ema):
+    run = accelerator()
+    average = WeightAverage(linear(), OptimizationSettings(use_ema=use_ema))
+    average.register(run)
+    assert run._custom_objects == ([average.ema] if use_ema else [])
 
 
 def test_without_an_average_the_weights_stay():
