@@ -22,7 +22,7 @@ BACKGROUND = 255
 def grid(images: torch.Tensor, columns: int, min_side: int = 64) -> Image.Image:
     """Arrange images (N, C, H, W) in [-1, 1] row by row; small ones are enlarged to about `min_side` pixels.
 
-    Of 2 channels, or more than 4, only the first is shown, in gray.
+    Images with 2 or more than 4 channels show only the first one, in gray.
     """
     pixels = to_uint8(images.detach().float().cpu())
     if pixels.shape[1] not in (1, 3, 4):
@@ -94,9 +94,9 @@ def latent_traversal(
 ) -> Image.Image:
     """Move a latent along one direction per row, from -extent to +extent standard deviations.
 
-    The directions of 1x1 latents are their dimensions, sorted by their KL over `images`, and the centre is the mean of
-    the prior. Spatial latents have too many dimensions: their directions are the principal components of the posterior
-    means, and the centre is the mean of these.
+    For 1x1 latents the directions are the dimensions, sorted by their KL over `images`, and the centre is the mean of
+    the prior. Spatial latents have too many dimensions, so their directions are the principal components of the
+    posterior means, centred at the mean of these.
     """
     posterior = model.posterior(images.to(model.device, model.dtype))
     means = posterior.mean
@@ -145,7 +145,7 @@ def code_changes(model: AutoencoderVQVAE, images: torch.Tensor, columns: int = 8
 
     The first row has the reconstruction, then reconstructions with another code at one position, from the nearest to
     the farthest of the codes that `images` use. The position is that of the code farthest from the mean of the image's
-    codes. The second row has the difference, around gray. Of several codes at a position the first one changes.
+    codes. The second row has the difference, around gray. If a position has several codes, the first one is changed.
     """
     indices = model.encode(images.to(model.device, model.dtype)).indices
     first = indices[..., 0] if indices.ndim == 4 else indices

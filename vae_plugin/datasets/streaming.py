@@ -158,15 +158,15 @@ class ImageStream:
         while True:
             order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.num_shards)[lane :: self.lanes]
             found = first_shard > 0 or consumed > 0
-            for i_shard in range(first_shard, len(order)):
-                shard = int(order[i_shard])
+            for shard_index in range(first_shard, len(order)):
+                shard = int(order[shard_index])
                 for window, number in self._windows(shard, consumed // self.window):
                     rng = np.random.default_rng((self.seed, 2, epoch, shard, number))
                     shuffled = [window[i] for i in rng.permutation(len(window))]
                     for i in range(consumed - number * self.window, len(window)):
                         found = True
                         consumed += 1
-                        yield shuffled[i:] + shuffled[:i], (epoch, i_shard, consumed)
+                        yield shuffled[i:] + shuffled[:i], (epoch, shard_index, consumed)
                 consumed = 0
             if not found:
                 raise DataError(

@@ -1,4 +1,4 @@
-"""How good an autoencoder is, in numbers."""
+"""Measures of the quality of an autoencoder."""
 
 from .evaluation import Evaluation, evaluate, no_importance_weighted_bound
 from .latent import RunningMoments, active_units
