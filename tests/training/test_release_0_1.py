@@ -1,6 +1,7 @@
 """What version 0.1 wrote resumes, opens and is carded: tests/fixtures/release-0.1, made by make.py there."""
 
 import json
+import runpy
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,22 @@ from safetensors.torch import load_file
 
 from vae_plugin import cli
 from vae_plugin.autoencoders.loading import load_autoencoder
+from vae_plugin.options import options_of
+from vae_plugin.training.settings import FinetuneOptions
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "release-0.1"
 RUNS = sorted(folder.parent.name for folder in FIXTURES.glob("*/checkpoints"))
+
+KEPT = """
+    pretrained_model_name_or_path subfolder revision model_type model_config train lora_rank lora_alpha teacher
+    teacher_subfolder network in_channels block_out_channels layers_per_block norm_num_groups
+    mid_block_add_attention latent_channels hidden_sizes mlp_act_fn likelihood sigma num_mixtures quantizer
+    codebook_size codebook_dim commitment_weight ema_decay codebook_distance quantizer_gradient kmeans_init
+    dead_code_threshold entropy_weight num_quantizers fsq_levels dataset_name train_data_dir image_column streaming
+    shuffle_buffer resolution center_crop random_flip max_train_samples num_validation_images circles_length
+    circles_hue reconstruction_loss learned_variance perceptual_loss disc_start disc_loss disc_adaptive_weight
+    disc_channels disc_layers disc_regularization use_8bit_adam use_ema ema_max_decay seed
+"""  # by a resumed run
 
 
 @pytest.fixture
@@ -69,3 +83,18 @@ def test_options_of_release_0_1_start_a_new_run(fixtures, run):
     first = (fixtures / "again" / "logs" / "train.jsonl").read_text().splitlines()[0]
     before = (fixtures / run / "logs" / "train.jsonl").read_text().splitlines()[0]
     assert json.loads(first)["loss"] == pytest.approx(json.loads(before)["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_checkpoint_of_release_0_1_resumes_with_the_flags_that_it_was_made_with(fixtures, run):
+    """Its checkpoints also hold what the options came to: the data set, the resolution and the learning rate."""
+    make = runpy.run_path(str(fixtures / "make.py"))
+    words = f"{make['COMMON']} {make['RUNS'][run]} --output_dir {run} --resume_from_checkpoint latest".split()
+    assert cli.main(["finetune", *words]) == 0
+    assert len((fixtures / run / "logs" / "train.jsonl").read_text().splitlines()) == 4
+
+
+def test_what_a_resumed_run_must_keep_is_as_in_release_0_1():
+    """What decides what the weights mean, or which images come next."""
+    kept = {name for name, option in options_of(FinetuneOptions).items() if not option.declaration.on_resume}
+    assert kept == set(KEPT.split())
