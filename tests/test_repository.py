@@ -22,6 +22,7 @@ def test_ci_calls_the_test_command_of_the_readme():
     assert commands[0].endswith("vae-plugin demo")
     assert commands[1].endswith("pytest")
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    assert "run: bash .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
 
 def test_every_package_is_installed():
