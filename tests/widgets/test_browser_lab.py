@@ -230,9 +230,7 @@ def test_arithmetic_on_the_shelf_gives_the_picture_of_the_same_arithmetic_in_pyt
         circles.tab("images")
         circles.find(".ll-thumbs .ll-thumb").nth(i).click()
         circles.settle()
-        circles.find(
-            "button",
-        ).filter(has_text=re.compile("^Keep$")).click()
+        circles.find("button").filter(has_text=re.compile("^Keep$")).click()
         circles.settle()
     circles.tab("arithmetic")
     circles.root.get_by_label("A − B + C", exact=True).check()
@@ -349,9 +347,7 @@ def test_the_brush_changes_one_position(codes):
 
 def test_strips_and_samples_are_drawn_and_taken(circles):
     circles.tab("samples")
-    circles.find(
-        ".ll-primary",
-    ).filter(has_text="Draw").nth(1).click()
+    circles.find(".ll-primary").filter(has_text="Draw").nth(1).click()
     circles.settle()
     samples = circles.find(".ll-strip").nth(1).locator("button")
     assert samples.count() == 12
