@@ -1,4 +1,4 @@
-"""What diffusers sees of both adapters: sizes, slicing, tiling, reconstruction."""
+"""The common part of our two classes as diffusers sees them: sizes, slicing, tiling, reconstruction."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MIN_TILE_LATENTS = 64
 
 
 def make_likelihood(name: str, sigma: ScaleSetting, num_mixtures: int) -> Likelihood:
-    """The likelihood of that name.
+    """Make the likelihood of that name.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for an unknown name.
     """
     if name == "gaussian":
         return Gaussian(sigma)
@@ -36,7 +36,7 @@ def make_likelihood(name: str, sigma: ScaleSetting, num_mixtures: int) -> Likeli
 
 
 def check_norm_groups(sample_size: tuple[int, int], block_out_channels: tuple[int, ...], norm_num_groups: int) -> None:
-    """Refuse a convolutional model whose innermost norm would erase everything.
+    """Reject a convolutional model whose innermost norm would always be zero.
 
     Raises:
         ValueError: if the latents are 1x1 and the groups have one channel.
@@ -55,10 +55,10 @@ def check_config(
     encoder_block_out_channels: tuple[int, ...] | None,
     shift_factor: float | None,
 ) -> None:
-    """Refuse what no pipeline could use.
+    """Reject fields that no pipeline could use.
 
     Raises:
-        ValueError: the message says which field, and what to do.
+        ValueError: naming the field, and what to do.
     """
     if out_channels not in (None, in_channels):
         raise ValueError(
@@ -71,19 +71,19 @@ def check_config(
 
 
 def height_and_width(sample_size: int | tuple[int, int]) -> tuple[int, int]:
-    """The two sides that a config's `sample_size` means."""
+    """Height and width that the `sample_size` of a config stands for."""
     height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
     return height, width
 
 
 def like(new: Any, model: torch.nn.Module) -> Any:
-    """On the device of `model`, in its precision and mode."""
+    """Move `new` to the device, precision and mode of `model`."""
     new = new.to(model.device)
     return (new if model.dtype == torch.float32 else new.to(model.dtype)).train(model.training)
 
 
 class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
-    """The common part of the adapters; a subclass is an `EncoderDecoder`, a `ModelMixin` and a `ConfigMixin` too."""
+    """The base of `AutoencoderVAE` and `AutoencoderVQVAE`."""
 
     config: Any
     device: torch.device
@@ -92,7 +92,7 @@ class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
     encode: Callable[..., Any]
     decode: Callable[..., Any]
 
-    # diffusers' own, which need no more than encoder, decoder, the 1x1 convolutions and the tile sizes.
+    # Methods of diffusers, which need only encoder, decoder, the 1x1 convolutions and the tile sizes.
     blend_v = AutoencoderKL.blend_v
     blend_h = AutoencoderKL.blend_h
     _tiled_encode = AutoencoderKL._tiled_encode
@@ -116,7 +116,7 @@ class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
 
     @property
     def _input_device(self) -> torch.device:
-        """Where to make a latent: with sequential offloading the weights are nowhere, and hooks move the input."""
+        """The device to make a latent on: sequential offloading leaves weights on `meta`, and its hooks move inputs."""
         return torch.device("cpu") if self.device.type == "meta" else self.device
 
     @property
@@ -145,7 +145,7 @@ class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
         return super().encoder_output(x)
 
     def _encode(self, x: torch.Tensor) -> torch.Tensor:
-        """`encoder_output`, sliced and tiled where that is enabled."""
+        """`encoder_output`, with slicing and tiling where they are enabled."""
         self._check_images(x)
         slices = x.split(1) if self.use_slicing else (x,)
         return torch.cat([self._encode_slice(s) for s in slices])
@@ -156,7 +156,7 @@ class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
         return self.encoder_output(x)
 
     def _decode(self, z: torch.Tensor) -> torch.Tensor:
-        """E[x|z], sliced and tiled where that is enabled."""
+        """E[x|z], with slicing and tiling where they are enabled."""
         slices = z.split(1) if self.use_slicing else (z,)
         return torch.cat([self.likelihood.mean(self._decode_slice(s)) for s in slices])
 
@@ -177,7 +177,7 @@ class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
         Args:
             sample: images in [-1, 1].
             sample_posterior: decode a sample of the posterior rather than its mode.
-            return_dict: give a `DecoderOutput` rather than a tuple.
+            return_dict: return a `DecoderOutput` rather than a tuple.
             generator: for the sample.
         """
         posterior = self.encode(sample).latent_dist

@@ -33,6 +33,7 @@ def load_autoencoder(
         UserError: if there is no autoencoder, or something else (which diffusers would load into any class silently).
     """
     if source.endswith(SINGLE_FILE):
+        _refuse(f"the single file {source}", subfolder=subfolder, revision=revision)
         return _load_single_file(source, config)
     if config is not None:
         raise UserError(f"--model_config is for a new model or a single file, {source} has its own: leave it out.")
@@ -43,7 +44,9 @@ def load_autoencoder(
     if Path(source).exists() and not (local / "config.json").is_file():
         vae = " It looks like a whole pipeline: add --subfolder vae." if (local / "vae").is_dir() else ""
         raise UserError(f"no model can be opened at '{local}': there is no config.json in it.{vae}")
-    if Path(source).exists():  # diffusers would prefer weights in the folder itself to those in the subfolder
+    if Path(source).exists():
+        _refuse(f"the local folder {source}", revision=revision)
+        # diffusers would prefer weights in the folder itself to those in the subfolder.
         source, where = str(local), {}
     try:
         kind = AutoencoderVAE.load_config(source, **where).get("_class_name")
@@ -91,6 +94,13 @@ def read_config(path: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{file} is not the config.json of a model: write a map of its fields.")
     return config
+
+
+def _refuse(place: str, **given: str | None) -> None:
+    """Refuse what only another kind of source has."""
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"{name} {value!r} has no effect on {place}: leave it out.")
 
 
 def _opened(model: Any) -> Adapter:

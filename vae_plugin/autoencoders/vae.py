@@ -30,23 +30,23 @@ NETWORKS = ("conv", "mlp")
 class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the pass of training of `VAE`
     AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin
 ):
-    r"""Variational autoencoder with a diagonal Gaussian posterior that serves wherever `AutoencoderKL` does.
+    r"""Variational autoencoder with a diagonal Gaussian posterior, loaded by pipelines as `AutoencoderKL` is.
 
-    Kingma & Welling 2013 with the likelihood of your choice. The fields have the names of `AutoencoderKL` where they
-    mean the same, and with the Gaussian or Laplace likelihood the weights of the convolutional networks are those of
-    an `AutoencoderKL` of the same configuration, name by name.
+    Kingma & Welling 2013 with a choice of likelihoods. A pipeline needs a denoiser that was trained on these latents.
+    The fields have the names of `AutoencoderKL` where they mean the same. With the Gaussian or Laplace likelihood the
+    weights of the convolutional networks are those of an `AutoencoderKL` of the same configuration, name by name.
 
     Args:
         in_channels: channels of the image: 1, 3, 4 or any other number. (A pipeline's image-to-image call takes a
             4-channel image tensor for latents and skips `encode`: give such pipelines PIL images or latents.)
-        out_channels: the same as `in_channels`, there for `AutoencoderKL`'s sake.
+        out_channels: the same as `in_channels`; `AutoencoderKL` has the field.
         block_out_channels: channels of each level; the spatial compression ratio is f = 2^(levels - 1).
         layers_per_block: residual blocks of each level (the decoder has one more).
         act_fn: activation of the convolutional networks, a name that diffusers knows.
         latent_channels: C of the latents (B, C, H/f, W/f).
         norm_num_groups: groups of the group norms.
         sample_size: height and width (or the two) that the model is made for; images of other sizes are accepted,
-            padded to a multiple of f by their last row and column. `sample` gives images of this size.
+            padded to a multiple of f by their last row and column. `sample` draws images of this size.
         scaling_factor: pipelines multiply latents by it; the model itself does not use it.
         shift_factor: SD3-like pipelines subtract it first; never None, which they cannot read.
         latents_mean, latents_std: per channel; SDXL pipelines use them where given and need 4 channels then.
@@ -55,17 +55,17 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         mid_block_add_attention: self-attention in the middle of encoder and decoder.
         encoder_block_out_channels: the same as `block_out_channels`, under the name that Sana pipelines read.
         network: "conv", or "mlp": fully connected for images of exactly `sample_size`, latents (B, C, 1, 1).
-            The latter is not for pipelines, which take the factor f from `block_out_channels`.
+            "mlp" does not work in pipelines, which compute f from `block_out_channels`.
         hidden_sizes: units of the hidden layers of the "mlp" network.
         mlp_act_fn: activation of the "mlp" network.
         likelihood: "gaussian", "bernoulli", "laplace" or "logistic_mixture", see `vae_plugin.models`.
         sigma: scale of the Gaussian or Laplace: a positive number (pixels range over [-1, 1]), "learned" or "optimal".
         num_mixtures: components of the "logistic_mixture".
         latent_statistics: `{"mean": [...], "std": [...]}` per channel, of the latents before they were standardised
-            (see `standardize_latents`); a record, used by nothing.
+            (see `standardize_latents`); a record that nothing reads.
 
     Raises:
-        ValueError: for a combination that cannot work; the message says which and what to do.
+        ValueError: for a combination that cannot work; the message names it and says what to do.
     """
 
     _supports_gradient_checkpointing = True
@@ -203,7 +203,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
 
         Args:
             z: latents, unscaled.
-            return_dict: give a `DecoderOutput` rather than a tuple.
+            return_dict: return a `DecoderOutput` rather than a tuple.
             generator: ignored, the mean is deterministic; pipelines pass it.
 
         Raises:
@@ -215,7 +215,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
 
     @apply_forward_hook
     def elbo(self, x: torch.Tensor, generator: Generators = None) -> torch.Tensor:
-        """The evidence lower bound on log p(x) by one sample of z per image: (B,) nats, constants and all."""
+        """The evidence lower bound on log p(x) by one sample of z per image: (B,) nats, with every constant."""
         return elbo(self, x, generator).value
 
     @apply_forward_hook
@@ -229,7 +229,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
     ) -> torch.Tensor:
         """The importance-weighted bound on log p(x): (B,) nats, see `objectives.importance_weighted_bound`."""
         training = self.likelihood.training
-        self.likelihood.eval()  # else an "optimal" sigma would follow the images that it judges
+        self.likelihood.eval()  # else an "optimal" sigma would adapt to the images that it is measured on
         try:
             return importance_weighted_bound(self, x, num_samples, generator, samples_per_pass)
         finally:

@@ -25,10 +25,10 @@ SAME = (
 
 
 def config_from_vq_model(model: VQModel) -> dict[str, Any]:
-    """The fields of an `AutoencoderVQVAE` of that architecture.
+    """The config of an `AutoencoderVQVAE` of that architecture.
 
     Raises:
-        ValueError: if it has parts that an `AutoencoderVQVAE` has not.
+        ValueError: if it has parts that an `AutoencoderVQVAE` lacks.
     """
     config = model.config
     blocks = {*config.down_block_types, *config.up_block_types}

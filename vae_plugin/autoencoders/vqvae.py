@@ -29,12 +29,12 @@ from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_m
 
 @dataclass
 class AutoencoderVQVAEOutput(VQEncoderOutput):
-    """What `AutoencoderVQVAE.encode` gives.
+    """The result of `AutoencoderVQVAE.encode`.
 
     Attributes:
         latents: before quantisation, (B, latent_channels, h, w), as `VQModel` has it; `decode` quantises them.
         indices: of the nearest codes, (B, h, w) int64, or (B, h, w, num_quantizers) for a residual quantiser.
-        latent_dist: the latents under the name that `AutoencoderKL` gives its posterior: `sample` and `mode`.
+        latent_dist: the latents as the posterior that `AutoencoderKL` returns: `sample` and `mode`.
     """
 
     indices: torch.Tensor | None = None
@@ -44,14 +44,14 @@ class AutoencoderVQVAEOutput(VQEncoderOutput):
 class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not the pass of training of `VQVAE`
     AutoencoderBase, VQVAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin
 ):
-    r"""Autoencoder with discrete latents that serves wherever `VQModel` or `AutoencoderKL` does.
+    r"""Autoencoder with discrete latents, loaded by pipelines as `VQModel` or `AutoencoderKL` is.
 
-    Van den Oord et al. 2017 with the quantiser and the likelihood of your choice. The fields have the names of
-    `VQModel` and `AutoencoderKL` where they mean the same.
+    Van den Oord et al. 2017 with a choice of quantisers and likelihoods. A pipeline needs a denoiser that was trained
+    on these latents. The fields have the names of `VQModel` and `AutoencoderKL` where they mean the same.
 
     Args:
         in_channels: channels of the image.
-        out_channels: the same as `in_channels`, there for diffusers' sake.
+        out_channels: the same as `in_channels`; diffusers' classes have the field.
         block_out_channels: channels of each level; the spatial compression ratio is f = 2^(levels - 1).
         layers_per_block: residual blocks of each level (the decoder has one more).
         act_fn: activation, a name that diffusers knows.
@@ -62,7 +62,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         sample_size: height and width (or the two) that the model is made for; other sizes are accepted.
         codebook: the fields of `CodebookSettings`: `quantizer_type`, `num_vq_embeddings`, `commitment_weight`, ...
         scaling_factor, shift_factor, latents_mean, latents_std, force_upcast: as in `AutoencoderVAE`.
-        lookup_from_codebook: there for `VQModel`'s sake; integer latents are always looked up.
+        lookup_from_codebook: a field of `VQModel`; integer latents are always looked up.
         use_quant_conv, use_post_quant_conv: 1x1 convolutions around the latents.
         mid_block_add_attention: self-attention in the middle of encoder and decoder.
         encoder_block_out_channels: the same as `block_out_channels`, under the name that Sana pipelines read.
@@ -70,17 +70,17 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         sigma: scale of the Gaussian or Laplace: a positive number (pixels range over [-1, 1]), "learned" or "optimal".
         num_mixtures: components of the "logistic_mixture".
         latent_statistics: as in `AutoencoderVAE`.
-        image_range: of the images that `encode` takes and `decode` gives, (low, high). Pipelines of continuous latents
-            want (-1, 1), Amused pipelines (0, 1): see `set_image_range`.
+        image_range: (low, high) of the images that `encode` takes and `decode` returns. Pipelines of continuous latents
+            expect (-1, 1), Amused pipelines (0, 1): see `set_image_range`.
 
     Raises:
-        ValueError: for a combination that cannot work; the message says which and what to do.
+        ValueError: for a combination that cannot work; the message names it and says what to do.
     """
 
     _supports_gradient_checkpointing = True
     _no_split_modules = ("ResnetBlock2D", "quantizer")
     _group_offload_block_modules = ("quant_conv", "post_quant_conv", "encoder", "decoder", "likelihood", "quantizer")
-    _keep_in_fp32_modules: ClassVar[list[str]] = ["quantizer"]  # diffusers takes nothing but a list here
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["quantizer"]  # diffusers accepts only a list here
     _skip_layerwise_casting_patterns = ("quantizer",)
 
     @register_to_config
@@ -249,7 +249,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
             z: latents (B, latent_channels, h, w), which are quantised; or indices of codes, of an integer type, as
                 `encode(x).indices` or flat with a `shape`.
             force_not_quantize: decode latents as they are.
-            return_dict: give a `DecoderOutput` rather than a tuple (sample, commit_loss).
+            return_dict: return a `DecoderOutput` rather than a tuple (sample, commit_loss).
             shape: (B, h, w, ...) of indices, what `VQModel` takes.
             generator: ignored, the mean is deterministic; pipelines pass it.
 
@@ -307,8 +307,8 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
             std: likewise.
 
         Raises:
-            CannotStandardizeError: if there are no 1x1 convolutions, or the codes cannot be moved (cosine distance, or
-                the fixed codes of "fsq" and "lfq", without linear layers around them).
+            CannotStandardizeError: if there are no 1x1 convolutions, or the codes are fixed (cosine distance, or
+                the codes of "fsq" and "lfq", without linear layers around them).
         """
         before, after = self.quant_conv, self.post_quant_conv
         if not isinstance(before, nn.Conv2d) or not isinstance(after, nn.Conv2d):

@@ -64,7 +64,7 @@ class OwnAdapter(Adapter):
     def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Fold the statistics into the weights (`standardize_latents`).
 
-        A model that cannot take them exactly, without 1x1 convolutions or with codes that cannot be moved, gets one
+        A model that cannot take them exactly, without 1x1 convolutions or with fixed codes, gets one
         `scaling_factor` and `shift_factor` for all channels.
         """
         try:
