@@ -110,3 +110,12 @@ def test_a_configuration_that_cannot_be(content, words, tmp_path):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=words):
         new_from_config(str(tmp_path / "config.json"))
+
+
+def test_what_a_local_model_does_not_have_is_refused(kl, tmp_path):
+    kl.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"revision 'main' has no effect on the local folder .*: leave it out\.$"):
+        load_autoencoder(str(tmp_path), revision="main")
+    for given in ({"subfolder": "vae"}, {"revision": "main"}):
+        with pytest.raises(UserError, match=r"has no effect on the single file .*: leave it out\.$"):
+            load_autoencoder(str(tmp_path / "diffusion_pytorch_model.safetensors"), **given)

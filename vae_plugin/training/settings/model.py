@@ -14,7 +14,6 @@ from ...options import GIVEN, Except, option
 CONV = {"network": ("conv",), "kind": Except("tiny")}
 MLP = {"kind": ("vae",), "network": ("mlp",)}
 LIKELIHOOD = {"kind": ("vae", "vqvae")}
-FILE, FOLDER, REPOSITORY = "a single file", "a local folder", "a repository on the Hub"
 
 
 @dataclass
@@ -30,12 +29,12 @@ class ModelSettings:
     subfolder: str | None = option(
         None,
         "Folder of the model inside its repository, such as vae.",
-        when={"pretrained_model_name_or_path": GIVEN, "source": Except(FILE)},
+        when={"pretrained_model_name_or_path": GIVEN},
     )
     revision: str | None = option(
         None,
         "Branch, tag or commit of the model's repository on the Hub.",
-        when={"pretrained_model_name_or_path": GIVEN, "source": (REPOSITORY,)},
+        when={"pretrained_model_name_or_path": GIVEN},
     )
     model_type: str = option("vae", "Kind of a new model.", choices=("vae", "vqvae", "tiny"), common=True)
     model_config: str | None = option(
@@ -60,7 +59,7 @@ class ModelSettings:
         None, "Autoencoder whose latents a new --model_type tiny learns: a folder, a Hub id or a file."
     )
     teacher_subfolder: str | None = option(
-        None, "Folder of the teacher inside its repository.", when={"teacher": GIVEN, "teacher_source": Except(FILE)}
+        None, "Folder of the teacher inside its repository.", when={"teacher": GIVEN}
     )
     network: str = option(
         "conv",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar
 
 from ...autoencoders import Adapter
-from ...autoencoders.loading import SINGLE_FILE
 from ...errors import UserError
 from ...models.quantizers.gradients import GRADIENTS
 from ...models.quantizers.settings import QUANTIZERS, CodebookSettings, quantizers_with
@@ -17,7 +15,7 @@ from ...options.rules import check_new_model
 from .data import DataSettings
 from .hub import HubSettings
 from .loss import LossSettings
-from .model import FILE, FOLDER, REPOSITORY, ModelSettings
+from .model import ModelSettings
 from .optimization import OptimizationSettings
 from .output import OutputSettings
 
@@ -60,8 +58,6 @@ PHRASES = {
     ("circles", True): "needs --dataset_name circles",
     "gaussian": "needs a model with a Gaussian posterior",
     "remote_code": "is for classes that diffusers lacks",
-    "source": "has no effect on {value}",
-    "teacher_source": "has no effect on {value}",
     "trains_on_images": "has no effect on --teacher with --train encoder, which learns latents alone",
 }
 
@@ -85,10 +81,8 @@ class FinetuneOptions:
     def facts(self) -> dict[str, Any]:
         """Facts that decide which options apply, as far as they are known before the model is open."""
         model = self.model
-        facts = {
+        facts: dict[str, Any] = {
             "circles": self.data.circles,
-            "source": _origin(model.pretrained_model_name_or_path),
-            "teacher_source": _origin(model.teacher),
             "trains_on_images": model.teacher is None or model.train != "encoder",
         }
         if not model.is_new or model.model_config is not None:  # the model knows, not the options of a new one
@@ -160,14 +154,6 @@ class FinetuneOptions:
         if self.output.latent_scaling == "auto":
             return self.model.train != "all" or self.loss.latent_anchor > 0 or self.model.teacher is not None
         return self.output.latent_scaling == "keep"
-
-
-def _origin(name: str | None) -> Any:
-    if name is None:
-        return UNKNOWN
-    if name.endswith(SINGLE_FILE):
-        return FILE
-    return FOLDER if Path(name).exists() else REPOSITORY
 
 
 FinetuneOptions.in_full = frozenset(
