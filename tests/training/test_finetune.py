@@ -358,7 +358,7 @@ def test_an_output_folder_with_checkpoints_is_not_trained_over(finished):
 
 def test_a_run_cannot_be_continued_as_another_model(finished):
     before = weights(finished)
-    with pytest.raises(UserError, match="--latent_channels was 4 and is 5"):
+    with pytest.raises(UserError, match="--latent_channels was 4 and is now 5: a resumed run must keep it"):
         finetune.train(options(finished, latent_channels=5, resume_from_checkpoint="latest"))
     assert_same(before, weights(finished))
 
