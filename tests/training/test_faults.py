@@ -95,6 +95,7 @@ def settings_of(output_dir, tmp_path, **changes):
     }
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_it_ends_bit_for_bit_the_same(tmp_path):
     settings = settings_of(tmp_path / "killed", tmp_path, max_train_steps=STEPS, checkpointing_steps=2)
     command = [sys.executable, "-c", ATTEMPTS, json.dumps(settings), str(KILLS)]

@@ -44,6 +44,7 @@ def test_a_resumed_stream_ends_bit_for_bit_like_an_uninterrupted_one(shards, tmp
         assert_same(weights(whole), weights(resumed))
 
 
+@pytest.mark.slow
 def test_two_processes_read_what_one_does(shards, tmp_path):
     """And one goes on from the checkpoint of two as one that was alone from the beginning."""
     changes = {**STREAMED, "train_data_dir": str(shards), **LIKE_SGD}

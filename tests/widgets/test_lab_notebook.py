@@ -28,6 +28,7 @@ def test_the_notebook_in_the_repository_has_its_pictures():
     assert [len(images) for images in pictures(nbformat.read(NOTEBOOK, 4))] == [1, 1, 1, 0, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(7200)  # it trains; this only ends a kernel that hangs
 def test_the_notebook_runs(tmp_path):
     nbclient = pytest.importorskip("nbclient")
