@@ -228,9 +228,7 @@ class Adapter:
             noise: standard normal, of `noise_shape`.
         """
         q = self.posterior(x)
-        if not isinstance(q, DiagonalGaussian):
-            z = q.mode()
-            return TrainingPass(self.decode(z, x.shape[-2:]), z)
+        assert isinstance(q, DiagonalGaussian)  # families with another posterior have a pass of their own
         return TrainingPass(self.decode(q.rsample(noise).to(x.dtype), x.shape[-2:]), q.mean, q.kl())
 
     def select_part(self, part: str, learn_likelihood: bool = False) -> None:
@@ -387,6 +385,11 @@ class DeterministicAdapter(Adapter):
     def posterior(self, x: torch.Tensor) -> DeterministicPosterior:
         """The latents of images padded to a multiple of the spatial compression ratio."""
         return DeterministicPosterior(self.model.encode(self._padded(x))[0])
+
+    def training_pass(self, x: torch.Tensor, noise: torch.Tensor) -> TrainingPass:
+        """Encode, decode; there is nothing to sample."""
+        z = self.latents(x)
+        return TrainingPass(self.decode(z, x.shape[-2:]), z)
 
 
 def usual_resolution(spatial_compression_ratio: int) -> int:
