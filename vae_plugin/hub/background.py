@@ -37,7 +37,6 @@ class BackgroundPush:
     """
 
     def __init__(self, tell: Callable[[str], None] = print) -> None:
-        self.failures = 0
         self._tell = tell
         self._next: Snapshot | None = None
         self._busy = False
@@ -78,12 +77,10 @@ class BackgroundPush:
             try:
                 snapshot.send(snapshot.folder)
             except (PushError, UserError, OSError) as error:
-                self.failures += 1
                 self._tell(
                     f"{snapshot.name.capitalize()} was not pushed: {without_tokens(str(error))} Training continues."
                 )
             except Exception as error:  # no failure of a push may end training
-                self.failures += 1
                 self._tell(f"{snapshot.name.capitalize()} was not pushed: {without_tokens(repr(error))}")
             finally:
                 shutil.rmtree(snapshot.folder, ignore_errors=True)
