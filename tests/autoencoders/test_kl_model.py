@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers import AsymmetricAutoencoderKL, AutoencoderKL
 
+from support.tiny_exports import shuffled
 from vae_plugin import AutoencoderVAE
 from vae_plugin.autoencoders.kl_model import ARCHITECTURE, DESCRIPTION
 
@@ -35,16 +36,6 @@ CONFIGS = {
     },
 }
 every_config = pytest.mark.parametrize("config", [pytest.param(config, id=name) for name, config in CONFIGS.items()])
-
-
-def shuffled(model):
-    """Norms and 1x1 convolutions that do something, as training leaves them; new ones are the identity."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.ndim == 1:
-                p.add_(torch.randn(p.shape, generator=generator) * 0.3)
-    return model.eval()
 
 
 def kl(**config):

@@ -11,61 +11,21 @@ from unittest import mock
 
 import numpy as np
 import torch
-from diffusers import (
-    AsymmetricAutoencoderKL,
-    AutoencoderDC,
-    AutoencoderKL,
-    AutoencoderKLFlux2,
-    AutoencoderTiny,
-    VQModel,
-)
 
+from support import tiny_diffusers
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.widgets import LatentLab, codec
 from vae_plugin.widgets.worker import Worker
 
 CONV = {"block_out_channels": (8, 16), "norm_num_groups": 4, "sample_size": 16}
 CODES = {**CONV, "num_vq_embeddings": 16}
-LEVELS = {
-    "down_block_types": ("DownEncoderBlock2D",) * 2,
-    "up_block_types": ("UpDecoderBlock2D",) * 2,
-    "norm_num_groups": 4,
-}
 MODELS = {
     "conv": (AutoencoderVAE, CONV),
     "mlp": (AutoencoderVAE, {"network": "mlp", "hidden_sizes": (32,), "sample_size": 16, "latent_channels": 6}),
     "ema": (AutoencoderVQVAE, CODES),
     "rvq": (AutoencoderVQVAE, {**CODES, "quantizer_type": "rvq", "num_quantizers": 3}),
     "fsq": (AutoencoderVQVAE, {**CONV, "quantizer_type": "fsq", "fsq_levels": (3, 4, 5, 2)}),
-    "AutoencoderKL": (AutoencoderKL, {"block_out_channels": (8, 8), **LEVELS}),
-    "AutoencoderKLFlux2": (AutoencoderKLFlux2, {"block_out_channels": (8, 8), "latent_channels": 4, **LEVELS}),
-    "AsymmetricAutoencoderKL": (
-        AsymmetricAutoencoderKL,
-        {"down_block_out_channels": (8, 8), "up_block_out_channels": (8, 8), **LEVELS},
-    ),
-    "AutoencoderTiny": (
-        AutoencoderTiny,
-        {
-            "encoder_block_out_channels": (8, 8),
-            "decoder_block_out_channels": (8, 8),
-            "num_encoder_blocks": (1, 1),
-            "num_decoder_blocks": (1, 1),
-        },
-    ),
-    "AutoencoderDC": (
-        AutoencoderDC,
-        {
-            "latent_channels": 4,
-            "attention_head_dim": 4,
-            "encoder_block_out_channels": (8, 8),
-            "decoder_block_out_channels": (8, 8),
-            "encoder_layers_per_block": (1, 1),
-            "decoder_layers_per_block": (1, 1),
-            "encoder_qkv_multiscales": ((), ()),
-            "decoder_qkv_multiscales": ((), ()),
-        },
-    ),
-    "VQModel": (VQModel, {"block_out_channels": (8, 8), "num_vq_embeddings": 16, "latent_channels": 3, **LEVELS}),
+    **{cls.__name__: (cls, config) for cls, config in tiny_diffusers.CONFIGS.items()},
 }
 QUIET = 0.004  # seconds that a lab waits at most for quiet
 LIMIT = 300  # seconds until a test gives up; never reached, however busy the machine
