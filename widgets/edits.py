@@ -33,16 +33,16 @@ class Edits:
         self._keeper = keeper
 
     def edit(self, state: State, edits: Sequence[Mapping[str, Any]]) -> State:
-        """Apply edits in order: {"axis", "value"}, {"paint": ...} or {"token": ...}; see the three methods."""
+        """Apply edits in order: {"axis", "value"}, {"paint": ...} or {"code": ...}; see the three methods."""
         for edit in edits:
             if "axis" in edit:
                 state = self.move(state, str(edit["axis"]), float(edit["value"]))
             elif "paint" in edit:
                 state = self.paint(state, edit["paint"])
-            elif "token" in edit:
-                state = self.choose_code(state, edit["token"])
+            elif "code" in edit:
+                state = self.choose_code(state, edit["code"])
             else:
-                raise UserError(f"an edit has only {', '.join(edit)}: it needs axis, paint or token.")
+                raise UserError(f"an edit has only {', '.join(edit)}: it needs axis, paint or code.")
         return state
 
     def move(self, state: State, axis: str, value: float) -> State:

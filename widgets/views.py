@@ -88,7 +88,7 @@ class FrameView:
             content["grid"] = len(buffers)
             buffers.append(_latent_bytes(state))
         if frame.indices is not None:
-            content["tokens"] = len(buffers)
+            content["indices"] = len(buffers)
             buffers.append(_index_bytes(frame.indices))
         if self.fill_segments and (missing := FULL_SEGMENT - sum(map(len, buffers))) > 0:
             buffers.append(bytes(missing))
@@ -107,7 +107,7 @@ class FrameView:
         if not self._session.codec.flat:
             picture["grid"] = _latent_bytes(state)
         if frame.indices is not None:
-            picture["tokens"] = _index_bytes(frame.indices)
+            picture["indices"] = _index_bytes(frame.indices)
         self._outlet.publish(picture=picture)
 
 

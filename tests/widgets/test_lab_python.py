@@ -342,7 +342,7 @@ def test_any_name_can_be_saved(lab, tmp_path, name):
 def test_chosen_codes_are_saved_and_come_back(codes_lab, tmp_path):
     ask(codes_lab, "pick", index=0)
     assert codes_lab.wait(LIMIT)
-    ask(codes_lab, "edit", edits=[{"token": {"y": 1, "x": 2, "stage": 0, "code": 3}}])
+    ask(codes_lab, "edit", edits=[{"code": {"y": 1, "x": 2, "stage": 0, "code": 3}}])
     assert codes_lab.wait(LIMIT)
     indices, picture = codes_lab.indices, shown(codes_lab)
     path = codes_lab.save(tmp_path / "codes.safetensors")

@@ -85,7 +85,7 @@ def test_after_codes_were_chosen(lab, name):
     chain_of_changes(lab)
     stages = lab._session.codec.indices_per_position
     for y, x, code in ((1, 2, 3), (0, 0, 5), (1, 2, 7)):
-        edit(lab, {"token": {"y": y, "x": x, "stage": stages - 1, "code": code}})
+        edit(lab, {"code": {"y": y, "x": x, "stage": stages - 1, "code": code}})
     indices = lab.indices
     assert indices.reshape(*indices.shape[:2], -1)[1, 2, -1] == 7
     assert indices.reshape(*indices.shape[:2], -1)[0, 0, -1] == 5
@@ -97,7 +97,7 @@ def test_after_codes_were_chosen(lab, name):
 def test_after_chosen_codes_were_kept_and_taken(lab, name):
     if name not in DISCRETE:
         pytest.skip("no codes")
-    edit(lab, {"token": {"y": 1, "x": 2, "stage": 0, "code": 3}})
+    edit(lab, {"code": {"y": 1, "x": 2, "stage": 0, "code": 3}})
     item = lab.keep("codes")
     assert lab.wait(LIMIT)
     picture = shown(lab)
@@ -107,7 +107,7 @@ def test_after_chosen_codes_were_kept_and_taken(lab, name):
     assert lab.wait(LIMIT)
     assert np.array_equal(shown(lab), picture)
     check_that_the_code_repeats(lab)
-    edit(lab, {"token": {"y": 0, "x": 0, "stage": 0, "code": 1}})
+    edit(lab, {"code": {"y": 0, "x": 0, "stage": 0, "code": 1}})
     check_that_the_code_repeats(lab)
 
 
@@ -157,7 +157,7 @@ def test_a_sample_from_a_sheet(lab, name, source):
     ask(lab, "adopt", sheet="prior", index=2)
     check_that_the_code_repeats(lab)
     if name in DISCRETE:
-        edit(lab, {"token": {"y": 1, "x": 2, "stage": 0, "code": 3}})
+        edit(lab, {"code": {"y": 1, "x": 2, "stage": 0, "code": 3}})
         check_that_the_code_repeats(lab)
 
 

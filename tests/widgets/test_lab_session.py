@@ -140,7 +140,7 @@ def test_a_chosen_code_is_decoded(code):
         _, indices, _ = quantizer(code.latent[None].clone(), update=False)
     indices = indices.clone()
     heard = listen(code)
-    number = ask(code, "edit", edits=[{"token": {"y": 1, "x": 2, "stage": 1, "code": 5}}])
+    number = ask(code, "edit", edits=[{"code": {"y": 1, "x": 2, "stage": 1, "code": 5}}])
     assert code.wait(LIMIT)
     indices[0, 1, 2, 1] = 5
     assert torch.equal(code.indices, indices[0])
@@ -149,7 +149,7 @@ def test_a_chosen_code_is_decoded(code):
         picture = levels(code.model.decode_indices(indices)[0])
     assert np.abs(shown(code) - picture).max() <= 1
     [(content, buffers)] = [message for message in heard if message[0].get("id") == number]
-    sent = np.frombuffer(buffers[content["tokens"]], np.int32).reshape(indices.shape[1:])
+    sent = np.frombuffer(buffers[content["indices"]], np.int32).reshape(indices.shape[1:])
     assert np.array_equal(sent, indices[0].numpy())
     grid = np.frombuffer(buffers[content["grid"]], np.float32).reshape(code.latent.shape)
     assert np.array_equal(grid, code.latent.numpy())
@@ -190,7 +190,7 @@ def test_the_same_drag_goes_on_after_undo_as_another(flat):
 
 def test_undo_brings_back_the_original_and_the_codes(code):
     original = np.asarray(code.original)
-    ask(code, "edit", edits=[{"token": {"y": 0, "x": 0, "stage": 0, "code": 3}}])
+    ask(code, "edit", edits=[{"code": {"y": 0, "x": 0, "stage": 0, "code": 3}}])
     indices = code.indices
     code.latent = torch.zeros_like(code.latent)
     assert code.original is None
@@ -406,7 +406,7 @@ BAD = {
     "no channel": {"do": "edit", "edits": [{"paint": {"cells": [[0, 0, 1]], "channel": 99, "amount": 1}}]},
     "cells": {"do": "edit", "edits": [{"paint": {"cells": [[0]], "channel": 0, "amount": 1}}]},
     "paint from nothing": {"do": "edit", "edits": [{"paint": {"cells": [[0, 0, 1]], "from": "s0"}}]},
-    "no codes": {"do": "edit", "edits": [{"token": {"y": 0, "x": 0, "stage": 0, "code": 0}}]},
+    "no codes": {"do": "edit", "edits": [{"code": {"y": 0, "x": 0, "stage": 0, "code": 0}}]},
     "analogy": {"do": "combine", "operation": {"op": "analogy", "a": "s0", "b": "s0", "c": "s0"}},
     "operation": {"do": "combine", "operation": {"op": "product"}},
     "empty sum": {"do": "combine", "operation": {"op": "sum", "weights": {}}},
@@ -467,7 +467,7 @@ def test_a_bad_message_is_dropped_with_one_sentence_and_changes_nothing(flat, na
 )
 def test_a_code_that_is_not_there(code, choice):
     state, heard = code._session.state, listen(code)
-    ask(code, "edit", edits=[{"token": choice}])
+    ask(code, "edit", edits=[{"code": choice}])
     assert len(errors(heard)) == 1
     assert one_sentence(errors(heard)[0])
     assert code._session.state is state

@@ -71,7 +71,7 @@ export class Codes {
 
   set(code) {
     const [y, x] = this.chosen;
-    this.lab.channel.edit([{ token: { y, x, stage: Number(this.stage.value), code } }], this.lab.channel.newGesture());
+    this.lab.channel.edit([{ code: { y, x, stage: Number(this.stage.value), code } }], this.lab.channel.newGesture());
   }
 
   receive({ first, pictures, codes }) {

@@ -93,7 +93,7 @@ export class Lab {
   frame(message, buffers, mine) {
     if (mine && this.notices.complaining) this.complain(""); // this request succeeded
     if (message.grid) this.grid = floatsOf(buffers[message.grid]);
-    if (message.tokens) this.indices = intsOf(buffers[message.tokens]);
+    if (message.indices) this.indices = intsOf(buffers[message.indices]);
     const known = !message.original || message.original === "none";
     this.stage.show({
       preview: message.preview,
@@ -123,7 +123,7 @@ export class Lab {
     const picture = this.model.get("_picture");
     if (!picture.decoded) return;
     if (picture.grid) this.grid = floatsOf(picture.grid);
-    if (picture.tokens) this.indices = intsOf(picture.tokens);
+    if (picture.indices) this.indices = intsOf(picture.indices);
     await this.stage.showSaved(picture);
     if (picture.coordinates.length) {
       this.confirm(picture.coordinates);
