@@ -1,0 +1,28 @@
+"""The rules by which files become images and a data set becomes what a run trains on, by version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CURRENT = 2
+
+
+@dataclass(frozen=True)
+class DataRules:
+    """The rules of the data. A checkpoint holds their version, and its continuation goes by it.
+
+    Attributes:
+        version: 1 is release 0.1; 2 converts embedded colour profiles to sRGB and draws samples by the seed.
+    """
+
+    version: int = CURRENT
+
+    @property
+    def convert_profiles(self) -> bool:
+        """Whether an image with an embedded colour profile is converted to sRGB."""
+        return self.version >= 2
+
+    @property
+    def draw_samples(self) -> bool:
+        """Whether `--max_train_samples` draws by the seed rather than taking the first."""
+        return self.version >= 2
