@@ -21,6 +21,7 @@ SAME = (
     "scaling_factor",
     "mid_block_add_attention",
     "force_upcast",
+    "lookup_from_codebook",
 )
 
 
@@ -88,7 +89,6 @@ def to_vq_model(model: AutoencoderBase) -> VQModel:
         up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=config.encoder_out_channels or config.latent_channels,
         vq_embed_dim=config.latent_channels,
-        lookup_from_codebook=True,
     )
     state = {k: v for k, v in model.state_dict().items() if not k.startswith(("quantizer.", "likelihood."))}
     state["quantize.embedding.weight"] = codebook.detach()

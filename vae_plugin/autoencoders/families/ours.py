@@ -222,6 +222,7 @@ class VQModelAdapter(VQVAEAdapter):
             ours = AutoencoderVQVAE.from_vq_model(model, dead_code_threshold=0.0)
         except ValueError as error:
             raise UserError(f"this VQModel cannot be trained: {error}") from error
+        self._left_open = [name for name, value in model.config.items() if value is None]
         super().__init__(ours)
         self.use_signed_images()
 
@@ -236,5 +237,7 @@ class VQModelAdapter(VQVAEAdapter):
         return usual_resolution(self.spatial_compression_ratio)
 
     def to_saved(self) -> ModelMixin:
-        """A `VQModel` again."""
-        return self.model.to_vq_model()
+        """A `VQModel` again, whose fields that were None still are."""
+        model = self.model.to_vq_model()
+        model.register_to_config(**dict.fromkeys(self._left_open))
+        return model
