@@ -165,6 +165,7 @@ def test_latents_of_another_shape_are_refused_in_one_sentence(model):
         ({"norm_num_groups": 5}, "multiples of norm_num_groups"),
         ({"sample_size": 2, "norm_num_groups": 16, "block_out_channels": (16, 16)}, "1x1 latents"),
         ({"encoder_block_out_channels": (4, 4)}, "another name of block_out_channels"),
+        ({"up_block_types": ("UpDecoderBlock2D",)}, "up_block_types is UpDecoderBlock2D: it follows from"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(options, sentence):

@@ -57,7 +57,7 @@ def assert_same(ours, theirs):
         a, b = ours.encode(x).latent_dist, theirs.encode(x).latent_dist
         assert torch.equal(a.mode(), b.mode())
         assert torch.equal(a.parameters, b.parameters)
-        z = torch.randn(b.mean.shape, generator=generator).to(theirs.dtype) * 3
+        z = torch.randn(b.mean.shape, generator=generator).to(theirs.dtype) * 9
         decoded = theirs.decode(z).sample
         assert decoded.abs().max() > 1  # so that a clamp would show
         assert torch.equal(ours.decode(z).sample, decoded)
@@ -205,3 +205,20 @@ def test_changes_of_what_the_weights_mean_are_refused(changes, sentence):
 def test_what_an_autoencoder_kl_lacks_is_refused(options, sentence):
     with pytest.raises(ValueError, match=f"an AutoencoderKL cannot have .*{sentence}"):
         vae(**options).to_autoencoder_kl()
+
+
+@every_config
+@pytest.mark.parametrize("changes", [{}, {"likelihood": "laplace", "sigma": "learned"}], ids=["gaussian", "laplace"])
+def test_autoencoder_kl_opens_our_folder(config, changes, tmp_path):
+    ours = AutoencoderVAE.from_autoencoder_kl(kl(**config), **changes)
+    ours.save_pretrained(tmp_path)
+    assert_same(ours, AutoencoderKL.from_pretrained(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "different", [{"likelihood": "bernoulli"}, {"likelihood": "logistic_mixture"}, {"network": "mlp"}]
+)
+def test_autoencoder_kl_does_not_open_what_it_would_decode_otherwise(different, tmp_path):
+    vae(**different).save_pretrained(tmp_path)
+    with pytest.raises(TypeError):
+        AutoencoderKL.from_pretrained(tmp_path)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from diffusers import VQModel
 from safetensors.torch import load_file
 
 from support.tiny_vqvae import every_quantizer, images, same, state_of, tiny
@@ -34,6 +35,13 @@ def test_a_trained_model_comes_back_with_the_statistics_of_its_codebook(options,
         VQVAE.forward(each.train(), x)
     for name, value in model.quantizer.state_dict().items():
         torch.testing.assert_close(loaded.quantizer.state_dict()[name], value, msg=name)
+
+
+@pytest.mark.parametrize("channels", [(8,), (8, 16)])
+def test_vq_model_does_not_open_our_folder(channels, tmp_path):
+    tiny(block_out_channels=channels).save_pretrained(tmp_path)
+    with pytest.raises(TypeError):
+        VQModel.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("save", [{"variant": "fp16"}, {"max_shard_size": "20KB"}])

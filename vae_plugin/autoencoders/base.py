@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,19 @@ def check_config(
         raise ValueError("shift_factor is None: give a number, 0.0 for none (SD3 and Flux pipelines subtract it).")
     if encoder_block_out_channels is not None and list(encoder_block_out_channels) != list(block_out_channels):
         raise ValueError("encoder_block_out_channels is another name of block_out_channels: leave it out.")
+
+
+def check_block_types(expected: Mapping[str, Sequence[str] | None], **given: Sequence[str] | None) -> None:
+    """Reject block types that the model does not have.
+
+    Raises:
+        ValueError: naming the field, and what to do.
+    """
+    for name, blocks in given.items():
+        if blocks is not None and list(blocks) != list(expected.get(name) or ()):
+            raise ValueError(
+                f"{name} is {', '.join(map(str, blocks))}: it follows from the other fields, leave it out."
+            )
 
 
 def height_and_width(sample_size: int | tuple[int, int]) -> tuple[int, int]:

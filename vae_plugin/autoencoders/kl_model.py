@@ -23,7 +23,20 @@ ARCHITECTURE = (
 )
 DESCRIPTION = ("sample_size", "scaling_factor", "latents_mean", "latents_std", "force_upcast")
 CHANGEABLE = (*DESCRIPTION, "shift_factor", "likelihood", "sigma")
+DOWN_BLOCK, UP_BLOCK = "DownEncoderBlock2D", "UpDecoderBlock2D"
 MEAN_IS_OUTPUT = ("gaussian", "laplace")  # the likelihoods whose mean is what the decoder gives
+
+
+def plain_block_types(network: str, likelihood: str, levels: int) -> dict[str, tuple[str, ...] | None]:
+    """The fields `down_block_types` and `up_block_types`, which only `AutoencoderKL` reads.
+
+    With them it opens our folder and gives the same to the bit. Where it would not, they are None, and it fails.
+    """
+    equal = network == "conv" and likelihood in MEAN_IS_OUTPUT
+    return {
+        "down_block_types": (DOWN_BLOCK,) * levels if equal else None,
+        "up_block_types": (UP_BLOCK,) * levels if equal else None,
+    }
 
 
 def from_autoencoder_kl(cls: type[Ours], model: AutoencoderKL, changes: dict[str, Any]) -> Ours:
@@ -58,10 +71,10 @@ def from_autoencoder_kl(cls: type[Ours], model: AutoencoderKL, changes: dict[str
 
 def _check_architecture(config: Any) -> None:
     blocks = {*config.down_block_types, *config.up_block_types}
-    if blocks != {"DownEncoderBlock2D", "UpDecoderBlock2D"}:
+    if blocks != {DOWN_BLOCK, UP_BLOCK}:
         raise ValueError(
-            f"this AutoencoderKL has blocks {', '.join(sorted(blocks))}: only DownEncoderBlock2D and UpDecoderBlock2D "
-            "can be converted."
+            f"this AutoencoderKL has blocks {', '.join(sorted(blocks))}: only {DOWN_BLOCK} and {UP_BLOCK} can be "
+            "converted."
         )
     if not len(config.down_block_types) == len(config.up_block_types) == len(config.block_out_channels):
         raise ValueError("this AutoencoderKL has another number of blocks than of block_out_channels.")
@@ -82,14 +95,12 @@ def to_autoencoder_kl(model: AutoencoderBase) -> AutoencoderKL:
         lacking.append(f"a {config.likelihood} likelihood, whose decoder does not give images")
     if lacking:
         raise ValueError(f"an AutoencoderKL cannot have {', nor '.join(lacking)}.")
-    levels = len(config.block_out_channels)
     converted = AutoencoderKL(
         **{name: config[name] for name in (*ARCHITECTURE, *DESCRIPTION)},
         # 0.0 stays 0.0: it means what None means, and pipelines that subtract it cannot read None.
         shift_factor=config.shift_factor,
         out_channels=config.in_channels,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
+        **plain_block_types(config.network, config.likelihood, len(config.block_out_channels)),
     )
     state = {name: value for name, value in model.state_dict().items() if not name.startswith("likelihood.")}
     if state.keys() != converted.state_dict().keys():  # of LoRA, or fused projections

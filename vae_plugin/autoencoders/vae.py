@@ -21,8 +21,8 @@ from ..models.networks import MLPDecoder, MLPEncoder, resnet_decoder, resnet_enc
 from ..models.posteriors import DiagonalGaussian, standard_normal
 from ..models.vae import VAE
 from ..objectives import Generators, elbo, importance_weighted_bound
-from .base import AutoencoderBase, check_config, check_norm_groups, height_and_width, make_likelihood
-from .kl_model import from_autoencoder_kl, to_autoencoder_kl
+from .base import AutoencoderBase, check_block_types, check_config, check_norm_groups, height_and_width, make_likelihood
+from .kl_model import from_autoencoder_kl, plain_block_types, to_autoencoder_kl
 
 NETWORKS = ("conv", "mlp")
 
@@ -54,6 +54,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         use_quant_conv, use_post_quant_conv: 1x1 convolutions around the latents, as in `AutoencoderKL`.
         mid_block_add_attention: self-attention in the middle of encoder and decoder.
         encoder_block_out_channels: the same as `block_out_channels`, under the name that Sana pipelines read.
+        down_block_types, up_block_types: for `AutoencoderKL`, which opens the folder of an equal model by them.
         network: "conv", or "mlp": fully connected for images of exactly `sample_size`, latents (B, C, 1, 1).
             "mlp" does not work in pipelines, which compute f from `block_out_channels`.
         hidden_sizes: units of the hidden layers of the "mlp" network.
@@ -92,6 +93,8 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         use_post_quant_conv: bool = True,
         mid_block_add_attention: bool = True,
         encoder_block_out_channels: tuple[int, ...] | None = None,
+        down_block_types: tuple[str, ...] | None = None,
+        up_block_types: tuple[str, ...] | None = None,
         network: str = "conv",
         hidden_sizes: tuple[int, ...] = (200, 200),
         mlp_act_fn: str = "tanh",
@@ -102,6 +105,8 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
     ) -> None:
         check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
         likelihood_module = make_likelihood(likelihood, sigma, num_mixtures)
+        block_types = plain_block_types(network, likelihood, len(block_out_channels))
+        check_block_types(block_types, down_block_types=down_block_types, up_block_types=up_block_types)
         decoder_channels = in_channels * likelihood_module.parameters_per_channel
         height, width = height_and_width(sample_size)
         image_shape = (in_channels, height, width)
@@ -133,7 +138,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         else:
             raise ValueError(f"network is {network!r}: it must be one of {', '.join(NETWORKS)}.")
         # Pipelines read these from the config, whatever the caller left out.
-        self.register_to_config(out_channels=in_channels, encoder_block_out_channels=block_out_channels)
+        self.register_to_config(out_channels=in_channels, encoder_block_out_channels=block_out_channels, **block_types)
 
         self._init_tiles()
 

@@ -23,7 +23,7 @@ from ..models.quantizers.entropy import perplexity
 from ..models.quantizers.settings import CodebookSettings, make_quantizer, takes_codebook_settings
 from ..models.vqvae import VQVAE
 from ..objectives import elbo
-from .base import AutoencoderBase, check_config, check_norm_groups, height_and_width, make_likelihood
+from .base import AutoencoderBase, check_block_types, check_config, check_norm_groups, height_and_width, make_likelihood
 from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
 
 
@@ -66,6 +66,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         use_quant_conv, use_post_quant_conv: 1x1 convolutions around the latents.
         mid_block_add_attention: self-attention in the middle of encoder and decoder.
         encoder_block_out_channels: the same as `block_out_channels`, under the name that Sana pipelines read.
+        down_block_types, up_block_types: always None, so that `VQModel` does not open the folder: it has other weights.
         likelihood: "gaussian", "bernoulli", "laplace" or "logistic_mixture", see `vae_plugin.models`.
         sigma: scale of the Gaussian or Laplace: a positive number (pixels range over [-1, 1]), "learned" or "optimal".
         num_mixtures: components of the "logistic_mixture".
@@ -106,6 +107,8 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         use_post_quant_conv: bool = True,
         mid_block_add_attention: bool = True,
         encoder_block_out_channels: tuple[int, ...] | None = None,
+        down_block_types: None = None,
+        up_block_types: None = None,
         likelihood: str = "gaussian",
         sigma: ScaleSetting = "optimal",
         num_mixtures: int = 10,
@@ -114,6 +117,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         **codebook: Any,
     ) -> None:
         check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
+        check_block_types({}, down_block_types=down_block_types, up_block_types=up_block_types)
         check_norm_groups(height_and_width(sample_size), block_out_channels, norm_num_groups)
         hidden = encoder_out_channels or latent_channels
         if hidden != latent_channels and not (use_quant_conv and use_post_quant_conv):
