@@ -17,14 +17,14 @@ def accelerator():
 
 
 def save(accelerator, output_dir, step, total_limit=None):
-    return checkpoints.save_checkpoint(accelerator, output_dir, TrainingState(step=step), {"seed": 1}, total_limit)
+    return checkpoints.save_checkpoint(accelerator, output_dir, TrainingState(step=step), {"seed": 1}, total_limit, {})
 
 
 def test_state_and_options_come_back(tmp_path, accelerator):
     state = TrainingState(step=3, epoch=1, images_in_epoch=8, images=24)
-    path = checkpoints.save_checkpoint(accelerator, tmp_path, state, {"seed": 1}, None)
+    path = checkpoints.save_checkpoint(accelerator, tmp_path, state, {"seed": 1}, None, {"rules": 2})
     assert path == tmp_path / "checkpoints" / "step-000003"
-    assert checkpoints.read_checkpoint(path) == (state, {"seed": 1})
+    assert checkpoints.read_checkpoint(path) == checkpoints.Content(state, {"seed": 1}, {"rules": 2})
 
 
 def test_only_the_newest_are_kept(tmp_path, accelerator):

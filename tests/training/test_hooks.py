@@ -149,16 +149,18 @@ def test_checkpoints_are_saved_once_for_a_step(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
         "vae_plugin.training.hooks.checkpoint.save_checkpoint",
-        lambda accelerator, output_dir, state, options, limit: saved.append((state.step, options, limit)),
+        lambda accelerator, output_dir, state, options, limit, data: saved.append((state.step, options, limit, data)),
     )
     state = TrainingState(step=2)
-    hook = CheckpointHook(Accelerator(cpu=True), state, tmp_path, every=2, total_limit=3, options={"seed": 1})
+    hook = CheckpointHook(
+        Accelerator(cpu=True), state, tmp_path, every=2, total_limit=3, options={"seed": 1}, data={"rules": 2}
+    )
     hook.save()  # nothing was done since the checkpoint that the run continues from
     for state.step in (3, 4, 5):
         hook.after_step(Step(state.step, False, {}))
     hook.save()
     hook.save()
-    assert saved == [(4, {"seed": 1}, 3), (5, {"seed": 1}, 3)]
+    assert saved == [(4, {"seed": 1}, 3, {"rules": 2}), (5, {"seed": 1}, 3, {"rules": 2})]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("enforce fail\nstack")])
@@ -167,7 +169,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_a_sentence(tmp_path
         raise error
 
     monkeypatch.setattr("vae_plugin.training.hooks.checkpoint.save_checkpoint", full)
-    hook = CheckpointHook(Accelerator(cpu=True), TrainingState(), tmp_path, every=1, total_limit=1, options={})
+    hook = CheckpointHook(Accelerator(cpu=True), TrainingState(), tmp_path, every=1, total_limit=1, options={}, data={})
     hook.state.step = 1
     with pytest.raises(StepFailed, match=r"the checkpoint cannot be written \(.*\)") as raised:
         hook.save()

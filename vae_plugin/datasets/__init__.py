@@ -4,12 +4,15 @@ from .batches import image_batches
 from .circles import Circles
 from .images import ImageDataset, collate
 from .loading import load_images, stream_images
+from .rules import LATEST, DataRules
 from .streaming import ImageStream
 from .transforms import DataError
 
 __all__ = [
+    "LATEST",
     "Circles",
     "DataError",
+    "DataRules",
     "ImageDataset",
     "ImageStream",
     "collate",

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from .rules import LATEST, DataRules
 from .transforms import DataError, check_channels, open_image, to_tensor
 from .webdataset import read_member
 
@@ -39,6 +40,7 @@ class ImageDataset(Dataset):
         sources: name and number of rows of each file that the table was read from, in order. They are used to name
             images that have no path.
         ignored_files: files beside the images that are not images.
+        rules: by which files become images.
 
     Raises:
         DataError: for an empty table, or a resolution, number of channels or seed out of range. Also when an item is
@@ -57,6 +59,7 @@ class ImageDataset(Dataset):
         seed: int = 0,
         sources: Sequence[tuple[str, int]] = (),
         ignored_files: Sequence[str] = (),
+        rules: DataRules = LATEST,
     ) -> None:
         if resolution < 1:
             raise DataError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
@@ -73,6 +76,7 @@ class ImageDataset(Dataset):
         self.seed = seed
         self.sources = tuple(sources)
         self.ignored_files = tuple(ignored_files)
+        self.rules = rules
         self.rows = np.arange(len(table))
         self._epoch = _shared_zero()
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from .files import find_files
 from .images import ImageDataset
+from .rules import LATEST, DataRules
 from .streaming import ImageStream
 from .transforms import DataError
 from .webdataset import index_shards
@@ -50,6 +51,7 @@ def load_images(
     seed: int = 0,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
+    rules: DataRules = LATEST,
 ) -> ImageDataset:
     """Load the images of a data set on the Hub, or of a local folder or shard.
 
@@ -70,6 +72,7 @@ def load_images(
         seed: see `ImageDataset`.
         revision: branch, tag or commit of the data set on the Hub.
         cache_dir: where `datasets` keeps its copies. Defaults to its own cache.
+        rules: see `ImageDataset`.
 
     Raises:
         DataError: if there is no such data, split or column, or no readable image.
@@ -89,6 +92,7 @@ def load_images(
         seed=seed,
         sources=table.sources,
         ignored_files=table.ignored_files,
+        rules=rules,
     )
     images[0]  # fails here, rather than in a loading process, if no image at all can be read
     return images

@@ -26,3 +26,6 @@ class DataRules:
     def draw_samples(self) -> bool:
         """Whether `--max_train_samples` draws by the seed rather than taking the first."""
         return self.version >= 2
+
+
+LATEST = DataRules()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .images import ImageDataset, augmentation, decode
+from .rules import LATEST, DataRules
 from .transforms import DataError, check_channels, to_tensor
 
 MAX_LANES = 64
@@ -44,6 +45,7 @@ class ImageStream:
         seed: random seed of shard order, windows, crops and flips, not negative.
         shuffle_window: total number of samples in the windows of all lanes.
         num_validation: number of samples to hold out, taken from the beginning of the first shard.
+        rules: by which files become images.
 
     Raises:
         DataError: for another number of channels.
@@ -61,6 +63,7 @@ class ImageStream:
         seed: int = 0,
         shuffle_window: int = 4096,
         num_validation: int = 0,
+        rules: DataRules = LATEST,
     ) -> None:
         self.image_column = image_column
         self.table = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
@@ -73,6 +76,7 @@ class ImageStream:
         self.seed = seed
         self.window = max(1, shuffle_window // self.lanes)
         self.held_out = num_validation
+        self.rules = rules
         self.ignored_files: tuple[str, ...] = ()
 
     def validation(self) -> ImageDataset:
@@ -205,5 +209,11 @@ class ImageStream:
         values = [value[0] if isinstance(value, list) else value for value in values]
         table = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": datasets.Image()}))
         return ImageDataset(
-            table, "image", resolution=self.resolution, channels=self.channels, center_crop=True, seed=self.seed
+            table,
+            "image",
+            resolution=self.resolution,
+            channels=self.channels,
+            center_crop=True,
+            seed=self.seed,
+            rules=self.rules,
         )

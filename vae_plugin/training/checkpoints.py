@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,12 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
 
 
 def save_checkpoint(
-    accelerator: Accelerator, output_dir: Path, state: TrainingState, options: dict[str, Any], total_limit: int | None
+    accelerator: Accelerator,
+    output_dir: Path,
+    state: TrainingState,
+    options: dict[str, Any],
+    total_limit: int | None,
+    data: dict[str, Any],
 ) -> Path:
     """Write the state of every process beside its place, rename it, then remove the oldest beyond `total_limit`.
 
@@ -39,6 +44,7 @@ def save_checkpoint(
         state: how far it has come.
         options: of the run by name, to compare with those of its continuation.
         total_limit: number of checkpoints to keep.
+        data: what the continuation has to know of the images.
     """
     path = output_dir / "checkpoints" / f"step-{state.step:06d}"
     if accelerator.is_main_process:
@@ -48,7 +54,7 @@ def save_checkpoint(
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        write_json(partial / STATE_FILE, {"state": asdict(state), "options": options})
+        write_json(partial / STATE_FILE, {"state": asdict(state), "options": options, "data": data})
         finish_partial(path)
         if total_limit is not None:
             for old in list_checkpoints(output_dir)[:-total_limit]:
@@ -79,7 +85,22 @@ def find_checkpoint(output_dir: Path, resume_from: str) -> Path | None:
     )
 
 
-def read_checkpoint(path: Path) -> tuple[TrainingState, dict[str, Any]]:
-    """The state of a checkpoint and the options of the run that wrote it."""
+@dataclass(frozen=True)
+class Content:
+    """What a checkpoint says beside the state of the parts.
+
+    Attributes:
+        state: how far the run has come.
+        options: of the run that wrote it, by name.
+        data: what the continuation has to know of the images; empty in checkpoints of release 0.1.
+    """
+
+    state: TrainingState
+    options: dict[str, Any]
+    data: dict[str, Any]
+
+
+def read_checkpoint(path: Path) -> Content:
+    """What the checkpoint in a folder says."""
     content = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-    return TrainingState(**content["state"]), content["options"]
+    return Content(TrainingState(**content["state"]), content["options"], content.get("data", {}))

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets import Circles, ImageStream, collate, image_batches, load_images, stream_images
+from ..datasets import LATEST, Circles, DataRules, ImageStream, collate, image_batches, load_images, stream_images
 from ..errors import UserError
 from .interrupts import leave_signals_to_the_parent
 from .sampler import GlobalBatchSampler, image_noise
@@ -43,16 +43,23 @@ class TrainingData:
         optimization: for the sizes of batches and steps, and the seed.
         channels: of the images.
         accelerator: for the processes and the device.
+        rules: of the data, those of the checkpoint that a run continues from.
 
     Raises:
         DataError, UserError: if there are no such images, or too few for one step.
     """
 
     def __init__(
-        self, settings: DataSettings, optimization: OptimizationSettings, channels: int, accelerator: Accelerator
+        self,
+        settings: DataSettings,
+        optimization: OptimizationSettings,
+        channels: int,
+        accelerator: Accelerator,
+        rules: DataRules = LATEST,
     ) -> None:
         self.settings, self.optimization, self.accelerator = settings, optimization, accelerator
-        self.train, self.validation = load_data(settings, optimization.seed, channels)
+        self.rules = rules
+        self.train, self.validation = load_data(settings, optimization.seed, channels, rules)
         self.batch_size = optimization.train_batch_size
         self.global_batch = self.batch_size * accelerator.num_processes
         self.images_per_step = self.global_batch * optimization.gradient_accumulation_steps
@@ -62,6 +69,11 @@ class TrainingData:
                 f"{self.size} training images do not fill one step of {self.images_per_step}: give a smaller "
                 "--train_batch_size or --gradient_accumulation_steps."
             )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint holds of the images."""
+        return {"rules": self.rules.version}
 
     @property
     def size(self) -> int | None:
@@ -154,7 +166,9 @@ def default_channels(settings: DataSettings) -> int:
     return 1 if settings.circles and not settings.circles_hue else 3
 
 
-def load_data(settings: DataSettings, seed: int, channels: int) -> tuple[Dataset | ImageStream, Dataset]:
+def load_data(
+    settings: DataSettings, seed: int, channels: int, rules: DataRules
+) -> tuple[Dataset | ImageStream, Dataset]:
     """Training and held-out images, (C, resolution, resolution) in [-1, 1] with C = `channels`.
 
     Raises:
@@ -185,6 +199,7 @@ def load_data(settings: DataSettings, seed: int, channels: int) -> tuple[Dataset
             "center_crop": settings.center_crop,
             "random_flip": settings.random_flip,
             "seed": seed,
+            "rules": rules,
         }
         if settings.streaming:
             held_out = max(1, settings.num_validation_images)

@@ -12,9 +12,8 @@ from accelerate.utils import GradientAccumulationPlugin, set_seed
 
 from ..errors import TrainingStopped, UserError
 from ..files import make_folder
-from ..options import OptionError, changed, given_in, to_dict
+from ..options import given_in, to_dict
 from .average import WeightAverage
-from .checkpoints import find_checkpoint, list_checkpoints, read_checkpoint
 from .data import TrainingData, default_channels
 from .evaluation import Evaluator
 from .failures import StepFailed, stopped
@@ -23,6 +22,7 @@ from .hooks.publish import Publisher
 from .losses import TrainingLoss
 from .pictures import SamplePictures
 from .progress import Progress, Stopwatch
+from .resuming import find_beginning
 from .run_record import Recorder
 from .settings import FinetuneOptions
 from .settings.data import CIRCLES
@@ -37,8 +37,6 @@ from .setup_model import (
 from .sharding import prepare_sharding
 from .state import TrainingState
 from .trainee import Trainee
-
-NOT_REPORTED = ("output_dir", "resume_from_checkpoint")
 
 
 @dataclass
@@ -144,6 +142,8 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     accelerator = make_accelerator(options)
     main, seed = accelerator.is_main_process, options.optimization.seed
     publisher = Publisher(options.hub, output_dir) if options.hub.push_to_hub and main else None
+    beginning = find_beginning(accelerator, output_dir, options.output.resume_from_checkpoint)
+    state = beginning.state
     set_seed(seed)
 
     teacher = load_teacher(options.model)
@@ -158,7 +158,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     settle(options, adapter)
     if options.model.gradient_checkpointing:
         adapter.enable_gradient_checkpointing()
-    data = TrainingData(options.data, options.optimization, adapter.in_channels, accelerator)
+    data = TrainingData(options.data, options.optimization, adapter.in_channels, accelerator, beginning.rules)
     resolution, rate = options.data.resolution, options.optimization.learning_rate
     assert resolution is not None  # both are settled
     assert rate is not None
@@ -190,7 +190,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     accelerator.register_for_checkpointing(*(trainee.scheduler for trainee in trainees))
     average.register(accelerator)
 
-    state = resume(accelerator, options, output_dir)
+    beginning.restore(accelerator, options)
     if state.step > data.total_steps:
         raise UserError(
             f"the checkpoint is at step {state.step}, after the {data.total_steps} steps asked for: give more."
@@ -225,6 +225,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
         every=every,
         total_limit=options.output.checkpoints_total_limit,
         options=values,
+        data=data.record,
     )
     validation = ValidationHook(
         accelerator, state, evaluator, pictures, average, output_dir, stopwatch, options.output.validation_steps
@@ -282,36 +283,3 @@ def make_accelerator(options: FinetuneOptions) -> Accelerator:
         values = {name: value for name, value in to_dict(options).items() if isinstance(value, (int, float, str))}
         accelerator.init_trackers("logs", config=values)
     return accelerator
-
-
-def resume(accelerator: Accelerator, options: FinetuneOptions, output_dir: Path) -> TrainingState:
-    """The state to continue from: that of `--resume_from_checkpoint`, or the beginning.
-
-    Raises:
-        UserError: if there is no such checkpoint, or it was made with other options that cannot change.
-    """
-    name = options.output.resume_from_checkpoint
-    if name is None:
-        existing = list_checkpoints(output_dir)
-        if existing:
-            raise UserError(
-                f"{output_dir} has checkpoints up to {existing[-1].name}: continue with --resume_from_checkpoint "
-                "latest, or give another --output_dir."
-            )
-        return TrainingState()
-    checkpoint = find_checkpoint(output_dir, name)
-    if checkpoint is None:
-        accelerator.print(f"No checkpoint in {output_dir / 'checkpoints'} yet: starting from the beginning.")
-        return TrainingState()
-    state, then = read_checkpoint(checkpoint)
-    try:
-        differences = changed(then, options)
-    except OptionError as error:
-        raise UserError(f"{checkpoint} cannot be continued so: {error}") from error
-    accelerator.load_state(str(checkpoint))
-    accelerator.print(f"Continuing from {checkpoint}.")
-    now = to_dict(options)
-    for option, value in differences.items():
-        if option not in NOT_REPORTED:
-            accelerator.print(f"  --{option} was {value} and is {now[option]} from here on.")
-    return state

@@ -25,6 +25,7 @@ class CheckpointHook(Hook):
         every: steps between two checkpoints.
         total_limit: number of checkpoints to keep.
         options: of the run by name, which a checkpoint holds.
+        data: what a checkpoint holds of the images.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class CheckpointHook(Hook):
         every: int,
         total_limit: int,
         options: dict[str, Any],
+        data: dict[str, Any],
     ) -> None:
         super().__init__(every)
         self.accelerator, self.state, self.output_dir = accelerator, state, output_dir
-        self.total_limit, self.options = total_limit, options
+        self.total_limit, self.options, self.data = total_limit, options, data
         self._saved_step = state.step
 
     def act(self, step: Step) -> None:
@@ -59,7 +61,7 @@ class CheckpointHook(Hook):
             for positions in gather_object([state.stream]):
                 state.stream.update({lane: max(at, state.stream.get(lane, at)) for lane, at in positions.items()})
         try:
-            save_checkpoint(self.accelerator, self.output_dir, state, self.options, self.total_limit)
+            save_checkpoint(self.accelerator, self.output_dir, state, self.options, self.total_limit, self.data)
         except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of three libraries
             reason = f"the checkpoint cannot be written ({str(error).splitlines()[0]})"
             raise StepFailed(reason, "Make room on the disk") from error

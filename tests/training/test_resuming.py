@@ -1,0 +1,64 @@
+"""What a run takes over from its checkpoint before its parts are built."""
+
+import json
+
+import pytest
+from accelerate import Accelerator
+from PIL import Image
+
+from vae_plugin.datasets import DataRules
+from vae_plugin.errors import UserError
+from vae_plugin.training import checkpoints
+from vae_plugin.training.data import TrainingData
+from vae_plugin.training.resuming import find_beginning
+from vae_plugin.training.settings import DataSettings, OptimizationSettings
+from vae_plugin.training.state import TrainingState
+
+
+@pytest.fixture
+def accelerator():
+    return Accelerator(cpu=True)
+
+
+@pytest.fixture
+def saved(tmp_path, accelerator):
+    """Writes a checkpoint with this section on the data, None for the one of release 0.1."""
+
+    def save(data):
+        path = checkpoints.save_checkpoint(accelerator, tmp_path, TrainingState(step=3), {}, None, data or {})
+        if data is None:
+            file = path / checkpoints.STATE_FILE
+            content = json.loads(file.read_text())
+            del content["data"]
+            file.write_text(json.dumps(content))
+        return tmp_path
+
+    return save
+
+
+@pytest.mark.parametrize(("data", "version"), [(None, 1), ({"rules": 1}, 1), ({"rules": 2}, 2)])
+def test_the_rules_of_the_data_are_those_of_the_checkpoint(saved, accelerator, data, version):
+    beginning = find_beginning(accelerator, saved(data), "latest")
+    assert beginning.state.step == 3
+    assert beginning.rules == DataRules(version)
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None, [1]])
+def test_rules_that_are_not_known_are_refused(saved, accelerator, version):
+    with pytest.raises(UserError, match="knows 1 to 2"):
+        find_beginning(accelerator, saved({"rules": version}), "latest")
+
+
+def test_a_new_run_goes_by_the_latest_rules(tmp_path, accelerator):
+    for resume_from in (None, "latest"):
+        assert find_beginning(accelerator, tmp_path, resume_from).rules == DataRules()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_rules_reach_the_images_and_the_next_checkpoint(tmp_path, accelerator, version):
+    for i in range(20):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    settings = DataSettings(train_data_dir=str(tmp_path), resolution=8, num_validation_images=2)
+    data = TrainingData(settings, OptimizationSettings(train_batch_size=1), 3, accelerator, DataRules(version))
+    assert data.train.rules == data.validation.rules == DataRules(version)
+    assert data.record["rules"] == version

@@ -1,0 +1,87 @@
+"""Continuing a run: what its checkpoint says is read before the parts are built, and their state once they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from ..datasets import LATEST, DataRules
+from ..errors import UserError
+from ..options import OptionError, changed, to_dict
+from .checkpoints import find_checkpoint, list_checkpoints, read_checkpoint
+from .settings import FinetuneOptions
+from .state import TrainingState
+
+NOT_REPORTED = ("output_dir", "resume_from_checkpoint")
+
+
+@dataclass
+class Beginning:
+    """Where a run begins: at its first step, or at a checkpoint.
+
+    Attributes:
+        state: how far the run has come.
+        rules: of the data.
+        checkpoint: the folder to continue from.
+        options: of the run that wrote it, by name.
+    """
+
+    state: TrainingState = field(default_factory=TrainingState)
+    rules: DataRules = field(default_factory=DataRules)
+    checkpoint: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def restore(self, accelerator: Accelerator, options: FinetuneOptions) -> None:
+        """Load the state of everything that is registered with `accelerator`, and say which options changed.
+
+        Args:
+            accelerator: of the run, whose parts are all built.
+            options: of the run, with what was left open settled.
+
+        Raises:
+            UserError: if the checkpoint was made with other options that cannot change.
+        """
+        if self.checkpoint is None:
+            return
+        try:
+            differences = changed(self.options, options)
+        except OptionError as error:
+            raise UserError(f"{self.checkpoint} cannot be continued so: {error}") from error
+        accelerator.load_state(str(self.checkpoint))
+        accelerator.print(f"Continuing from {self.checkpoint}.")
+        now = to_dict(options)
+        for option, value in differences.items():
+            if option not in NOT_REPORTED:
+                accelerator.print(f"  --{option} was {value} and is {now[option]} from here on.")
+
+
+def find_beginning(accelerator: Accelerator, output_dir: Path, resume_from: str | None) -> Beginning:
+    """Where a run begins that is given `--resume_from_checkpoint`, or None.
+
+    Raises:
+        UserError: if there is no such checkpoint, or there are some and none was asked for.
+    """
+    if resume_from is None:
+        existing = list_checkpoints(output_dir)
+        if existing:
+            raise UserError(
+                f"{output_dir} has checkpoints up to {existing[-1].name}: continue with --resume_from_checkpoint "
+                "latest, or give another --output_dir."
+            )
+        return Beginning()
+    checkpoint = find_checkpoint(output_dir, resume_from)
+    if checkpoint is None:
+        accelerator.print(f"No checkpoint in {output_dir / 'checkpoints'} yet: starting from the beginning.")
+        return Beginning()
+    content = read_checkpoint(checkpoint)
+    version = content.data.get("rules", 1)
+    if version not in range(1, LATEST.version + 1):
+        raise UserError(
+            f"{checkpoint} was written under version {version!r} of the data's rules, and this vae-plugin knows 1 to "
+            f"{LATEST.version}: continue with the version that wrote it, or a later one."
+        )
+    return Beginning(content.state, DataRules(version), checkpoint, content.options)
