@@ -26,7 +26,7 @@ LAYERS = (  # each may import from those below it; what stands side by side know
     ("autoencoders", "datasets", "latents"),
     ("objectives",),
     ("models",),
-    ("files", "hub_cards"),
+    ("files", "hub_cards", "texts"),
     ("errors", "version"),
 )
 RANK = {room: len(LAYERS) - i for i, layer in enumerate(LAYERS) for room in layer}

@@ -80,8 +80,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file through `replacing_file`."""
-    with replacing_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
+    """Write a UTF-8 text file, with its line ends as they are, through `replacing_file`."""
+    with replacing_file(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         file.write(text)
 
 

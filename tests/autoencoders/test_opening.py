@@ -96,8 +96,8 @@ def test_a_subfolder_of_a_model_is_opened_with_its_own_weights(kl, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "no configuration can be read"),
-        ("[]", "is not the config.json of a model"),
+        ("{", "is not valid JSON"),
+        ("[]", "does not hold a JSON object"),
         ('{"_class_name": "UNet2DModel"}', "holds UNet2DModel, which is not supported"),
         (
             '{"_class_name": "AutoencoderKL", "latent_chanels": 4}',

@@ -71,7 +71,7 @@ def test_cut_weights_are_refused(folder):
     ("content", "words"),
     [
         (None, "no config.json"),
-        ("{", "does not name the class"),
+        ("{", "is not valid JSON"),
         ("{}", "does not name the class"),
         ('{"_class_name": "UNet"}', "holds UNet, which"),
     ],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..texts import read_json_object
 from .adapter import Adapter
 from .registry import accepted_classes, adapt, family_of
 from .vae import AutoencoderVAE
@@ -87,13 +87,9 @@ def read_config(path: str) -> dict[str, Any]:
     """
     file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"no configuration can be read at {file}: {reason}.") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file} is not the config.json of a model: write a map of its fields.")
-    return config
+        return read_json_object(file)
+    except OSError as error:
+        raise UserError(f"no configuration can be read at {file}: {error.strerror}.") from error
 
 
 def _refuse(place: str, **given: str | None) -> None:

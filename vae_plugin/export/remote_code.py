@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import sys
 from importlib import import_module
 from importlib.util import resolve_name
@@ -13,6 +12,7 @@ from types import ModuleType
 from ..autoencoders.registry import family_of
 from ..errors import UserError
 from ..files import write_json, write_text
+from ..texts import read_json_object
 from ..version import __version__
 
 HEADER = '''"""{name} of vae-plugin {version} in a single module, for loading with trust_remote_code=True.
@@ -38,8 +38,8 @@ def write_remote_code(folder: Path) -> Path:
         UserError: if the class is one of diffusers' own.
     """
     config_file = folder / "config.json"
-    config = json.loads(config_file.read_text(encoding="utf-8"))
-    name = config.get("_class_name")
+    config = read_json_object(config_file)
+    name = str(config.get("_class_name"))
     family = family_of(name)
     if family is None or not family.remote_code:
         raise UserError(

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
 from ..files import write_text
+from ..texts import read_json_object, read_text
 
 WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.safetensors.index.json")
 PUBLISHED = (
@@ -34,11 +35,10 @@ def class_name(folder: Path) -> str:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give one with a config.json and weights.")
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-        name = content["_class_name"]
+        name = read_json_object(config)["_class_name"]
     except FileNotFoundError as error:
         raise UserError(f"{folder} has no config.json: give the folder of a model.") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except KeyError as error:
         raise UserError(
             f"{config} does not name the class of a model (_class_name): give the folder of a model."
         ) from error
@@ -86,7 +86,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 def remote_code_module(folder: Path) -> str | None:
     """Name (without .py) of the module for loading without this package, if config.json names one that exists."""
-    auto_map = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map") or {}
+    auto_map = read_json_object(folder / "config.json").get("auto_map") or {}
     module = str(auto_map.get("AutoModel", "")).partition(".")[0]
     return module if module and (folder / f"{module}.py").is_file() else None
 
@@ -104,9 +104,9 @@ def forget_paths(folder: Path) -> None:
     """Remove local paths from the options and the configuration in a staged folder."""
     options = folder / "training_options.yaml"
     if options.exists():
-        lines = options.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = read_text(options).splitlines(keepends=True)
         write_text(options, "".join(map(_without_path, lines)))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json_object(folder / "config.json")
     if is_local(config.get("_name_or_path")):
         del config["_name_or_path"]
         write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")

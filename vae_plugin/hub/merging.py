@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml
 from huggingface_hub.utils import yaml_dump
 
 from ..errors import UserError
+from ..texts import parse_yaml
 
 BEGIN, END = "<!-- generated:begin", "<!-- generated:end -->"
-FRONT = re.compile(r"^\s*---[ \t]*\r?\n((?:.*?\r?\n)?)---[ \t]*(?:\r?\n|$)", re.DOTALL)
+FRONT = re.compile(r"^\ufeff?\s*---[ \t]*\r?\n((?:.*?\r?\n)?)---[ \t]*(?:\r?\n|$)", re.DOTALL)
 # Metadata that follow from the run; all others belong to whoever edited them last.
 GENERATED_KEYS = (
     "model-index", "library_name", "thumbnail", "base_model", "base_model_relation", "datasets", "metrics", "inference"
@@ -71,10 +71,7 @@ def split(card: str) -> tuple[dict[str, Any], str]:
     if match is None:
         return {}, card
     try:
-        data = yaml.safe_load(match[1])
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"the metadata of the existing card cannot be read ({reason}): correct them, or give --overwrite_card."
-        ) from error
+        data = parse_yaml(match[1], "the metadata of the existing card")
+    except UserError as error:
+        raise UserError(f"{error} Correct them, or give --overwrite_card.") from error
     return (data if isinstance(data, dict) else {}), card[match.end() :]

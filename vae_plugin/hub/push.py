@@ -19,6 +19,7 @@ from huggingface_hub.hf_api import RepoFile
 from ..autoencoders import Adapter, adapt, load_autoencoder
 from ..errors import PushError
 from ..files import write_text
+from ..texts import decode, read_text
 from .card import model_card
 from .client import hub_api, prepare_repository, retried, status_of
 from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot
@@ -84,7 +85,7 @@ def push(
             overwrite_card=overwrite_card,
             license_given=license is not None,
         )
-        if "license" not in split((folder / CARD).read_text(encoding="utf-8"))[0]:
+        if "license" not in split(read_text(folder / CARD))[0]:
             print(
                 "The card names no licence, and without one others may not use the weights: push again with a licence.",
                 file=sys.stderr,
@@ -133,7 +134,7 @@ def write_card(
         remote_code=remote_code_module(folder),
     )
     path = folder / CARD
-    old = path.read_text(encoding="utf-8") if path.exists() and not overwrite_card else ""
+    old = read_text(path) if path.exists() and not overwrite_card else ""
     write_text(path, merged(str(card), old, license_given=license is not None))
     return path
 
@@ -160,7 +161,7 @@ def send(
     """
     forget_paths(folder)
     message = message or f"Upload {class_name(folder)}"
-    own = (folder / CARD).read_text(encoding="utf-8")
+    own = read_text(folder / CARD)
     additions = {
         name: CommitOperationAdd(name, str(path)) for name, path in published_files(folder).items() if name != CARD
     }
@@ -240,7 +241,7 @@ def _card_there(api: HfApi, repo_id: str, head: str | None, present: Mapping[str
             repo_id, CARD, revision=head, endpoint=api.endpoint, token=api.token, local_dir=folder,
             library_name=api.library_name, library_version=api.library_version,
         )  # fmt: skip
-        return Path(path).read_text(encoding="utf-8")
+        return decode(Path(path).read_bytes(), f"the card of {repo_id}")
 
 
 def _is_there(path: Path, present: RepoFile | None) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..files import write_json
+from ..texts import read_json_object
 
 FILE_NAME = "run.json"
 
@@ -79,17 +79,9 @@ class RunRecord:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read the object in a JSON file; return an empty one if the file does not exist.
+    """The object in a JSON file, or an empty one if the file does not exist.
 
     Raises:
         UserError: if the file has other content.
     """
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Correct it, or remove it.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object: correct it, or remove it.")
-    return content
+    return read_json_object(path) if path.exists() else {}

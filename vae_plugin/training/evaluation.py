@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from ..files import write_json
 from ..metrics import evaluate
 from ..metrics.evaluation import Evaluation
+from ..texts import read_json_object
 from .data import TrainingData
 from .losses import TrainingLoss
 
@@ -63,7 +63,7 @@ def compare_with_base(psnr: Sequence[float], path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         return {}
-    base = json.loads(path.read_text(encoding="utf-8"))
+    base = read_json_object(path)
     if len(base["psnr"]) != len(psnr):
         return {}
     result = {f"base_{name}": base["metrics"][name] for name in COMPARED if name in base["metrics"]}

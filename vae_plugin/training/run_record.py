@@ -18,6 +18,7 @@ from .. import hub
 from ..errors import UserError
 from ..hub.folder import is_local, public_name
 from ..hub.merging import LICENSE_KEYS, split
+from ..texts import read_text
 from .settings import DataSettings, HubSettings, ModelSettings
 
 LIBRARIES = ("vae-plugin", "torch", "diffusers", "accelerate")
@@ -134,7 +135,7 @@ def _license_of_base(base: str | None, revision: str | None) -> dict[str, str]:
         return {}
     try:
         path = Path(base) / "README.md" if is_local(base) else hf_hub_download(base, "README.md", revision=revision)
-        data, _ = split(Path(path).read_text(encoding="utf-8"))
+        data, _ = split(read_text(path))
     except (OSError, UserError, ValueError, RuntimeError):  # no card, or out of reach: nothing is inherited
         return {}
     return {key: data[key] for key in LICENSE_KEYS if isinstance(data.get(key), str)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from ...files import write_text
+from ...texts import read_text
 from ..progress import Progress, Stopwatch
 from ..state import TrainingState
 from .base import Hook, Step
@@ -79,8 +80,8 @@ class CurveLog:
     """
 
     def __init__(self, path: Path, first_step: int) -> None:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < first_step]
+        lines = read_text(path).splitlines() if path.is_file() else []
+        kept = [line for line in lines if (step := _step_of(line)) is not None and step < first_step]
         write_text(path, "".join(line + "\n" for line in kept))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open for as long as the run lasts
 
@@ -92,3 +93,12 @@ class CurveLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _step_of(line: str) -> float | None:
+    """The step of a line; None for one that was cut or written by hand."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return step if isinstance(step, (int, float)) else None
