@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
-from huggingface_hub.utils import yaml_dump
-
 from ..errors import UserError
-from ..texts import parse_yaml
+from .front_matter import ADVICE, NAME, FrontMatter, read, split, updated
 
 BEGIN, END = "<!-- generated:begin", "<!-- generated:end -->"
-FRONT = re.compile(r"^\ufeff?\s*---[ \t]*\r?\n((?:.*?\r?\n)?)---[ \t]*(?:\r?\n|$)", re.DOTALL)
+MARK = re.compile(rf"{BEGIN}(?:[^\r\n]*?-->)?|{END}")
+LINE_END = re.compile(r"\r\n|\n|\r")
 # Metadata that follow from the run; all others belong to whoever edited them last.
 GENERATED_KEYS = (
     "model-index", "library_name", "thumbnail", "base_model", "base_model_relation", "datasets", "metrics", "inference"
@@ -28,7 +28,8 @@ def merged(generated: str, old: str, *, license_given: bool = False) -> str:
     """Merge a generated card with the text and metadata of an old one.
 
     Text outside the marked part stays where it was; a card without marks is hand-written, and stays above the
-    generated part. Metadata of the old card stay, except for those that follow from the run; tags are united.
+    generated part. Metadata of the old card stay, except for those that follow from the run; tags are united. The
+    line ends are those of the old card.
 
     Args:
         generated: the new card; text around its marked part is used if the old card has none.
@@ -39,39 +40,55 @@ def merged(generated: str, old: str, *, license_given: bool = False) -> str:
         UserError: if the metadata of the old card cannot be parsed.
     """
     new_data, new_body = split(generated)
-    old_data, old_body = split(old)
-    replaced = (*GENERATED_KEYS, *(LICENSE_KEYS if license_given else ()))
-    if "license" in old_data:  # a name and a link belong to the licence beside them
-        new_data = {k: v for k, v in new_data.items() if license_given or k not in LICENSE_KEYS}
-    data = {**new_data, **{k: v for k, v in old_data.items() if k not in replaced and v is not None}}
-    data["tags"] = list(dict.fromkeys([*(old_data.get("tags") or []), *(new_data.get("tags") or [])]))
+    line_end = first[0] if (first := LINE_END.search(old)) else "\n"
+    front, old_body = read(old)
     words = own_words(old_body)
     before, after = words if any(map(str.strip, words)) else own_words(new_body)
-    body = new_body[new_body.find(BEGIN) : new_body.find(END) + len(END)]
-    data = dict(sorted(data.items(), key=lambda item: ORDER.index(item[0]) if item[0] in ORDER else len(ORDER)))
-    return f"---\n{yaml_dump(data, sort_keys=False).strip()}\n---\n{before}{body}{after or chr(10)}"
+    body = new_body[new_body.find(BEGIN) : new_body.rfind(END) + len(END)]
+    data = _metadata(new_data, front, license_given).rstrip()
+    head, body = (LINE_END.sub(lambda _: line_end, text) for text in (f"---\n{data}\n---\n", body))
+    return head + before + body + (after or line_end)
 
 
 def own_words(body: str) -> tuple[str, str]:
-    """The text before and after the generated part of a card's body."""
-    begin, end = body.find(BEGIN), body.find(END)
-    if 0 <= begin < end:
-        return body[:begin], body[end + len(END) :].rstrip() + "\n"
-    words = body.strip()
-    return (f"{words}\n\n" if words else ""), ""
+    """The text before and after the generated part of a card's body.
 
-
-def split(card: str) -> tuple[dict[str, Any], str]:
-    """Split a card into metadata and body.
-
-    Raises:
-        UserError: if the metadata cannot be parsed.
+    The generated part is a mark of its beginning with that of its end next after it. Where one of them was deleted,
+    nobody knows what was generated: all text is somebody's, and the new part takes the place of the mark that is left.
     """
-    match = FRONT.match(card)
-    if match is None:
-        return {}, card
-    try:
-        data = parse_yaml(match[1], "the metadata of the existing card")
-    except UserError as error:
-        raise UserError(f"{error} Correct them, or give --overwrite_card.") from error
-    return (data if isinstance(data, dict) else {}), card[match.end() :]
+    marks = list(MARK.finditer(body))
+    begins = [mark[0] != END for mark in marks]
+    for i, mark in enumerate(marks[:-1]):
+        if begins[i] and not begins[i + 1]:
+            return body[: mark.start()], body[marks[i + 1].end() :]
+    if marks:
+        left = marks[begins.index(True) if True in begins else 0]
+        return body[: left.start()], body[left.end() :]
+    words = body.strip("\r\n")
+    line_end = first[0] if (first := LINE_END.search(body)) else "\n"
+    return (f"{words}{line_end}{line_end}" if words.strip() else ""), ""
+
+
+def lacks_a_mark(card: str) -> bool:
+    """Whether one of the two marks of the generated part was deleted."""
+    begins = [mark[0] != END for mark in MARK.finditer(card)]
+    return bool(begins) and (True, False) not in pairwise(begins)
+
+
+def _metadata(new: dict[str, Any], old: FrontMatter, license_given: bool) -> str:
+    replaced = (*GENERATED_KEYS, *(LICENSE_KEYS if license_given else ()))
+    if "license" in old.data:  # a name and a link belong to the licence beside them
+        new = {k: v for k, v in new.items() if license_given or k not in LICENSE_KEYS}
+    kept = {name for name, value in old.data.items() if name not in replaced and value is not None}
+    values = {name: value for name, value in new.items() if name not in kept}
+    values["tags"] = list(dict.fromkeys([*_tags(old), *(new.get("tags") or [])]))
+    values = dict(sorted(values.items(), key=lambda item: ORDER.index(item[0]) if item[0] in ORDER else len(ORDER)))
+    return updated(old, values, removed=old.data.keys() - kept)
+
+
+def _tags(old: FrontMatter) -> list[Any]:
+    tags = old.data.get("tags")
+    tags = [] if tags is None else tags if isinstance(tags, list) else [tags]
+    if any(isinstance(tag, (dict, list, set)) for tag in tags):
+        raise UserError(f"{NAME} have tags that are no words: write a list of words. {ADVICE}")
+    return tags

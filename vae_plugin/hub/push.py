@@ -23,7 +23,8 @@ from ..texts import decode, read_text
 from .card import model_card
 from .client import hub_api, prepare_repository, retried, status_of
 from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot
-from .merging import merged, split
+from .front_matter import split
+from .merging import lacks_a_mark, merged
 from .record import RunRecord, read_json
 
 CARD = "README.md"
@@ -135,6 +136,12 @@ def write_card(
     )
     path = folder / CARD
     old = read_text(path) if path.exists() and not overwrite_card else ""
+    if lacks_a_mark(old):
+        print(
+            f"{path}: a mark of the generated part is missing, so that all text in it was kept as yours. Delete what "
+            "you did not write.",
+            file=sys.stderr,
+        )
     write_text(path, merged(str(card), old, license_given=license is not None))
     return path
 

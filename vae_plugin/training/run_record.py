@@ -17,7 +17,8 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from .. import hub
 from ..errors import UserError
 from ..hub.folder import is_local, public_name
-from ..hub.merging import LICENSE_KEYS, split
+from ..hub.front_matter import split
+from ..hub.merging import LICENSE_KEYS
 from ..texts import read_text
 from .settings import DataSettings, HubSettings, ModelSettings
 
