@@ -15,7 +15,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from vae_plugin.datasets import Circles, DataError, load_images
-from vae_plugin.datasets.transforms import MODES, open_image, to_tensor
+from vae_plugin.datasets.reading import DEFAULT_READER
+from vae_plugin.datasets.transforms import MODES
 
 MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
 IMAGE_KEYS = ("pixel_values", "image", "img", "images")
@@ -129,14 +130,14 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
     Raises:
         DataError: if the source is none of these.
     """
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        source = open_image(bytes(source))
-    elif isinstance(source, (str, Path)):
-        source = open_image(Path(source).expanduser())
-    if isinstance(source, Image.Image):
+    if isinstance(source, (bytearray, memoryview)):
+        source = bytes(source)
+    elif isinstance(source, str):
+        source = Path(source).expanduser()
+    if isinstance(source, (bytes, Path, Image.Image)):
         if channels not in MODES:
             raise DataError(f"the model takes {channels} channels, which no image file has: give a tensor (C, H, W).")
-        return _fit(to_tensor(source, min(size), channels), size)
+        return _fit(DEFAULT_READER.tensor(source, channels, min(size)), size)
     if isinstance(source, np.ndarray):
         source = _tensor_of_array(source)
     if not isinstance(source, torch.Tensor):

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from vae_plugin.datasets import ImageReader
 from vae_plugin.datasets.transforms import (
     DataError,
     image_to_tensor,
-    open_image,
     to_pil,
     to_tensor,
     to_uint8,
@@ -165,9 +165,9 @@ def test_what_is_transparent_becomes_white_or_stays_transparent(mode):
         image = Image.new("RGBA", (4, 4), (0, 0, 0, 0)).convert(mode)
     elif mode == "P":
         image = Image.new("RGB", (4, 4), (255, 0, 0)).convert("P")
-        image = open_image(png(image, transparency=image.getpixel((0, 0))))
+        image = ImageReader().open(png(image, transparency=image.getpixel((0, 0))))
     else:
-        image = open_image(png(Image.new("RGB", (4, 4), (9, 9, 9)), transparency=(9, 9, 9)))
+        image = ImageReader().open(png(Image.new("RGB", (4, 4), (9, 9, 9)), transparency=(9, 9, 9)))
     assert image.mode == mode
     assert (to_tensor(image, 4, 1) == 1).all()
     assert (to_tensor(image, 4, 3) == 1).all()
@@ -186,12 +186,12 @@ def test_sixteen_bits_are_scaled_and_not_clipped(dtype):
     got = to_uint8(image_to_tensor(image, 1))[0].tolist()
     assert got == [[0, 1, 128, 255], [0, 1, 254, 255]]
     if dtype != "<i4":
-        read = open_image(png(image))
+        read = ImageReader().open(png(image))
         assert to_uint8(image_to_tensor(read, 3))[1].tolist() == got
 
 
 def test_sixteen_bit_pgm():
-    read = open_image(b"P5 2 1 65535\n" + np.array([65535, 32896], ">u2").tobytes())
+    read = ImageReader().open(b"P5 2 1 65535\n" + np.array([65535, 32896], ">u2").tobytes())
     assert to_uint8(image_to_tensor(read, 1)).tolist() == [[[255, 128]]]
 
 
@@ -206,7 +206,7 @@ def test_exif_orientation_is_applied():
     image.putpixel((0, 0), 255)
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise: the first pixel is then at the upper right
-    x = to_uint8(image_to_tensor(open_image(png(image, exif=exif)), 1))
+    x = to_uint8(image_to_tensor(ImageReader().open(png(image, exif=exif)), 1))
     assert x.shape == (1, 6, 4)
     assert x[0, 0, 3] == 255
     assert x.sum() == 255
@@ -228,14 +228,14 @@ def test_damaged_files_are_one_kind_of_error(tmp_path, form, damage):
     file = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, form)
-    assert open_image(file.getvalue()).size == (40, 40)
+    assert ImageReader().open(file.getvalue()).size == (40, 40)
     path = tmp_path / f"image.{form.lower()}"
     path.write_bytes(damage(file.getvalue()))
     for source in (path, str(path), path.read_bytes()):
         with pytest.raises(DataError, match="cannot be read"):
-            open_image(source)
+            ImageReader().open(source)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.png"):
-        open_image(tmp_path / "nothing.png")
+        ImageReader().open(tmp_path / "nothing.png")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
 
 from .. import pictures
-from ..datasets.transforms import image_to_tensor, to_pil
+from ..datasets import ImageReader
+from ..datasets.transforms import to_pil
 from ..errors import UserError
 from ..files import make_folder
 from ..metrics import psnr
@@ -39,13 +39,10 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
         height, width = adapter.only_image_size
         raise UserError(f"this model takes images of {height} x {width} pixels only: use evaluate, which crops them.")
     make_folder(Path(options.output_dir))
+    reader = ImageReader()
     written: list[Path] = []
     for name, path in _output_paths(options).items():
-        try:
-            with Image.open(name) as image:
-                x = image_to_tensor(image, adapter.in_channels)[None]
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{name} cannot be read as an image: {error}") from error
+        x = reader.tensor(name, adapter.in_channels)[None]
         reconstruction = adapter.reconstruct(x)
         pair = torch.cat([x, reconstruction], dim=3)[0]
         pictures.save_png(to_pil(pair), path)

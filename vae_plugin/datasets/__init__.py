@@ -2,11 +2,12 @@
 
 from .batches import image_batches
 from .circles import Circles
+from .errors import DataError
 from .images import ImageDataset, collate
 from .loading import load_images, stream_images
+from .reading import ImageReader
 from .rules import LATEST, DataRules
 from .streaming import ImageStream
-from .transforms import DataError
 
 __all__ = [
     "LATEST",
@@ -14,6 +15,7 @@ __all__ = [
     "DataError",
     "DataRules",
     "ImageDataset",
+    "ImageReader",
     "ImageStream",
     "collate",
     "image_batches",

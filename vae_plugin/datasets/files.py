@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from PIL import Image
-
-from .transforms import DataError
+from .errors import DataError
+from .formats import endings
+from .rules import LATEST, DataRules
 
 # The names that the `datasets` library accepts for splits.
 SPLITS = {
@@ -21,7 +21,7 @@ WORDS = {"images": "images", "parquet": "parquet files", "tar": "tar files"}
 SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")  # file names as the Hub writes them
 
 
-def find_files(path: Path, split: str) -> tuple[str, list[Path], list[Path]]:
+def find_files(path: Path, split: str, rules: DataRules = LATEST) -> tuple[str, list[Path], list[Path]]:
     """Find the files of a split in a folder; `path` can also be a single shard.
 
     The `datasets` library could search by itself, but it takes a photograph named "train station.jpg" for a split and
@@ -43,8 +43,8 @@ def find_files(path: Path, split: str) -> tuple[str, list[Path], list[Path]]:
         own_split = _split_of_shard(Path(path.name)) or "train"
         return kind, _choose(split, {"train": [path], own_split: [path]}, path), []
     found = _walk(path)
-    endings = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
-    images = [file for file in found if file.suffix.lower() in endings]
+    accepted = endings(rules)
+    images = [file for file in found if file.suffix.lower() in accepted]
     parquet, tars = ([file for file in found if file.suffix.lower() == ending] for ending in SHARDS)
     kinds = {"images": images, "parquet": parquet, "tar": tars}
     if sum(map(bool, kinds.values())) > 1:

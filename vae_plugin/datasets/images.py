@@ -10,15 +10,15 @@ from itertools import accumulate
 from typing import Any
 
 import datasets
-import fsspec
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
-from .rules import LATEST, DataRules
-from .transforms import DataError, check_channels, open_image, to_tensor
-from .webdataset import read_member
+from ..notices import say_once
+from .errors import DataError
+from .places import RefusedError
+from .reading import DEFAULT_READER, ImageReader
+from .transforms import check_channels
 
 
 class ImageDataset(Dataset):
@@ -40,7 +40,7 @@ class ImageDataset(Dataset):
         sources: name and number of rows of each file that the table was read from, in order. They are used to name
             images that have no path.
         ignored_files: files beside the images that are not images.
-        rules: by which files become images.
+        reader: how an image is opened.
 
     Raises:
         DataError: for an empty table, or a resolution, number of channels or seed out of range. Also when an item is
@@ -59,7 +59,7 @@ class ImageDataset(Dataset):
         seed: int = 0,
         sources: Sequence[tuple[str, int]] = (),
         ignored_files: Sequence[str] = (),
-        rules: DataRules = LATEST,
+        reader: ImageReader = DEFAULT_READER,
     ) -> None:
         if resolution < 1:
             raise DataError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
@@ -76,7 +76,7 @@ class ImageDataset(Dataset):
         self.seed = seed
         self.sources = tuple(sources)
         self.ignored_files = tuple(ignored_files)
-        self.rules = rules
+        self.reader = reader
         self.rows = np.arange(len(table))
         self._epoch = _shared_zero()
 
@@ -92,9 +92,10 @@ class ImageDataset(Dataset):
             row = int(self.rows[(index + step) % len(self)])
             value = self.table[row][self.image_column] or {}
             try:
-                pixels = to_tensor(decode(value), self.resolution, self.channels, crop, flip)
+                pixels = self.reader.tensor(value, self.channels, self.resolution, crop, flip)
             except DataError as error:
                 unreadable.append(self._name(row, value))
+                say_if_refused(unreadable[-1], error)
                 reason = error
                 continue
             return {"pixel_values": pixels, "unreadable": tuple(unreadable)}
@@ -153,27 +154,10 @@ def augmentation(key: Sequence[int], center_crop: bool, random_flip: bool) -> tu
     return crop, random_flip and bool(draws[2] < 0.5)
 
 
-def decode(value: dict[str, Any]) -> Image.Image:
-    """Decode the image of a row, given as "bytes" or as the "path" of a file.
-
-    Raises:
-        DataError: if the image cannot be read.
-    """
-    if value.get("bytes") is not None:
-        return open_image(value["bytes"])
-    path = value.get("path")
-    if not path:
-        raise DataError("the row holds no image.")
-    if (encoded := read_member(path)) is not None:
-        return open_image(encoded)
-    if "://" not in path:
-        return open_image(path)
-    try:  # `datasets` leaves images of a Hub archive inside it, e.g. zip://a.png::/cache/images.zip
-        with fsspec.open(path, "rb") as file:
-            encoded = file.read()
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    return open_image(encoded)
+def say_if_refused(name: str, error: DataError) -> None:
+    """Say once why a row that names another place is left out: there may be nothing wrong with the image."""
+    if isinstance(error, RefusedError):
+        say_once("refused row", f"{name} is left out, and so are others like it: {error}")
 
 
 def collate(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:

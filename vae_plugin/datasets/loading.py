@@ -13,11 +13,13 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .errors import DataError
 from .files import find_files
 from .images import ImageDataset
+from .places import Places, as_row, hub_roots
+from .reading import MAX_PIXELS, ImageReader
 from .rules import LATEST, DataRules
 from .streaming import ImageStream
-from .transforms import DataError
 from .webdataset import index_shards
 
 
@@ -30,12 +32,14 @@ class Table:
         image_column: its column of images.
         sources: name and number of rows of each file that it was read from, in order.
         ignored_files: files beside these that are of another kind.
+        roots: see `Places`.
     """
 
     rows: datasets.Dataset
     image_column: str
     sources: Sequence[tuple[str, int]] = ()
     ignored_files: Sequence[str] = ()
+    roots: tuple[str, ...] | None = None
 
 
 def load_images(
@@ -52,6 +56,8 @@ def load_images(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     rules: DataRules = LATEST,
+    max_image_pixels: int = MAX_PIXELS,
+    remote_images: bool = False,
 ) -> ImageDataset:
     """Load the images of a data set on the Hub, or of a local folder or shard.
 
@@ -72,7 +78,9 @@ def load_images(
         seed: see `ImageDataset`.
         revision: branch, tag or commit of the data set on the Hub.
         cache_dir: where `datasets` keeps its copies. Defaults to its own cache.
-        rules: see `ImageDataset`.
+        rules: by which files become images.
+        max_image_pixels: largest number of pixels of an image; larger ones are left out.
+        remote_images: whether to open the addresses (http, s3, ...) that rows name instead of holding an image.
 
     Raises:
         DataError: if there is no such data, split or column, or no readable image.
@@ -81,7 +89,7 @@ def load_images(
         assert dataset_name is not None
         table = _table_from_hub(dataset_name, split, image_column, revision, cache_dir)
     else:
-        table = _table_from_files(folder, split, image_column, cache_dir)
+        table = _table_from_files(folder, split, image_column, cache_dir, rules)
     images = ImageDataset(
         table.rows,
         table.image_column,
@@ -92,7 +100,7 @@ def load_images(
         seed=seed,
         sources=table.sources,
         ignored_files=table.ignored_files,
-        rules=rules,
+        reader=ImageReader(rules, max_image_pixels, Places(table.roots, remote_images)),
     )
     images[0]  # fails here, rather than in a loading process, if no image at all can be read
     return images
@@ -105,6 +113,9 @@ def stream_images(
     image_column: str | None = None,
     split: str = "train",
     revision: str | None = None,
+    rules: DataRules = LATEST,
+    max_image_pixels: int = MAX_PIXELS,
+    remote_images: bool = False,
     **settings: Any,
 ) -> ImageStream:
     """Read the same sources as `load_images` in order, without a copy on disk.
@@ -115,6 +126,9 @@ def stream_images(
         image_column: see `load_images`.
         split: see `load_images`.
         revision: see `load_images`.
+        rules: see `load_images`.
+        max_image_pixels: see `load_images`.
+        remote_images: see `load_images`.
         settings: further arguments of `ImageStream`.
 
     Raises:
@@ -123,18 +137,19 @@ def stream_images(
     location: str | Path
     if (folder := _local_path(dataset_name, train_data_dir)) is None:
         assert dataset_name is not None
-        location = dataset_name
+        location, roots = dataset_name, hub_roots(dataset_name, None)
         rows = _load_dataset(location, dataset_name, split=split, revision=revision, streaming=True)
     else:
-        location = folder
-        kind, files, _ = find_files(folder, split)
+        location, roots = folder, _roots(folder)
+        kind, files, _ = find_files(folder, split, rules)
         if kind == "images":
             raise DataError(f"{folder} holds image files, which cannot be streamed: leave out --streaming.")
         builder = "webdataset" if kind == "tar" else "parquet"
         rows = _load_dataset(location, builder, data_files=_data_files(files), split="train", streaming=True)
     if rows.features is None:
         rows = rows._resolve_features()
-    return ImageStream(rows, _find_image_column(rows, image_column, location), **settings)
+    reader = ImageReader(rules, max_image_pixels, Places(roots, remote_images))
+    return ImageStream(rows, _find_image_column(rows, image_column, location), reader=reader, **settings)
 
 
 def _local_path(dataset_name: str | None, train_data_dir: str | Path | None) -> Path | None:
@@ -152,11 +167,14 @@ def _table_from_hub(
     name: str, split: str, image_column: str | None, revision: str | None, cache_dir: str | Path | None
 ) -> Table:
     rows = _load_dataset(name, name, split=split, revision=revision, cache_dir=cache_dir)
-    return Table(rows, _find_image_column(rows, image_column, name), [(f"{name} ({split})", len(rows))])
+    sources = [(f"{name} ({split})", len(rows))]
+    return Table(rows, _find_image_column(rows, image_column, name), sources, roots=hub_roots(name, cache_dir))
 
 
-def _table_from_files(path: Path, split: str, image_column: str | None, cache_dir: str | Path | None) -> Table:
-    kind, files, others = find_files(path, split)
+def _table_from_files(
+    path: Path, split: str, image_column: str | None, cache_dir: str | Path | None, rules: DataRules
+) -> Table:
+    kind, files, others = find_files(path, split, rules)
     ignored = [str(other) for other in others]
     if kind == "parquet":
         sources = [(file.name, _parquet_rows(file)) for file in files]
@@ -164,11 +182,16 @@ def _table_from_files(path: Path, split: str, image_column: str | None, cache_di
             raise DataError(f"{path} has no rows in split {split!r}: give data with at least one image.")
         with _no_progress_bars():
             rows = _load_dataset(path, "parquet", data_files=_data_files(files), split="train", cache_dir=cache_dir)
-        return Table(rows, _find_image_column(rows, image_column, path), sources, ignored)
-    names = index_shards(files, image_column) if kind == "tar" else [str(file) for file in files]
+        return Table(rows, _find_image_column(rows, image_column, path), sources, ignored, _roots(path))
+    names = index_shards(files, image_column, rules) if kind == "tar" else [as_row(file) for file in files]
     rows = datasets.Dataset.from_dict({"image": names}, datasets.Features({"image": datasets.Image()}))
     column = "image" if kind == "tar" else _find_image_column(rows, image_column, path)
     return Table(rows, column, ignored_files=ignored)
+
+
+def _roots(path: Path) -> tuple[str, ...]:
+    """Folders under which the files lie that rows of local shards may name."""
+    return (str(path if path.is_dir() else path.parent),)
 
 
 def _data_files(files: Sequence[Path]) -> dict[str, list[str]]:

@@ -12,7 +12,8 @@ class DataRules:
     """The rules of the data. A checkpoint holds their version, and its continuation goes by it.
 
     Attributes:
-        version: 1 is release 0.1; 2 converts embedded colour profiles to sRGB and draws samples by the seed.
+        version: 1 is release 0.1; 2 converts embedded colour profiles to sRGB, reads the usual image formats only, and
+            draws samples by the seed.
     """
 
     version: int = CURRENT
@@ -20,6 +21,16 @@ class DataRules:
     @property
     def convert_profiles(self) -> bool:
         """Whether an image with an embedded colour profile is converted to sRGB."""
+        return self.version >= 2
+
+    @property
+    def usual_formats(self) -> bool:
+        """Whether only the usual image formats are read, rather than all that Pillow knows."""
+        return self.version >= 2
+
+    @property
+    def transparent_gray(self) -> bool:
+        """Whether the value that a 16-bit gray file declares transparent is."""
         return self.version >= 2
 
     @property

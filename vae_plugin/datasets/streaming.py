@@ -12,9 +12,10 @@ import datasets
 import numpy as np
 import torch
 
-from .images import ImageDataset, augmentation, decode
-from .rules import LATEST, DataRules
-from .transforms import DataError, check_channels, to_tensor
+from .errors import DataError
+from .images import ImageDataset, augmentation, say_if_refused
+from .reading import DEFAULT_READER, ImageReader
+from .transforms import check_channels
 
 MAX_LANES = 64
 PREFETCH = 2
@@ -45,7 +46,7 @@ class ImageStream:
         seed: random seed of shard order, windows, crops and flips, not negative.
         shuffle_window: total number of samples in the windows of all lanes.
         num_validation: number of samples to hold out, taken from the beginning of the first shard.
-        rules: by which files become images.
+        reader: how an image is opened.
 
     Raises:
         DataError: for another number of channels.
@@ -63,7 +64,7 @@ class ImageStream:
         seed: int = 0,
         shuffle_window: int = 4096,
         num_validation: int = 0,
-        rules: DataRules = LATEST,
+        reader: ImageReader = DEFAULT_READER,
     ) -> None:
         self.image_column = image_column
         self.table = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
@@ -76,7 +77,7 @@ class ImageStream:
         self.seed = seed
         self.window = max(1, shuffle_window // self.lanes)
         self.held_out = num_validation
-        self.rules = rules
+        self.reader = reader
         self.ignored_files: tuple[str, ...] = ()
 
     def validation(self) -> ImageDataset:
@@ -195,9 +196,10 @@ class ImageStream:
         unreadable: list[str] = []
         for value in window:
             try:
-                return to_tensor(decode(value), self.resolution, self.channels, crop, flip), unreadable
+                return self.reader.tensor(value, self.channels, self.resolution, crop, flip), unreadable
             except DataError as error:
                 unreadable.append(value.get("path") or f"an image in the window of image {number}")
+                say_if_refused(unreadable[-1], error)
                 reason = error
         raise DataError(
             f"none of {len(window)} consecutive images can be read ({reason}): give data with images that an image "
@@ -215,5 +217,5 @@ class ImageStream:
             channels=self.channels,
             center_crop=True,
             seed=self.seed,
-            rules=self.rules,
+            reader=self.reader,
         )

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ..errors import UserError
+from .colours import has_alpha, to_8_bits, to_srgb
+from .errors import DataError
+from .rules import LATEST, DataRules
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-ALPHA_MODES = ("LA", "PA", "RGBA", "RGBa")
-
-
-class DataError(UserError):
-    """Data that cannot be used; the message says what was found and what to give."""
-
-
-def open_image(source: str | Path | bytes) -> Image.Image:
-    """Read and decode an image file, or the bytes of one.
-
-    Raises:
-        DataError: if it is missing, truncated or not an image.
-    """
-    try:
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-        image.load()
-    except MemoryError:
-        raise
-    except Exception as error:  # on damaged files PIL's decoders raise almost any exception
-        name = f"these {len(source)} bytes" if isinstance(source, bytes) else source
-        raise DataError(f"{name} cannot be read as an image: {error}") from error
-    return image
+ORIENTATION = 0x0112  # tag of EXIF
+TURNS: dict[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def check_channels(channels: int) -> int:
@@ -46,22 +35,43 @@ def check_channels(channels: int) -> int:
     return channels
 
 
-def convert(image: Image.Image, channels: int) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says."""
+    # ImageOps.exif_transpose would also write the EXIF back, and fails where that cannot be done.
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # an EXIF block that cannot be read turns nothing
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def convert(image: Image.Image, channels: int, rules: DataRules = LATEST, name: str = "the image") -> Image.Image:
     """Convert to an upright 8-bit image with 1 (gray, ITU-R 601 luma), 3 (RGB) or 4 (RGBA) channels.
 
-    The EXIF orientation is applied and 16-bit gray is scaled to 8 bits. Transparent images are composited on white
-    unless the result has an alpha channel.
+    The EXIF orientation is applied, 16-bit gray is scaled to 8 bits, and an embedded colour profile is converted to
+    sRGB. Transparent images are composited on white unless the result has an alpha channel.
+
+    Args:
+        image: image of any mode.
+        channels: of the result.
+        rules: by which files become images.
+        name: of the image, for notices.
 
     Raises:
         DataError: for another number of channels, or pixels of unknown range (float, or more than 16 bits).
     """
     mode = MODES[check_channels(channels)]
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode == "F":
         raise DataError("the pixels are floats of unknown range: save the image with 8 or 16 bits.")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        image = _to_8_bits(image)
-    if channels != 4 and (image.mode in ALPHA_MODES or "transparency" in image.info):
+        try:
+            image = to_8_bits(image, rules, name)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+    if rules.convert_profiles:
+        image = to_srgb(image, name)
+    if channels != 4 and has_alpha(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if image.mode == "LAB":  # PIL cannot convert it to gray directly
@@ -69,21 +79,15 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
     return image.convert(mode)
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    # PIL opens some 16-bit files as 32-bit images, and its own conversion clips everything above 255.
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise DataError(f"gray values range from {pixels.min()} to {pixels.max()}: save the image with 8 or 16 bits.")
-    return Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8))
-
-
-def image_to_tensor(image: Image.Image, channels: int) -> torch.Tensor:
+def image_to_tensor(
+    image: Image.Image, channels: int, rules: DataRules = LATEST, name: str = "the image"
+) -> torch.Tensor:
     """Convert a PIL image at its own size to float32 (C, H, W); an 8-bit value v becomes v / 127.5 - 1.
 
     Raises:
         DataError: see `convert`.
     """
-    return _scale(convert(image, channels))
+    return _scale(convert(image, channels, rules, name))
 
 
 def to_tensor(
@@ -92,6 +96,8 @@ def to_tensor(
     channels: int,
     crop: tuple[float, float] = (0.5, 0.5),
     flip: bool = False,
+    rules: DataRules = LATEST,
+    name: str = "the image",
 ) -> torch.Tensor:
     """Convert a PIL image to a square tensor: the shorter side is resized to `resolution`, the longer side cropped.
 
@@ -101,6 +107,8 @@ def to_tensor(
         channels: 1, 3 or 4; see `convert`.
         crop: horizontal and vertical position of the square: 0 is left or top, 0.5 the centre, 1 right or bottom.
         flip: mirror the image left to right.
+        rules: see `convert`.
+        name: see `convert`.
 
     Returns:
         float32 (C, resolution, resolution), where an 8-bit value v becomes v / 127.5 - 1.
@@ -108,7 +116,7 @@ def to_tensor(
     Raises:
         DataError: see `convert`.
     """
-    image = convert(image, channels)
+    image = convert(image, channels, rules, name)
     side = min(image.size)
     left, top = (_offset(length, side, resolution, at) for length, at in zip(image.size, crop, strict=True))
     # A single call resizes and crops. PIL's filter still sees the pixels outside the box, nothing is computed only to

@@ -7,31 +7,32 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+from .errors import DataError
+from .formats import endings
+from .rules import LATEST, DataRules
 
-from .transforms import DataError
-
-_REFERENCE = re.compile(r"(?s)(.+\.tar)::(\d+)::(\d+)::(.*)")
+_REFERENCE = re.compile(r"(?s)(.+\.(?i:tar))::(\d+)::(\d+)::(.*)")
 
 
-def index_shards(shards: Sequence[Path], image_column: str | None) -> list[str]:
+def index_shards(shards: Sequence[Path], image_column: str | None, rules: DataRules = LATEST) -> list[str]:
     """List the images of some tar files in order, as references for `read_member`.
 
     Args:
         shards: uncompressed tar files in which a sample is a few files that share a name up to its first dot.
         image_column: file name extension of the images, such as "jpg" or "input.png". Defaults to the only one.
+        rules: by which files become images.
 
     Raises:
         DataError: if a shard cannot be read, holds no image, or several extensions are possible.
     """
-    endings = {ending[1:] for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
+    accepted = endings(rules)
     found: dict[str, list[str]] = {}
     for shard in shards:
         try:
             with tarfile.open(shard, "r:") as archive:
                 for member in archive:
                     ending = Path(member.name).name.partition(".")[2].lower()
-                    if member.isfile() and ending.rpartition(".")[2] in endings:
+                    if member.isfile() and f".{ending.rpartition('.')[2]}" in accepted:
                         reference = f"{shard}::{member.offset_data}::{member.size}::{member.name}"
                         found.setdefault(ending, []).append(reference)
         except (tarfile.TarError, OSError) as error:
@@ -39,9 +40,9 @@ def index_shards(shards: Sequence[Path], image_column: str | None) -> list[str]:
     folder = shards[0].parent
     if image_column is not None:
         if image_column not in found:
-            accepted = f"give one of {', '.join(sorted(found))}" if found else "they hold no images"
+            others = f"give one of {', '.join(sorted(found))}" if found else "they hold no images"
             raise DataError(
-                f"image_column is {image_column!r}, which no image in the tar files of {folder} has: {accepted}."
+                f"image_column is {image_column!r}, which no image in the tar files of {folder} has: {others}."
             )
         return found[image_column]
     if not found:
