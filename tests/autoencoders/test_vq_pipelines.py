@@ -83,6 +83,11 @@ def test_pipelines_of_codes(build, kind):
     np.testing.assert_allclose(image, expected, rtol=0, atol=1e-5)
 
 
+def test_a_pipeline_of_one_code_per_position_refuses_several():
+    with pytest.raises(ValueError, match="64 positions, and this 'rvq' quantiser has 4 code"):
+        tiny_amused.build_amused(vqvae(quantizer_type="rvq", num_vq_embeddings=256))()
+
+
 def test_inpainting_keeps_the_codes_of_what_is_not_masked():
     vae = vqvae(image_range=(0.0, 1.0))
     pipeline = tiny_amused.build_amused_inpaint(vae)

@@ -1,11 +1,14 @@
 """What diffusers offers its models for less memory and more speed, with the vector-quantised adapter."""
 
 import copy
+import logging
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from support.tiny_vqvae import QUANTIZERS, every_quantizer, generator, images, same, state_of, tiny
+from vae_plugin import AutoencoderVQVAE
 from vae_plugin.models.vqvae import VQVAE
 
 
@@ -140,3 +143,47 @@ def test_compiled_calls_are_those_that_are_not(name):
         assert torch.equal(encode(x).indices, encoded.indices)
         torch.testing.assert_close(decode(encoded.latents).sample, expected)
         torch.testing.assert_close(decode(encoded.indices).sample, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ema", "rvq", "simvq_projected"])
+def test_a_dynamic_graph_serves_every_number_of_positions(name):
+    torch.compiler.reset()
+    quantizer = tiny(**QUANTIZERS[name]).quantizer
+    graphs = CompileCounter()
+    compiled = torch.compile(quantizer, backend=graphs, dynamic=True, fullgraph=True)
+    for side in (5, 8, 40, 70):  # more than the 1024 vectors of a tile, too
+        z = images(1, 4, side, side)
+        assert torch.equal(compiled(z)[1], quantizer(z)[1])
+    assert graphs.frame_count == 1
+
+
+@every_quantizer
+def test_a_model_on_disk_has_its_codes_and_its_sigma(options, tmp_path):
+    model = tiny(**options)
+    x = images(2, 3, 16, 16)
+    VQVAE.forward(model.train(), x)  # sigma moves, and a new code book is filled
+    model.eval().save_pretrained(tmp_path / "model")
+    loaded = AutoencoderVQVAE.from_pretrained(
+        tmp_path / "model", device_map={"": "disk"}, offload_folder=tmp_path / "offloaded"
+    )
+    assert torch.equal(loaded.encode(x).indices, model.encode(x).indices)
+    torch.testing.assert_close(loaded(x).sample, model(x).sample)
+    torch.testing.assert_close(loaded.elbo(x), model.elbo(x))
+
+
+def test_low_cpu_mem_usage_false_keeps_the_quantiser_in_float32(tmp_path):
+    model = tiny()
+    model.save_pretrained(tmp_path)
+    loaded = AutoencoderVQVAE.from_pretrained(tmp_path, low_cpu_mem_usage=False, torch_dtype=torch.float16)
+    assert loaded.dtype == torch.float16
+    assert torch.equal(loaded.quantizer.codebook, model.quantizer.codebook)
+
+
+def test_a_cast_does_not_warn_of_what_it_keeps(caplog):
+    logging.getLogger("diffusers").addHandler(caplog.handler)
+    try:
+        model = tiny().to(torch.bfloat16)
+    finally:
+        logging.getLogger("diffusers").removeHandler(caplog.handler)
+    assert model.quantizer.codebook.dtype == torch.float32
+    assert "float32" not in caplog.text

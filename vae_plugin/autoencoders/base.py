@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
+from diffusers.models.modeling_utils import ModelMixin
 
 from ..models.autoencoder import EncoderDecoder
 from ..models.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian, Laplace, Likelihood, ScaleSetting
 from .storage import SafeStorage
 
+_log = logging.getLogger(ModelMixin.__module__)
 LIKELIHOODS = ("gaussian", "bernoulli", "laplace", "logistic_mixture")
 MIN_TILE_LATENTS = 64
 
@@ -95,6 +99,10 @@ def like(new: Any, model: torch.nn.Module) -> Any:
     return (new if model.dtype == torch.float32 else new.to(model.dtype)).train(model.training)
 
 
+def _says_no_cast(record: logging.LogRecord) -> bool:
+    return "should be kept in float32" not in str(record.msg)
+
+
 class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
     """The base of `AutoencoderVAE` and `AutoencoderVQVAE`."""
 
@@ -114,6 +122,16 @@ class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
     fuse_qkv_projections = AutoencoderKL.fuse_qkv_projections  # `AttentionMixin`'s knows other attention blocks only
     unfuse_qkv_projections = AutoencoderKL.unfuse_qkv_projections
     original_attn_processors = None
+
+    @wraps(ModelMixin.to)
+    def to(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As of diffusers, without its warning at every cast: what has to stay in float32 does so by itself."""
+        inherited: Any = super()
+        _log.addFilter(_says_no_cast)
+        try:
+            return inherited.to(*args, **kwargs)
+        finally:
+            _log.removeFilter(_says_no_cast)
 
     def _init_tiles(self) -> None:
         self.use_slicing = False

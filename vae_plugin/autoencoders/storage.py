@@ -9,6 +9,8 @@ from typing import Any
 
 from diffusers.models.modeling_utils import ModelMixin
 
+from .offload import restore_buffers
+
 NO_PICKLE = "Weights in a pickle (.bin) are not opened, because a pickle can run code: convert them to safetensors."
 
 _publish: Callable[..., str] | None = None
@@ -47,13 +49,19 @@ class SafeStorage:
         """
         if kwargs.get("use_safetensors") is False:
             raise ValueError(f"use_safetensors=False: {NO_PICKLE}")
+        if kwargs.get("low_cpu_mem_usage") is False and getattr(cls, "_keep_in_fp32_modules", None):
+            kwargs.pop(
+                "low_cpu_mem_usage"
+            )  # which diffusers refuses where modules stay in float32; the result is equal
         inherited: Any = super()
         try:
-            return inherited.from_pretrained(pretrained_model_name_or_path, **{**kwargs, "use_safetensors": True})
+            loaded = inherited.from_pretrained(pretrained_model_name_or_path, **{**kwargs, "use_safetensors": True})
         except OSError as error:
             if ".safetensors" not in str(error):
                 raise
             raise OSError(f"{' '.join(str(error).split())} {NO_PICKLE}") from error
+        restore_buffers(loaded[0] if isinstance(loaded, tuple) else loaded)  # a tuple with output_loading_info
+        return loaded
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -262,9 +263,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         """
         commit_loss = torch.zeros((), device=z.device)
         if not z.is_floating_point():
-            several = (self.quantizer.codes_per_position,) if self.quantizer.codes_per_position > 1 else ()
-            z = self.quantizer.indices_to_codes(z if shape is None else z.reshape(*shape[:3], *several))
-            z = z.to(self.dtype)
+            z = self.quantizer.indices_to_codes(z if shape is None else self._grid_of_indices(z, shape)).to(self.dtype)
         else:
             self._check_latents(z)
             if not force_not_quantize:
@@ -272,6 +271,17 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
                 commit_loss = losses.get("commitment", commit_loss)
         sample = self.from_signed(self._decode(z))
         return DecoderOutput(sample=sample, commit_loss=commit_loss) if return_dict else (sample, commit_loss)
+
+    def _grid_of_indices(self, indices: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        """Indices in any shape as (B, h, w), or (B, h, w, num_quantizers); `shape` begins with (B, h, w)."""
+        several = self.quantizer.codes_per_position
+        positions = math.prod(shape[:3])
+        if indices.numel() != positions * several:
+            raise ValueError(
+                f"got {indices.numel()} indices for {positions} positions, and this {self.config.quantizer_type!r} "
+                f"quantiser has {several} code(s) at each: a pipeline of one code per position cannot have 'rvq'."
+            )
+        return indices.reshape(*shape[:3], *((several,) if several > 1 else ()))
 
     @apply_forward_hook
     def decode_indices(self, indices: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ CPU_TILE = (1024, 1024)
 GPU_TILE = (8192, 4096)
 
 
-@torch.no_grad()
 def nearest_code(vectors: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, int] | None = None) -> torch.Tensor:
     """Index of the code nearest to each vector by Euclidean distance; ties go to the lowest index.
 
@@ -27,11 +26,34 @@ def nearest_code(vectors: torch.Tensor, codebook: torch.Tensor, tile: tuple[int,
         (N,) int64.
     """
     rows, columns = tile or (CPU_TILE if vectors.device.type == "cpu" else GPU_TILE)
-    origin = _round_mean(codebook)
-    centred = codebook - origin
-    half_norms = centred.square().sum(1) / 2
-    if _is_exporting():  # a loop over tiles would fix the number of vectors in the exported graph
-        return torch.addmm(half_norms, vectors - origin, centred.T, alpha=-1).argmin(1)
+    if _is_exporting():
+        return _whole_search(vectors, codebook)
+    if torch.compiler.is_compiling():
+        return _opaque_search(vectors, codebook, rows, columns)
+    return _tiled_search(vectors, codebook, rows, columns)
+
+
+@torch.no_grad()
+def _whole_search(vectors: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+    """Search in one piece: a loop over tiles would fix the number of vectors in the exported graph."""
+    centred, origin, half_norms = _centre(codebook)
+    return torch.addmm(half_norms, vectors - origin, centred.T, alpha=-1).argmin(1)
+
+
+@torch.library.custom_op("vae_plugin::nearest_code", mutates_args=())
+def _opaque_search(vectors: torch.Tensor, codebook: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """The search as one operator to `torch.compile`, which would unroll the loop anew for every number of vectors."""
+    return _tiled_search(vectors, codebook, rows, columns)
+
+
+@_opaque_search.register_fake
+def _(vectors: torch.Tensor, codebook: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    return vectors.new_empty(vectors.shape[0], dtype=torch.long)  # len() would fix the number
+
+
+@torch.no_grad()
+def _tiled_search(vectors: torch.Tensor, codebook: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    centred, origin, half_norms = _centre(codebook)
     nearest = torch.empty(len(vectors), dtype=torch.long, device=vectors.device)
     for first_vector in range(0, len(vectors), rows):
         z = vectors[first_vector : first_vector + rows] - origin
@@ -52,6 +74,13 @@ def nearest_code(vectors: torch.Tensor, codebook: torch.Tensor, tile: tuple[int,
             best_index = torch.where(closer, index + first_code, best_index)
         nearest[first_vector : first_vector + rows] = best_index
     return nearest
+
+
+def _centre(codebook: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The codes less an origin, the origin, and half their squared norms."""
+    origin = _round_mean(codebook)
+    centred = codebook - origin
+    return centred, origin, centred.square().sum(1) / 2
 
 
 def _round_mean(codebook: torch.Tensor) -> torch.Tensor:
