@@ -16,6 +16,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_output
+from ..models.exact import exact, rounded_to
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import MLPDecoder, MLPEncoder, resnet_decoder, resnet_encoder
 from ..models.posteriors import DiagonalGaussian, standard_normal
@@ -264,7 +265,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
             CannotStandardizeError: if there is no 1x1 convolution after the latents, because the zero padding of the
                 decoder's first 3x3 convolution cannot take a shift; set `scaling_factor` and `shift_factor` then.
         """
-        mean, std = mean.to(self.device, torch.float64), std.to(self.device, torch.float64)
+        mean, std = exact(mean), exact(std)
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).any()):
             raise ValueError("the latents' mean and standard deviation must be finite, and not all channels constant.")
         std = std.clamp_min(0.01 * std.square().mean().sqrt())
@@ -282,7 +283,8 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
 
         channels = self.config.latent_channels
         fold_into_output(before, mean, std)
-        before.bias[channels:] -= 2 * std.log()  # the rows of log sigma^2
+        log_variance = before.bias[channels:]
+        log_variance.copy_(rounded_to(log_variance, exact(log_variance) - 2 * std.log()))
         fold_into_input(after, mean, std)
 
         # SDXL pipelines reshape these to (1, 4, 1, 1); with any other number of channels they must stay None, which

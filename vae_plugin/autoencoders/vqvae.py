@@ -18,6 +18,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_output
+from ..models.exact import exact
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import resnet_decoder, resnet_encoder
 from ..models.quantizers.entropy import perplexity
@@ -327,8 +328,9 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         before, after = self.quant_conv, self.post_quant_conv
         if not isinstance(before, nn.Conv2d) or not isinstance(after, nn.Conv2d):
             raise CannotStandardizeError("standardised latents need use_quant_conv and use_post_quant_conv.")
-        pooled = std.double().square().mean().sqrt().expand(std.shape)
-        scale = std.double().clamp_min(0.01 * pooled) if self.quantizer.projects else pooled
+        mean, std = exact(mean), exact(std)
+        pooled = std.square().mean().sqrt().expand(std.shape)
+        scale = std.clamp_min(0.01 * pooled) if self.quantizer.projects else pooled
         self.quantizer.standardize(mean, scale)
         fold_into_output(before, mean, scale)
         fold_into_input(after, mean, scale)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..models.exact import exact
+
 # Factors are drawn independently, as disentanglement metrics require. The centre stays at least the largest radius away
 # from the border, so every disc lies entirely within its image.
 RANGES = {
@@ -97,7 +99,7 @@ class Circles(Dataset):
         return torch.cat([self._render(chunk) for chunk in factors.split(RENDER_CHUNK)])
 
     def _render(self, factors: torch.Tensor) -> torch.Tensor:
-        columns = dict(zip(self.factor_names, factors.double().unbind(1), strict=True))
+        columns = dict(zip(self.factor_names, exact(factors).unbind(1), strict=True))
         brightness = columns.get("intensity", torch.ones_like(columns["x"]))
         colour = brightness[:, None]
         if "hue" in columns:

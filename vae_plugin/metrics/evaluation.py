@@ -8,6 +8,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 
 from ..autoencoders import Adapter, adapt, evaluation_mode
+from ..models.exact import exact
 from ..models.posteriors import DiagonalGaussian
 from ..models.vqvae import CodePosterior
 from ..objectives import bits_per_dim, elbo, importance_weighted_bound
@@ -91,7 +92,7 @@ def evaluate(
                 values.setdefault("kl_nats", q.kl())
                 means.append(q.mean.cpu())
             for name, value in values.items():
-                columns.setdefault(name, []).append(value.double().cpu())
+                columns.setdefault(name, []).append(exact(value))
     if not columns:
         raise ValueError("there is no image to evaluate on.")
     values_of = {name: torch.cat(values) for name, values in columns.items()}

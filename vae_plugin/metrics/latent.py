@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
+from ..models.exact import exact
+
 
 def active_units(means: torch.Tensor, threshold: float = 0.01) -> int:
     """Number of active units, latent dimensions u with Var_x(E_q[u|x]) > threshold (Burda et al. 2016, section 5).
@@ -24,7 +26,7 @@ def active_units(means: torch.Tensor, threshold: float = 0.01) -> int:
     """
     if means.ndim not in (2, 4) or len(means) < 2:
         raise ValueError(f"got means {tuple(means.shape)}: expected (N, D) or (N, C, H, W) of at least 2 images.")
-    return int((_float64(means).var(0, correction=0) > threshold).sum())
+    return int((exact(means).var(0, correction=0) > threshold).sum())
 
 
 class RunningMoments:
@@ -51,7 +53,7 @@ class RunningMoments:
         if z.ndim not in (2, 4) or (self._count and z.shape[1] != len(self._mean)):
             channels = str(len(self._mean)) if self._count else "C"
             raise ValueError(f"got latents {tuple(z.shape)}: expected (B, {channels}) or (B, {channels}, H, W).")
-        values = _float64(z).movedim(1, -1).reshape(-1, z.shape[1])
+        values = exact(z).movedim(1, -1).reshape(-1, z.shape[1])
         if len(values):
             squares, mean = torch.var_mean(values, 0, correction=0)
             self._merge(len(values), mean, squares * len(values))
@@ -108,10 +110,6 @@ class RunningMoments:
     def _require_latents(self) -> None:
         if not self._count:
             raise ValueError("no latents yet: call update(z) before asking for their mean or std.")
-
-
-def _float64(z: torch.Tensor) -> torch.Tensor:
-    return z.detach().cpu().double()  # in this order, because some devices have no float64
 
 
 def _reduced(values: torch.Tensor, operation: str = "SUM") -> torch.Tensor:

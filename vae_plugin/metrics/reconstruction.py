@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from ..models.exact import exact
+
 MAX_PSNR = 100.0  # dB
 WINDOW, SIGMA = 11, 1.5
 
@@ -61,22 +63,23 @@ def ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     sigma = SIGMA * margin / (WINDOW // 2)
     weights = torch.softmax(-(offsets**2) / (2 * sigma**2), 0)
 
-    def window_mean(values: torch.Tensor) -> torch.Tensor:
-        flat = values.flatten(0, 1).unsqueeze(1)
-        kernel = weights.to(values.device)
-        flat = F.conv2d(F.conv2d(flat, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-        return flat.view(*values.shape[:2], *flat.shape[2:])
+    # One image at a time: the window means of a batch need eleven times its memory, and take longer.
+    values = [_ssim_map(exact(a), exact(b), weights).mean() for a, b in zip(x.split(1), y.split(1), strict=True)]
+    return torch.stack(values).float().to(x.device)
 
-    if x.device.type == "mps":  # has no float64
-        x, y = x.cpu(), y.cpu()
-    x, y = x.double(), y.double()
-    with torch.autocast(x.device.type, enabled=False):
+
+def _ssim_map(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def window_mean(values: torch.Tensor) -> torch.Tensor:
+        channels = values.movedim(1, 0)
+        return F.conv2d(F.conv2d(channels, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+
+    with torch.autocast("cpu", enabled=False):
         mean_x, mean_y = window_mean(x), window_mean(y)
         variances = window_mean(x * x) - mean_x**2 + window_mean(y * y) - mean_y**2
         covariance = window_mean(x * y) - mean_x * mean_y
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return (luminance * (2 * covariance + c2) / (variances + c2)).flatten(1).mean(1).float()
+    return luminance * (2 * covariance + c2) / (variances + c2)
 
 
 def _to_8_bits(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,6 +8,7 @@ import torch
 
 from ..autoencoders import Adapter
 from ..metrics import RunningMoments
+from ..models.exact import exact
 
 
 @torch.no_grad()
@@ -66,6 +67,6 @@ def fit_noise_scale(adapter: Adapter, batches: Iterable[torch.Tensor], seed: int
     for batch in batches:
         x = batch.to(model.device, model.dtype)
         output = model.decoder_output(model.posterior(x).sample(generator), x.shape[-2:])
-        deviation = (x.double() - adapter.likelihood.mean(output).double()).abs().pow(scale.power)
+        deviation = (exact(x) - exact(adapter.likelihood.mean(output))).abs().pow(scale.power)
         total, count = total + deviation.sum().item(), count + deviation.numel()
     scale.fit(torch.tensor(total / count))

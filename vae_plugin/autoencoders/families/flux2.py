@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from ...models.exact import rounded_to
 from ..adapter import Adapter
 
 
@@ -23,8 +24,9 @@ class Flux2Adapter(Adapter):
 
     def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Set the running mean and variance of the batch norm."""
-        self.model.bn.running_mean.copy_(mean)
-        self.model.bn.running_var.copy_(std.square())
+        bn = self.model.bn
+        bn.running_mean.copy_(rounded_to(bn.running_mean, mean))
+        bn.running_var.copy_(rounded_to(bn.running_var, std.square()))
 
     def pipeline_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation after the batch norm."""

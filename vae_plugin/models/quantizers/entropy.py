@@ -6,6 +6,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ..distributed import mean_over_processes
+from ..exact import exact_dtype
 from .search import CPU_TILE
 
 
@@ -17,8 +18,7 @@ def perplexity(counts: torch.Tensor) -> torch.Tensor:
     Args:
         counts: number of vectors assigned to each code, (K,).
     """
-    exact = torch.float64 if counts.device.type == "cpu" else torch.float32  # some devices have no float64
-    p = counts.to(exact) / counts.sum().clamp_min(1)
+    p = counts.to(exact_dtype(counts.device)) / counts.sum().clamp_min(1)
     return torch.special.entr(p).sum().exp()
 
 

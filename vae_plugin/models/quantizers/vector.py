@@ -8,6 +8,7 @@ from torch import nn
 
 from ..affine import CannotStandardizeError
 from ..distributed import gather_over_processes, rows_over_processes, sum_over_processes, world_size
+from ..exact import rounded_to
 from .base import Losses, Quantizer
 from .clustering import count_and_sum, kmeans, random_rows
 from .entropy import entropy_loss
@@ -167,7 +168,7 @@ class VectorQuantizer(Quantizer):
     def _standardize_codes(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         if self.distance == "cosine" or not torch.allclose(std, std[0]):
             raise CannotStandardizeError("only Euclidean codes can be shifted, and scaled by a single number.")
-        mean, std = mean.to(self.codebook), std.to(self.codebook)
+        mean, std = rounded_to(self.codebook, mean), rounded_to(self.codebook, std)
         self.codebook.copy_((self.codebook - mean) / std)
         if self.codebook_update == "ema":
             self.sums.copy_((self.sums - self.counts[:, None] * mean) / std)
