@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from .commands import card, demo, evaluate, export, finetune, push, reconstruct
 from .errors import exit_status
+from .near import hint
 from .version import __version__
 
 COMMANDS = {  # in the order of the help
@@ -41,9 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
-        near = get_close_matches(command, COMMANDS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(COMMANDS)}."
-        print(f"error: unknown command {command!r}: {hint}", file=sys.stderr)
+        meant = hint(command, COMMANDS, f"it must be one of {', '.join(COMMANDS)}.")
+        print(f"error: unknown command {command!r}: {meant}", file=sys.stderr)
         return 2
     return exit_status(lambda: COMMANDS[command].run(rest, f"vae-plugin {command}"))
 

@@ -23,7 +23,7 @@ from ..datasets import Circles
 from ..errors import TrainingStopped
 from ..finetune import train
 from ..latents import interpolate
-from ..options import build, option, parse
+from ..options import LARGEST_SEED, build, option, parse
 from ..training.settings import FinetuneOptions
 
 BATCH = 64  # of the diffusion transformer
@@ -34,13 +34,13 @@ LABEL = "circle"  # the one class of the pipeline
 class DemoOptions:
     """Options of `vae-plugin demo`; the defaults take less than 3 minutes on 2 cores."""
 
-    output_dir: str = option("demo-output", "Folder of the results.")
-    seed: int = option(0, "Seed of the data, the training and the samples.")
-    resolution: int = option(32, "Side of the images in pixels.")
-    train_steps: int = option(900, "Training steps of the VAE.")
-    denoiser_steps: int = option(1000, "Training steps of the diffusion model on the latents.")
-    vqvae_steps: int = option(400, "Training steps of the VQ-VAE.")
-    num_circles: int = option(4000, "Number of circles in the training set.")
+    output_dir: str = option("demo-output", "Folder of the results.", path=True)
+    seed: int = option(0, "Seed of the data, the training and the samples.", at_least=0, at_most=LARGEST_SEED)
+    resolution: int = option(32, "Side of the images in pixels.", at_least=8, at_most=2**12)
+    train_steps: int = option(900, "Training steps of the VAE.", at_least=1)
+    denoiser_steps: int = option(1000, "Training steps of the diffusion model on the latents.", at_least=1)
+    vqvae_steps: int = option(400, "Training steps of the VQ-VAE.", at_least=1)
+    num_circles: int = option(4000, "Number of circles in the training set.", at_least=16, at_most=10**8)
 
 
 def run(argv: Sequence[str] | None, prog: str) -> dict[str, float]:

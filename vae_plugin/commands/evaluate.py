@@ -13,7 +13,7 @@ from .. import metrics
 from ..datasets import Circles, image_batches, load_images
 from ..errors import UserError
 from ..files import write_json
-from ..options import option, parse
+from ..options import LARGEST_SEED, option, parse
 from .source import ModelSource
 
 IMAGES = {"circles": (False,)}
@@ -24,10 +24,13 @@ class EvaluateOptions(ModelSource):
     """Options of `vae-plugin evaluate`."""
 
     dataset_name: str | None = option(
-        None, "'circles' (generated, the default) or a data set on the Hub.", when={"train_data_dir": (None,)}
+        None,
+        "'circles' (generated, the default) or a data set on the Hub.",
+        path=True,
+        when={"train_data_dir": (None,)},
     )
     train_data_dir: str | None = option(
-        None, "Folder of images or of parquet shards, or one parquet file.", also=("data_dir",)
+        None, "Folder of images or of parquet shards, or one parquet file.", path=True, also=("data_dir",)
     )
     split: str = option("train", "Split of the data set.", when=IMAGES)
     image_column: str | None = option(
@@ -36,13 +39,14 @@ class EvaluateOptions(ModelSource):
     resolution: int | None = option(
         None,
         "Side of the centre crop in pixels. By default the sample_size of our own models, and about 256 for others.",
+        at_most=2**16,
         at_least=8,
     )
     circles_hue: bool = option(False, "Use coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
-    max_images: int = option(1000, "Largest number of images to measure on.", at_least=1)
+    max_images: int = option(1000, "Largest number of images to measure on.", at_most=10**8, at_least=1)
     num_importance_samples: int = option(0, "Importance samples for the bound on log p(x); 0 skips it.", at_least=0)
-    seed: int = option(1, "Seed of the posterior samples and of the circles.", at_least=0)
-    output_file: str | None = option(None, "Also write the metrics to this JSON file.")
+    seed: int = option(1, "Seed of the posterior samples and of the circles.", at_most=LARGEST_SEED, at_least=0)
+    output_file: str | None = option(None, "Also write the metrics to this JSON file.", path=True)
 
     def facts(self) -> dict[str, bool]:
         """Facts that decide which options apply: whether the images are generated circles (the default)."""

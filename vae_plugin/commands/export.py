@@ -87,6 +87,7 @@ class ExportOptions(ModelSource):
     output: str = option(
         "",
         "Folder to write, or the .safetensors file of a single_file.",
+        path=True,
         positional="output",
         required="no output given: name a folder after the model, or a .safetensors file for a single_file.",
     )

@@ -23,10 +23,16 @@ class ReconstructOptions(ModelSource):
     """Options of `vae-plugin reconstruct`."""
 
     images: tuple[str, ...] = option(
-        (), "Image files.", positional="image", required="no image given: name one or more files after the model."
+        (),
+        "Image files.",
+        path=True,
+        positional="image",
+        required="no image given: name one or more files after the model.",
     )
     output_dir: str = option(
-        "reconstructions", "Folder for NAME-reconstruction.png, which shows the original and the reconstruction."
+        "reconstructions",
+        "Folder for NAME-reconstruction.png, which shows the original and the reconstruction.",
+        path=True,
     )
 
 

@@ -15,6 +15,7 @@ class ModelSource:
     pretrained_model_name_or_path: str = option(
         "",
         "Model: a folder, a Hub id or a .safetensors file.",
+        path=True,
         positional="model",
         required="no model given: name a folder, a Hub id or a .safetensors file.",
     )
@@ -39,6 +40,7 @@ class ModelFolder:
     folder: str = option(
         "",
         "Folder of a model, such as the output folder of a training run.",
+        path=True,
         positional="folder",
         also=("pretrained_model_name_or_path",),
         required="no folder given: name the folder of a model, such as the output folder of a training run.",

@@ -69,7 +69,8 @@ def check_repo_id(repo_id: str) -> str:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise UserError(f"{repo_id!r} cannot be a repository on the Hub: give user/name. ({error})") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{repo_id!r} cannot be a repository on the Hub: give user/name. ({reason})") from error
     return repo_id
 
 

@@ -5,9 +5,11 @@ from .fields import Option, changed, flat, given_in, options_of, to_dict
 from .files import save
 from .parse import build, parse
 from .rules import UNKNOWN, judge
+from .values import LARGEST_SEED
 
 __all__ = [
     "GIVEN",
+    "LARGEST_SEED",
     "UNKNOWN",
     "Declaration",
     "Except",

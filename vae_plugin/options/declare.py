@@ -8,10 +8,16 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import UserError
+from ..near import hint
 
 
 class OptionError(UserError):
     """An option that was not understood or cannot work; the message is one sentence for the user."""
+
+
+def unknown(name: str, known: Iterable[str], where: str = "") -> OptionError:
+    """The error for a name that is no option."""
+    return OptionError(f"unknown option {name!r}{where}: {hint(name, known, '--help lists the options.')}")
 
 
 class _Given:
@@ -44,6 +50,8 @@ class Declaration:
         at_least: smallest accepted value, of each item of a tuple.
         above: bound that the value must exceed.
         below: bound that the value must stay under.
+        at_most: largest accepted value, of each item of a tuple. Default: see `values.LARGEST`.
+        path: whether it names a file or folder, or may name one: a leading ~ is the home folder.
         common: whether the short `--help` lists it, in a class that has such options.
         when: what it depends on: the name of another option or of a fact -> the values with which it has an effect,
             `GIVEN`, or `Except(...)` the values with which it has none. Otherwise it is refused if it is given.
@@ -62,6 +70,8 @@ class Declaration:
     at_least: float | None = None
     above: float | None = None
     below: float | None = None
+    at_most: float | None = None
+    path: bool = False
     common: bool = False
     when: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     on_resume: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from .declare import Declaration, OptionError, names_of
+from .values import LARGEST, check_numbers, check_text, shown
 
 _OPTIONS: dict[type, Mapping[str, Option]] = {}  # by class, see `options_of`
 
@@ -66,7 +68,7 @@ class Option:
                 raise ValueError
             values = tuple(_scalar(word, self.scalar) for word in words)
         except ValueError:
-            got = "null" if value is None else repr(value)
+            got = "null" if value is None else shown(value)
             raise OptionError(f"option {where}: expected {self._expected}, got {got}.") from None
         self._check_choices(values, value, where)
         return values if self.many else values[0]
@@ -75,17 +77,20 @@ class Option:
         """Check a value from Python: an integer passes for a number, a list for a tuple, a path for a string.
 
         Raises:
-            OptionError: if it is not of the type, not among the choices, or out of bounds.
+            OptionError: if it is not of the type, not among the choices, out of bounds, or a path that cannot be.
         """
         if value is None and self.optional:
             return None
         if isinstance(value, (tuple, list)) != self.many:
-            raise OptionError(f"option {self.name!r}: expected {self._expected}, got {value!r}.")
+            raise OptionError(f"option {self.name!r}: expected {self._expected}, got {shown(value)}.")
         items = [_converted(item, self.scalar) for item in (value if self.many else (value,))]
         if any(type(item) is not self.scalar for item in items):
-            raise OptionError(f"option {self.name!r}: expected {self._expected}, got {value!r}.")
+            raise OptionError(f"option {self.name!r}: expected {self._expected}, got {shown(value)}.")
         self._check_choices(items, value, repr(self.name))
-        self._check_bounds(items)
+        if self.scalar in LARGEST:
+            check_numbers(items, self.declaration, self.name, self.many)
+        elif self.scalar is str:
+            items = [check_text(item, self.declaration, self.name) for item in items]
         return tuple(items) if self.many else items[0]
 
     @property
@@ -96,18 +101,7 @@ class Option:
     def _check_choices(self, items: Collection[Any], value: Any, where: str) -> None:
         choices = self.declaration.choices
         if choices is not None and not set(items) <= set(choices):
-            raise OptionError(f"option {where}: got {value!r}, accepted are {', '.join(map(repr, choices))}.")
-
-    def _check_bounds(self, items: Collection[Any]) -> None:
-        rules, each = self.declaration, "each number" if self.many else "it"
-        bounds = [
-            (f"at least {rules.at_least}", lambda v: rules.at_least is None or v >= rules.at_least),
-            (f"above {rules.above}", lambda v: rules.above is None or v > rules.above),
-            (f"below {rules.below}", lambda v: rules.below is None or v < rules.below),
-        ]
-        for words, holds in bounds:
-            if not all(map(holds, items)):
-                raise OptionError(f"--{self.name} is {' '.join(map(str, items))}: {each} must be {words}.")
+            raise OptionError(f"option {where}: got {shown(value)}, accepted are {', '.join(map(repr, choices))}.")
 
     def get(self, options: Any) -> Any:
         """The value in an instance of the dataclass."""
@@ -212,7 +206,7 @@ def _option(
 
 def _converted(item: Any, scalar: type) -> Any:
     if scalar is float and type(item) is int:
-        return float(item)
+        return float(item) if abs(item) <= LARGEST[float] else math.inf if item > 0 else -math.inf
     return os.fspath(item) if scalar is str and isinstance(item, os.PathLike) else item
 
 

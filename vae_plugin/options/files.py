@@ -8,11 +8,13 @@ from typing import Any
 
 import yaml
 
+from ..errors import UserError
 from ..files import write_text
-from .declare import OptionError
+from ..texts import decode
+from .declare import OptionError, unknown
 from .fields import Option, Quoted, given_in, is_null, names_in, to_dict
-from .near import unknown
 
+LARGEST_FILE = 1 << 18  # bytes; all options with their help are a tenth of it
 _NULL = "tag:yaml.org,2002:null"
 
 
@@ -45,8 +47,7 @@ def read_file(
         OptionError: if it cannot be read or understood.
     """
     try:
-        with open(path, "rb") as file:
-            root = yaml.compose(file, Loader=yaml.SafeLoader)
+        root = yaml.compose(_text(path), Loader=yaml.SafeLoader)
     except (OSError, yaml.YAMLError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise OptionError(f"cannot read the options in {path}: {reason}.") from error
@@ -80,8 +81,27 @@ def read_file(
     return values, complete
 
 
+def _text(path: str) -> str:
+    with open(path, "rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise OptionError(f"cannot read the options in {path}: it is larger than {LARGEST_FILE >> 10} KiB.")
+    try:
+        return decode(data, "it")
+    except UserError as error:
+        raise OptionError(f"cannot read the options in {path}: {error}") from error
+
+
+class _Nested:
+    """A list or map inside a list, which no option has; an alias may make it endless, so it is not read."""
+
+    def __repr__(self) -> str:
+        return "[...]"
+
+
 def _words(node: yaml.Node) -> Any:
     # The text as written rather than YAML 1.1's reading of it, in which 1e-4 is a string, 010 is 8 and `no` is False.
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == _NULL else Quoted(node.value) if node.style else node.value
-    return [_words(item) for item in node.value] if isinstance(node, yaml.SequenceNode) else {}
+    assert isinstance(node, yaml.SequenceNode)  # a map is refused before
+    return [_words(item) if isinstance(item, yaml.ScalarNode) else _Nested() for item in node.value]

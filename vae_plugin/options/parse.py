@@ -9,15 +9,16 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from .declare import OptionError
+from .declare import Declaration, OptionError, unknown
 from .fields import Option, names_in, options_of
 from .files import read_file
-from .near import unknown
 from .rules import has_effect, judge
+from .values import check_text
 
 T = TypeVar("T")
 
 TOKEN_FLAGS = ("--hub_token", "--token")
+LONGEST_ERROR = 300  # characters
 _PLACED = "placed_"  # before the name of a positional argument
 
 
@@ -63,7 +64,10 @@ def parse(cls: type[T], argv: Sequence[str] | None = None, *, prog: str | None =
                 raise OptionError(f"{shown[opt.name]} and {where} are the same option: give one of them.")
             shown[opt.name] = where
             flags[opt.name] = value if isinstance(value, bool) else opt.read(value, f"'{where}'")
-    file, complete = ({}, False) if given.config is None else read_file(given.config, options, in_full(cls))
+    file: dict[str, Any] = {}
+    complete = False
+    if given.config is not None:
+        file, complete = read_file(check_text(given.config, Declaration(path=True), "config"), options, in_full(cls))
     file = {name: value for name, value in file.items() if has_effect(options[name], flags)}
     return _make(cls, {**file, **flags}, file.keys() if complete else ())
 
@@ -96,7 +100,7 @@ def _make(cls: type[T], values: Mapping[str, Any], excused: Collection[str] = ()
     named: dict[str, str] = {}
     for name, value in values.items():
         if name not in known:
-            raise unknown(name, known)
+            raise unknown(str(name), known)
         opt = known[name]
         if opt.name in named:
             raise OptionError(f"--{named[opt.name]} and --{name} are the same option: give one of them.")
@@ -144,7 +148,8 @@ def _grouped(field: dataclasses.Field[Any], values: dict[str, Any], flags: Mappi
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
+        # argparse puts the whole value into its errors.
+        raise OptionError(message if len(message) <= LONGEST_ERROR else f"{message[:LONGEST_ERROR]}...")
 
 
 def _parser(options: Mapping[str, Option], prog: str | None, description: str, every: bool) -> argparse.ArgumentParser:

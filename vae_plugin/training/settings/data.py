@@ -19,12 +19,14 @@ class DataSettings:
         None,
         "Data set to train on: 'circles', which are generated (the default without --train_data_dir), or one on the "
         "Hub.",
+        path=True,
         common=True,
         when={"train_data_dir": (None,)},
     )
     train_data_dir: str | None = option(
         None,
         "Folder of images or of shards (parquet, or WebDataset's tar files), or a single shard.",
+        path=True,
         also=("data_dir",),
         common=True,
     )
@@ -41,6 +43,7 @@ class DataSettings:
         None,
         "Side of the square images in pixels: they are resized and cropped to it. By default 64 for a new model, the "
         "sample_size of one of ours, and about 256 for others.",
+        at_most=2**16,
         at_least=1,
         common=True,
     )
@@ -53,13 +56,15 @@ class DataSettings:
         256,
         "Number of images held out of training for metrics.json and the pictures: at least one, and at most a tenth "
         "of a data set.",
+        at_most=10**7,
         at_least=0,
     )
-    circles_length: int = option(10_000, "Number of circles to train on.", at_least=1, when=ON_CIRCLES)
+    circles_length: int = option(10_000, "Number of circles to train on.", at_most=10**8, at_least=1, when=ON_CIRCLES)
     circles_hue: bool = option(False, "Draw coloured circles (RGB) instead of gray ones.", when=ON_CIRCLES)
     dataloader_num_workers: int = option(
         0,
         "Number of processes (threads of a stream) that load images, for each training process.",
+        at_most=256,
         at_least=0,
         on_resume=True,
     )

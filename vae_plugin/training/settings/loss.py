@@ -73,9 +73,15 @@ class LossSettings:
         "layer, as VQGAN does.",
         when=DISCRIMINATOR,
     )
-    disc_channels: int = option(64, "Channels of the first layer of the discriminator.", at_least=1, when=DISCRIMINATOR)
+    disc_channels: int = option(
+        64, "Channels of the first layer of the discriminator.", at_most=2**16, at_least=1, when=DISCRIMINATOR
+    )
     disc_layers: int = option(
-        3, "Number of layers with stride 2 in the discriminator, after the first.", at_least=1, when=DISCRIMINATOR
+        3,
+        "Number of layers with stride 2 in the discriminator, after the first.",
+        at_most=16,
+        at_least=1,
+        when=DISCRIMINATOR,
     )
     disc_learning_rate: float | None = option(
         None,

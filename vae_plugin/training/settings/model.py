@@ -24,6 +24,7 @@ class ModelSettings:
         None,
         "Model to start from, one of diffusers' image autoencoders or of ours: a folder, a Hub id or a .safetensors "
         "file. Without it a new model is trained.",
+        path=True,
         common=True,
     )
     subfolder: str | None = option(
@@ -38,7 +39,7 @@ class ModelSettings:
     )
     model_type: str = option("vae", "Kind of a new model.", choices=("vae", "vqvae", "tiny"), common=True)
     model_config: str | None = option(
-        None, "config.json of a new model of the class that it names, or of the model in a single file."
+        None, "config.json of a new model of the class that it names, or of the model in a single file.", path=True
     )
     train: str = option(
         "all", "Part of the model to train; 'decoder' locks the latent space.", choices=PARTS, common=True
@@ -46,6 +47,7 @@ class ModelSettings:
     lora_rank: int | None = option(
         None,
         "Train low-rank changes (LoRA) of this rank instead of the weights. They are merged into them at the end.",
+        at_most=2**16,
         at_least=1,
         when={"pretrained_model_name_or_path": GIVEN},
     )
@@ -56,7 +58,7 @@ class ModelSettings:
         when={"lora_rank": GIVEN},
     )
     teacher: str | None = option(
-        None, "Autoencoder whose latents a new --model_type tiny learns: a folder, a Hub id or a file."
+        None, "Autoencoder whose latents a new --model_type tiny learns: a folder, a Hub id or a file.", path=True
     )
     teacher_subfolder: str | None = option(
         None, "Folder of the teacher inside its repository.", when={"teacher": GIVEN}
@@ -72,12 +74,14 @@ class ModelSettings:
         None,
         "Channels of the images. By default those of the model; for a new model 1 for gray circles, otherwise 3. The "
         "first and last convolution of a model with another number are adapted.",
+        at_most=2**12,
         at_least=1,
     )
     block_out_channels: tuple[int, ...] = option(
         (32, 64, 64, 64),
         "Channels of each level of a new conv model; n levels reduce each side 2^(n-1) times. By default 64 at each "
         "level of a tiny model.",
+        at_most=2**16,
         at_least=1,
         when={"network": ("conv",)},
         of_new_model="block_out_channels",
@@ -85,6 +89,7 @@ class ModelSettings:
     layers_per_block: int = option(
         1,
         "Residual blocks of each level of a new conv model.",
+        at_most=256,
         at_least=1,
         when=CONV,
         of_new_model="layers_per_block",
@@ -101,6 +106,7 @@ class ModelSettings:
     latent_channels: int = option(
         4,
         "Channels of the latents of a new model.",
+        at_most=2**16,
         at_least=1,
         when={"teacher": (None,)},
         of_new_model="latent_channels",
@@ -108,6 +114,7 @@ class ModelSettings:
     hidden_sizes: tuple[int, ...] = option(
         (200, 200),
         "Units of the hidden layers of a new mlp model.",
+        at_most=2**20,
         at_least=1,
         when=MLP,
         of_new_model="hidden_sizes",
@@ -135,6 +142,7 @@ class ModelSettings:
     num_mixtures: int = option(
         10,
         "Components of the logistic_mixture likelihood of a new model.",
+        at_most=2**10,
         at_least=1,
         when={**LIKELIHOOD, "likelihood": ("logistic_mixture",)},
         of_new_model="num_mixtures",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...options import GIVEN, Except, option
+from ...options import GIVEN, LARGEST_SEED, Except, option
 
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
 
@@ -13,8 +13,12 @@ SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constan
 class OptimizationSettings:
     """Settings of the optimiser, its schedule, and the precision of a run."""
 
-    train_batch_size: int = option(32, "Images per batch and process.", at_least=1, common=True, on_resume=True)
-    gradient_accumulation_steps: int = option(1, "Batches per optimiser step.", at_least=1, on_resume=True)
+    train_batch_size: int = option(
+        32, "Images per batch and process.", at_most=2**20, at_least=1, common=True, on_resume=True
+    )
+    gradient_accumulation_steps: int = option(
+        1, "Batches per optimiser step.", at_most=2**20, at_least=1, on_resume=True
+    )
     max_train_steps: int | None = option(
         None,
         "Number of optimiser steps. By default those of --num_train_epochs.",
@@ -68,5 +72,8 @@ class OptimizationSettings:
         on_resume=True,
     )
     seed: int = option(
-        0, "Seed of the initial weights, the order of the data, its augmentation and the noise.", at_least=0
+        0,
+        "Seed of the initial weights, the order of the data, its augmentation and the noise.",
+        at_most=LARGEST_SEED,
+        at_least=0,
     )

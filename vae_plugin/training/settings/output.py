@@ -14,7 +14,7 @@ class OutputSettings:
     """Settings of the output of a run."""
 
     output_dir: str = option(
-        "vae-output", "Folder of the result, which from_pretrained opens.", common=True, on_resume=True
+        "vae-output", "Folder of the result, which from_pretrained opens.", path=True, common=True, on_resume=True
     )
     checkpointing_steps: int = option(500, "Steps between checkpoints.", at_least=1, on_resume=True)
     checkpoints_total_limit: int = option(
@@ -23,6 +23,7 @@ class OutputSettings:
     resume_from_checkpoint: str | None = option(
         None,
         "Checkpoint to resume from: 'latest', a name in OUT/checkpoints, or a path.",
+        path=True,
         common=True,
         on_resume=True,
     )

@@ -26,6 +26,7 @@ CHOICES = {
     "quantizer_gradient": tuple(GRADIENTS),
 }
 CONDITIONS = {"num_vq_embeddings": {"fsq_levels": (None,)}}  # whose product is the number of codes
+LARGEST = {"vq_embed_dim": 2**16, "num_quantizers": 2**10, "fsq_levels": 2**16}
 CODEBOOK = declared(
     CodebookSettings,
     {},
@@ -34,6 +35,7 @@ CODEBOOK = declared(
             "flag": FLAGS.get(field.name),
             "choices": CHOICES.get(field.name),
             "of_new_model": field.name,
+            "at_most": LARGEST.get(field.name),
             "when": {"kind": ("vqvae",), "quantizer": quantizers_with(field.name), **CONDITIONS.get(field.name, {})},
         }
         for field in fields(CodebookSettings)
