@@ -54,7 +54,7 @@ def tuned(model, tmp_path, photographs, **changes):
 
 @pytest.mark.parametrize("part", ["all", "decoder", "encoder"])
 @pytest.mark.parametrize("name", BY_NAME)
-def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_path):
+def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_path, capsys):
     model = tiny(name)
     out = tuned(model, tmp_path, photographs, train=part, **GAN)
     assert json.loads((out / "config.json").read_text())["_class_name"] == name
@@ -67,6 +67,10 @@ def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_pa
     assert ("encoder" in changed) == (part != "decoder")
     if part != "all":  # a denoiser made for these latents goes on working
         assert again.config.get("scaling_factor") == model.config.get("scaling_factor")
+    space = json.loads((out / "run.json").read_text())["latent_space"]
+    assert space["moved"] == (part == "all") == ("The latent space has moved" in capsys.readouterr().out)
+    for field in {"scaling_factor", "shift_factor"} & space.keys():
+        assert space[field] == {"was": model.config[field], "is": again.config[field]}
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["steps"] == 4
     assert metrics["psnr"] > 0

@@ -30,6 +30,7 @@ from .channels import replace_image_convolutions
 DEFAULT_RESOLUTION = 256
 PARTS = ("all", "decoder", "encoder")
 LATENT_SIDE = ("encoder", "quant_conv", "quantizer", "bn")  # the modules that decide what the latents are
+SCALING_FIELDS = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 IMAGE_SIDE = ("decoder", "post_quant_conv", "likelihood")
 
 
@@ -323,6 +324,15 @@ class Adapter:
             std: likewise.
         """
         self.model.register_to_config(**pooled_scaling(mean, std, self.config.get("shift_factor") is not None))
+
+    def latent_scaling(self) -> dict[str, Any]:
+        """What pipelines scale the latents by, as names and plain values: the fields of the config that are set."""
+        values = {name: self.config.get(name) for name in SCALING_FIELDS}
+        return {
+            name: list(value) if isinstance(value, (list, tuple)) else value
+            for name, value in values.items()
+            if value is not None
+        }
 
     def pipeline_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation (C,) of each channel as pipelines see them, of latents that have these."""

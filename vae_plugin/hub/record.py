@@ -28,6 +28,10 @@ class RunRecord:
         base_model_id: Hub id of that model.
         base_revision: its commit on the Hub.
         teacher: model whose latents were learnt.
+        latent_space: of a fine-tune, what became of the latents that pipelines see: "moved", whether a denoiser is
+            given other latents than before; "rescaled_only", whether that is by their scale alone; and what pipelines
+            scale by ("scaling_factor", "shift_factor", "latents_mean", "latents_std", the batch norm of FLUX.2), each
+            as {"was": ..., "is": ...}.
         license, license_name, license_link: licence, as on the Hub.
         command: command that repeats the run.
         options: options that differ from their defaults.
@@ -47,6 +51,7 @@ class RunRecord:
     base_model_id: str | None = None
     base_revision: str | None = None
     teacher: str | None = None
+    latent_space: dict[str, Any] = field(default_factory=dict)
     license: str | None = None
     license_name: str | None = None
     license_link: str | None = None

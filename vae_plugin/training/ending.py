@@ -7,6 +7,7 @@ from typing import Any
 from ..hub import write_card
 from ..options import save as save_options
 from .evaluation import compare_with_base
+from .latent_space import denoiser_needs
 from .lora import merge_lora
 from .result import save_metrics, save_weights
 from .run import Run
@@ -62,7 +63,10 @@ def _write_result(run: Run, seconds: float, images_per_second: float | None) -> 
     pictures = {**run.pictures.save(), **run.pictures.save_extremes(psnr)}
     save_metrics(metrics, output_dir)
     save_options(run.options, output_dir / "training_options.yaml")
-    run.recorder.record(pictures, seconds).save(output_dir)
+    record = run.recorder.record(pictures, seconds)
+    record.save(output_dir)
     write_card(output_dir)
+    if (needs := denoiser_needs(record.latent_space, record.base_model)) is not None:
+        print(needs)
     data.report_unreadable()
     return metrics

@@ -19,6 +19,7 @@ from .evaluation import Evaluator
 from .failures import StepFailed, stopped
 from .hooks import CheckpointHook, Hook, LogHook, PublishHook, Step, ValidationHook
 from .hooks.publish import Publisher
+from .latent_space import LatentSpace
 from .losses import TrainingLoss
 from .pictures import SamplePictures
 from .progress import Progress, Stopwatch
@@ -208,7 +209,8 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     pictures = SamplePictures(loss, data.validation, output_dir)
     values = to_dict(options)
     given = {name: value for name, value in values.items() if name in given_in(options)}
-    recorder = Recorder(options.model, options.data, options.hub.license, given, accelerator, data.size)
+    latents = None if options.model.is_new else LatentSpace(adapter, options.latents_stay)
+    recorder = Recorder(options.model, options.data, options.hub.license, given, accelerator, data.size, latents)
     log = LogHook(
         accelerator,
         state,

@@ -20,6 +20,7 @@ from ..hub.folder import is_local, public_name
 from ..hub.front_matter import split
 from ..hub.merging import LICENSE_KEYS
 from ..texts import read_text
+from .latent_space import LatentSpace
 from .settings import DataSettings, HubSettings, ModelSettings
 
 LIBRARIES = ("vae-plugin", "torch", "diffusers", "accelerate")
@@ -44,6 +45,7 @@ class Recorder:
         given: the options that were given, by name.
         accelerator: for the processes and the precision.
         train_images: how many images the run trains on; None of a stream.
+        latents: of a fine-tune; None of a new model.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Recorder:
         given: Mapping[str, Any],
         accelerator: Accelerator,
         train_images: int | None,
+        latents: LatentSpace | None,
     ) -> None:
+        self.latents = latents
         base = model.pretrained_model_name_or_path
         on_hub = base is not None and not is_local(base)
         dataset_id = None if data.circles or is_local(data.dataset_name) else data.dataset_name
@@ -88,7 +92,8 @@ class Recorder:
             pictures: caption -> path relative to the output folder.
             seconds: that training took.
         """
-        return hub.RunRecord(**self._facts, pictures=dict(pictures or {}), seconds=seconds)
+        space = {} if self.latents is None else self.latents.facts()
+        return hub.RunRecord(**self._facts, latent_space=space, pictures=dict(pictures or {}), seconds=seconds)
 
 
 def _told(given: Mapping[str, Any], accelerator: Accelerator) -> dict[str, Any]:

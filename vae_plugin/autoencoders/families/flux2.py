@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -27,6 +29,11 @@ class Flux2Adapter(Adapter):
         bn = self.model.bn
         bn.running_mean.copy_(rounded_to(bn.running_mean, mean))
         bn.running_var.copy_(rounded_to(bn.running_var, std.square()))
+
+    def latent_scaling(self) -> dict[str, Any]:
+        """The statistics of the batch norm."""
+        bn = self.model.bn
+        return {"bn.running_mean": bn.running_mean.tolist(), "bn.running_var": bn.running_var.tolist()}
 
     def pipeline_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation after the batch norm."""

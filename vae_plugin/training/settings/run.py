@@ -151,10 +151,15 @@ class FinetuneOptions:
             check_new_model(self, config, source)
 
     @property
+    def latents_stay(self) -> bool:
+        """Whether the latents, unscaled, are meant to stay those of the base model or the teacher."""
+        return self.model.train != "all" or self.loss.latent_anchor > 0 or self.model.teacher is not None
+
+    @property
     def keeps_latents(self) -> bool:
         """Whether the model keeps its latent statistics."""
         if self.output.latent_scaling == "auto":
-            return self.model.train != "all" or self.loss.latent_anchor > 0 or self.model.teacher is not None
+            return self.latents_stay
         return self.output.latent_scaling == "keep"
 
 
