@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
@@ -235,6 +237,10 @@ class VQModelAdapter(VQVAEAdapter):
     def natural_resolution(self) -> int:
         """As of diffusers' other classes."""
         return usual_resolution(self.spatial_compression_ratio)
+
+    def latent_scaling(self) -> dict[str, Any]:
+        """The `scaling_factor`, the only such field that a `VQModel` has."""
+        return {"scaling_factor": self.config.scaling_factor}
 
     def to_saved(self) -> ModelMixin:
         """A `VQModel` again, whose fields that were None still are."""
