@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,9 @@ def exit_status(work: Callable[[], object]) -> int:
     Returns:
         0 on success, 1 if training stopped or the Hub refused a push, 2 for a mistake that the user can correct.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that it has no characters for must not end the work
+            stream.reconfigure(errors="backslashreplace")
     is_main_process = os.environ.get("RANK", "0") == "0"
     try:
         work()

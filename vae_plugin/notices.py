@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
 _said: set[str] = set()
 
@@ -17,7 +18,14 @@ def say_once(kind: str, sentence: str) -> None:
         return
     _said.add(kind)
     if os.environ.get("RANK", "0") == "0":
-        print(f"note: {printable(sentence)}", file=sys.stderr)
+        show(f"note: {sentence}", sys.stderr)
+
+
+def show(text: str, stream: TextIO | None = None) -> None:
+    """Print a line that may hold names from outside, whatever characters the stream has; to stdout by default."""
+    stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def printable(text: str) -> str:

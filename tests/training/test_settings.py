@@ -122,6 +122,7 @@ OTHER = {
     "image_column": "nothing",
     "shuffle_buffer": 2,
     "max_train_samples": 8,
+    "max_image_pixels": 119,  # one less than the photographs have
     "num_validation_images": 1,
     "resolution": 16,
     "reconstruction_loss": "l2",
@@ -156,6 +157,7 @@ OWN_WORDS = {
     "gradient_checkpointing": "gradient checkpointing",
     "dataset_name": "nobody/nothing",
     "image_column": "image_column",
+    "max_image_pixels": "limit is 119 pixels",
     "revision": "revision 'main' has no effect on the local folder",
     "disc_start": "too small for a discriminator",
     "model_type": "norm_num_groups",  # whose default is no divisor of such few channels
@@ -284,6 +286,7 @@ def made(values):
         "loading": loading,
         "held out": len(run.data.validation),
         "average": None if run.average.ema is None else run.average.ema.decay,
+        "reader": getattr(getattr(train, "dataset", train), "reader", None),
         "precision": run.accelerator.mixed_precision,
         "trackers": [str(tracker) for tracker in run.accelerator.log_with],
         "intervals": [hook.every for hook in run.hooks],

@@ -13,7 +13,9 @@ from .. import metrics
 from ..datasets import Circles, image_batches, load_images
 from ..errors import UserError
 from ..files import write_json
+from ..notices import show
 from ..options import LARGEST_SEED, option, parse
+from ..training.settings.opening import max_image_pixels, remote_images
 from .source import ModelSource
 
 IMAGES = {"circles": (False,)}
@@ -42,6 +44,8 @@ class EvaluateOptions(ModelSource):
         at_most=2**16,
         at_least=8,
     )
+    max_image_pixels: int = max_image_pixels(when=IMAGES)
+    remote_images: bool = remote_images(when=IMAGES)
     circles_hue: bool = option(False, "Use coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
     max_images: int = option(1000, "Largest number of images to measure on.", at_most=10**8, at_least=1)
     num_importance_samples: int = option(0, "Importance samples for the bound on log p(x); 0 skips it.", at_least=0)
@@ -80,6 +84,8 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
             resolution=size,
             channels=channels,
             center_crop=True,
+            max_image_pixels=options.max_image_pixels,
+            remote_images=options.remote_images,
         )
         images = Subset(found, range(min(len(found), options.max_images)))
     unreadable: set[str] = set()
@@ -92,7 +98,7 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
     print(json.dumps(result, indent=2))
     if unreadable:
         names = ", ".join(sorted(unreadable))
-        print(f"{len(unreadable)} file(s) could not be read as images and were left out: {names}")
+        show(f"{len(unreadable)} file(s) could not be read as images and were left out: {names}")
     if options.output_file:
         write_json(Path(options.output_file), result)
         print(f"Written to {options.output_file}.")

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..files import make_folder
 from ..metrics import psnr
 from ..options import option, parse
+from ..training.settings.opening import max_image_pixels
 from .source import ModelSource
 
 
@@ -34,6 +35,7 @@ class ReconstructOptions(ModelSource):
         "Folder for NAME-reconstruction.png, which shows the original and the reconstruction.",
         path=True,
     )
+    max_image_pixels: int = max_image_pixels()
 
 
 @torch.no_grad()
@@ -45,7 +47,7 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
         height, width = adapter.only_image_size
         raise UserError(f"this model takes images of {height} x {width} pixels only: use evaluate, which crops them.")
     make_folder(Path(options.output_dir))
-    reader = ImageReader()
+    reader = ImageReader(max_pixels=options.max_image_pixels)
     written: list[Path] = []
     for name, path in _output_paths(options).items():
         x = reader.tensor(name, adapter.in_channels)[None]

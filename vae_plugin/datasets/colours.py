@@ -42,10 +42,10 @@ def to_srgb(image: Image.Image, name: str) -> Image.Image:
     try:
         space, transform = _transform(profile)
         mode, modes = SPACES[space]
-        if image.mode not in modes:
-            raise ValueError(f"it is for {space}, and the image is {image.mode}")
         if transform is None:
             return image
+        if image.mode not in modes:
+            raise ValueError(f"it is for {space}, and the image is {image.mode}")
         rgba = image.convert("RGBA") if has_alpha(image) else None
         plain = image if rgba is None else rgba.convert("RGB")
         if mode == "L" and rgba is not None:

@@ -19,11 +19,17 @@ STARTS_A_PROGRAM = ("EPS",)
 
 
 def formats(rules: DataRules = LATEST) -> tuple[str, ...]:
-    """Pillow's names of the formats that are read: the usual ones that this installation has."""
-    _register()
+    """Pillow's names of the formats that are read."""
     if rules.usual_formats:
-        return tuple(name for name in USUAL if name in Image.OPEN)
+        return usual_formats()
+    Image.init()
     return tuple(name for name in Image.ID if name not in STARTS_A_PROGRAM)
+
+
+def usual_formats() -> tuple[str, ...]:
+    """Those of the usual formats that this installation has."""
+    _register()
+    return tuple(name for name in USUAL if name in Image.OPEN)
 
 
 def endings(rules: DataRules = LATEST) -> frozenset[str]:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from .errors import DataError
-from .formats import HEIC_EXTRA, formats, is_heic
+from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
 from .places import Places, RefusedError, regular_file
 from .rules import LATEST, DataRules
 from .transforms import image_to_tensor, to_tensor
@@ -134,14 +134,13 @@ class ImageReader:
     def _identify(self, file: Any) -> Image.Image:
         if Image.MAX_IMAGE_PIXELS is not None and self.max_pixels > Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = self.max_pixels  # Pillow's own limit, of the process, must not be the lower one
-        accepted = formats(self.rules)
         try:
-            return self._within_limit(Image.open(file, formats=accepted))
+            return self._within_limit(Image.open(file, formats=formats(self.rules)))
         except UnidentifiedImageError:
             file.seek(0)
             if is_heic(file.read(12)):
                 raise DataError(f"it is HEIC, which needs another package ({HEIC_EXTRA}).") from None
-            raise DataError(f"it is damaged, or none of {', '.join(accepted)}.") from None
+            raise DataError(f"it is damaged, or none of {', '.join(usual_formats())}.") from None
         except Image.DecompressionBombError:
             raise self._too_large("more than that") from None
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets import LATEST, Circles, DataRules, ImageStream, collate, image_batches, load_images, stream_images
 from ..errors import UserError
+from ..notices import show
 from .interrupts import leave_signals_to_the_parent
 from .sampler import GlobalBatchSampler, image_noise
 from .settings import DataSettings, OptimizationSettings
@@ -123,7 +124,7 @@ class TrainingData:
         for kind, files in (("could not be read as images", sorted(self.unreadable)), ("are not images", ignored)):
             if files:
                 shown = ", ".join(files[:20]) + " ..." * (len(files) > 20)
-                print(f"{len(files)} file(s) {kind} and were skipped: {shown}")
+                show(f"{len(files)} file(s) {kind} and were skipped: {shown}")
 
     def _epoch(self, state: TrainingState) -> Any:
         """What is left of the epoch that `state` is in; of a stream all that is to come."""
@@ -200,6 +201,8 @@ def load_data(
             "random_flip": settings.random_flip,
             "seed": seed,
             "rules": rules,
+            "max_image_pixels": settings.max_image_pixels,
+            "remote_images": settings.remote_images,
         }
         if settings.streaming:
             held_out = max(1, settings.num_validation_images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...options import GIVEN, option
+from .opening import max_image_pixels, remote_images
 
 CIRCLES = "circles"
 IMAGES = {"circles": (False,)}
@@ -60,6 +61,8 @@ class DataSettings:
         at_least=0,
     )
     circles_length: int = option(10_000, "Number of circles to train on.", at_most=10**8, at_least=1, when=ON_CIRCLES)
+    max_image_pixels: int = max_image_pixels(when=IMAGES)
+    remote_images: bool = remote_images(when=IMAGES, on_resume=True)
     circles_hue: bool = option(False, "Draw coloured circles (RGB) instead of gray ones.", when=ON_CIRCLES)
     dataloader_num_workers: int = option(
         0,

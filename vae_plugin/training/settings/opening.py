@@ -1,0 +1,29 @@
+"""The options of opening image files, declared once for training and for the commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...datasets.reading import MAX_PIXELS
+from ...options import option
+
+
+def max_image_pixels(**more: Any) -> Any:
+    """`--max_image_pixels`, with further fields of `Declaration`."""
+    return option(
+        MAX_PIXELS,
+        "Largest number of pixels of an image file. Larger ones are left out: a file of a few bytes can claim any "
+        "size, and would take the memory for it.",
+        at_least=1,
+        **more,
+    )
+
+
+def remote_images(**more: Any) -> Any:
+    """`--remote_images`, with further fields of `Declaration`."""
+    return option(
+        False,
+        "Open the addresses (http, s3, ...) that rows of a data set name instead of holding an image. Give it only for "
+        "data that you trust: otherwise such rows are left out.",
+        **more,
+    )
