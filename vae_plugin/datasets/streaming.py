@@ -15,6 +15,7 @@ import torch
 from .errors import DataError
 from .images import ImageDataset, augmentation, say_if_refused
 from .reading import DEFAULT_READER, ImageReader
+from .rows import ENCODED, undecoded, value_of
 from .transforms import check_channels
 
 MAX_LANES = 64
@@ -67,7 +68,7 @@ class ImageStream:
         reader: ImageReader = DEFAULT_READER,
     ) -> None:
         self.image_column = image_column
-        self.table = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
+        self.table = undecoded(table, image_column)
         self.num_shards = self.table.num_shards
         self.lanes = 1 << (min(self.num_shards, MAX_LANES).bit_length() - 1)
         self.resolution = resolution
@@ -189,7 +190,7 @@ class ImageStream:
     def _samples(self, shard: int, skip: int) -> Iterator[dict[str, Any]]:
         table = self.table.shard(num_shards=self.num_shards, index=shard)
         for row in table.skip(skip) if skip else table:
-            yield row[self.image_column] or {}
+            yield value_of(row[self.image_column])
 
     def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str]]:
         crop, flip = augmentation((self.seed, 3, number), self.center_crop, self.random_flip)
@@ -209,7 +210,7 @@ class ImageStream:
     def _in_memory(self, values: list[dict[str, Any]]) -> ImageDataset:
         # `first` passes windows, which start with the sample itself.
         values = [value[0] if isinstance(value, list) else value for value in values]
-        table = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": datasets.Image()}))
+        table = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": ENCODED}))
         return ImageDataset(
             table,
             "image",

@@ -15,6 +15,7 @@ def max_image_pixels(**more: Any) -> Any:
         "Largest number of pixels of an image file. Larger ones are left out: a file of a few bytes can claim any "
         "size, and would take the memory for it.",
         at_least=1,
+        at_most=10**12,
         **more,
     )
 
