@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vae_plugin.datasets import DataError, ImageDataset, load_images
+from vae_plugin.datasets import DataError, DataRules, ImageDataset, load_images
 from vae_plugin.datasets.transforms import to_uint8
 
 
@@ -65,7 +65,7 @@ def test_files_that_are_not_images_are_listed(tmp_path, load):
         (tmp_path / name).write_text("text")
     images = load(tmp_path)
     assert grays(images) == [1]
-    assert set(images.ignored_files) == {str(tmp_path / "notes.txt"), str(tmp_path / "deeper/labels.csv")}
+    assert set(images.origin.ignored_files) == {str(tmp_path / "notes.txt"), str(tmp_path / "deeper/labels.csv")}
 
 
 def test_linked_folders_are_followed_once(tmp_path, load):
@@ -129,7 +129,7 @@ def test_parquet_shards_in_order(tmp_path, load):
     (tmp_path / "README.md").write_text("text")
     images = load(tmp_path)
     assert grays(images) == [1, 2, 3, 4]
-    assert images.ignored_files == (str(tmp_path / "README.md"),)
+    assert images.origin.ignored_files == (str(tmp_path / "README.md"),)
     assert grays(load(tmp_path, split="test")) == [5]
     assert grays(load(tmp_path, split="extra_unlabelled")) == [6]
     with pytest.raises(DataError, match="extra_unlabelled, test, train"):
@@ -225,8 +225,25 @@ def test_a_data_set_by_its_name(tmp_path):
     write_parquet(path / "data" / "test-00000-of-00001.parquet", [3])
     assert grays(load_by_name(path)) == [1, 2]
     assert grays(load_by_name(path, split="test")) == [3]
-    with pytest.raises(DataError, match=r'"validation".*train.*test'):
+    with pytest.raises(DataError, match=r"'validation'.*test, train"):
         load_by_name(path, split="validation")
+
+
+def test_a_local_folder_is_read_alike_by_name_and_by_path(tmp_path, load):
+    """`datasets` would take these three names for the split "train", and the others for none."""
+    path = tmp_path / "owner"
+    write_images(path, "train station.png", "the train.png", "train-2.png", *(f"{i}.png" for i in range(9)))
+    assert grays(load_by_name(path)) == grays(load(path))
+    assert len(load_by_name(path)) == 12
+    assert len(load_by_name(path, rules=DataRules(1))) == 3
+
+
+def test_a_card_that_declares_its_files_is_believed(tmp_path):
+    path = tmp_path / "owner"
+    write_images(path, "some/a.png", "others/b.png", "others/c.png")
+    declared = "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: others/*.png"
+    (path / "README.md").write_text(f"---\n{declared}\n---\nText\n")
+    assert grays(load_by_name(path)) == [2, 3]
 
 
 def test_a_data_set_of_image_files_by_its_name(tmp_path):

@@ -22,7 +22,7 @@ KEPT = """
     teacher_subfolder network in_channels block_out_channels layers_per_block norm_num_groups
     mid_block_add_attention latent_channels hidden_sizes mlp_act_fn likelihood sigma num_mixtures quantizer
     codebook_size codebook_dim commitment_weight ema_decay codebook_distance quantizer_gradient kmeans_init
-    dead_code_threshold entropy_weight num_quantizers fsq_levels dataset_name train_data_dir image_column streaming
+    dead_code_threshold entropy_weight num_quantizers fsq_levels image_column streaming
     shuffle_buffer resolution center_crop random_flip max_train_samples num_validation_images circles_length
     circles_hue reconstruction_loss learned_variance perceptual_loss disc_start disc_loss disc_adaptive_weight
     disc_channels disc_layers disc_regularization use_8bit_adam use_ema ema_max_decay seed
@@ -95,6 +95,6 @@ def test_a_checkpoint_of_release_0_1_resumes_with_the_flags_that_it_was_made_wit
 
 
 def test_what_a_resumed_run_must_keep_is_as_in_release_0_1():
-    """What decides what the weights mean, or which images come next."""
+    """What decides what the weights mean, or which images come next; where they are is judged by what they are."""
     kept = {name for name, option in options_of(FinetuneOptions).items() if not option.declaration.on_resume}
     assert kept == set(KEPT.split())

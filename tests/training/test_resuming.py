@@ -7,11 +7,13 @@ from accelerate import Accelerator
 from PIL import Image
 
 from vae_plugin.datasets import DataRules
+from vae_plugin.datasets.members import DataRecord
 from vae_plugin.errors import UserError
+from vae_plugin.options import build
 from vae_plugin.training import checkpoints
 from vae_plugin.training.data import TrainingData
-from vae_plugin.training.resuming import find_beginning
-from vae_plugin.training.settings import DataSettings, OptimizationSettings
+from vae_plugin.training.resuming import Beginning, find_beginning
+from vae_plugin.training.settings import DataSettings, FinetuneOptions, OptimizationSettings
 from vae_plugin.training.state import TrainingState
 
 
@@ -40,7 +42,7 @@ def saved(tmp_path, accelerator):
 def test_the_rules_of_the_data_are_those_of_the_checkpoint(saved, accelerator, data, version):
     beginning = find_beginning(accelerator, saved(data), "latest")
     assert beginning.state.step == 3
-    assert beginning.rules == DataRules(version)
+    assert beginning.data.rules == DataRules(version)
 
 
 @pytest.mark.parametrize("version", [0, 3, "2", None, [1]])
@@ -51,7 +53,7 @@ def test_rules_that_are_not_known_are_refused(saved, accelerator, version):
 
 def test_a_new_run_goes_by_the_latest_rules(tmp_path, accelerator):
     for resume_from in (None, "latest"):
-        assert find_beginning(accelerator, tmp_path, resume_from).rules == DataRules()
+        assert find_beginning(accelerator, tmp_path, resume_from).data == DataRecord()
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -59,6 +61,24 @@ def test_the_rules_reach_the_images_and_the_next_checkpoint(tmp_path, accelerato
     for i in range(20):
         Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
     settings = DataSettings(train_data_dir=str(tmp_path), resolution=8, num_validation_images=2)
-    data = TrainingData(settings, OptimizationSettings(train_batch_size=1), 3, accelerator, DataRules(version))
-    assert data.train.rules == data.validation.rules == DataRules(version)
-    assert data.record["rules"] == version
+    data = TrainingData(
+        settings, OptimizationSettings(train_batch_size=1), 3, accelerator, DataRecord(DataRules(version))
+    )
+    assert data.train.reader.rules == data.validation.reader.rules == DataRules(version)
+    assert data.record.to_dict()["rules"] == version
+
+
+def test_a_checkpoint_that_names_no_images_keeps_where_they_are(tmp_path, accelerator, monkeypatch):
+    """As release 0.1 wrote it: another place may hold other images."""
+    monkeypatch.setattr(accelerator, "load_state", lambda path: None)
+    then = Beginning(checkpoint=tmp_path, options={"train_data_dir": "photographs"})
+    same = build(FinetuneOptions, {"train_data_dir": "photographs", "output_dir": str(tmp_path)})
+    moved = {"train_data_dir": "elsewhere", "output_dir": str(tmp_path)}
+    then.restore(accelerator, same)
+    with pytest.raises(UserError, match=r"--train_data_dir was photographs and is now elsewhere.*--allow_changed_data"):
+        then.restore(accelerator, build(FinetuneOptions, moved))
+    allowed = {**moved, "resume_from_checkpoint": "latest", "allow_changed_data": True}
+    then.restore(accelerator, build(FinetuneOptions, allowed))
+    Beginning(data=DataRecord(digest="0"), checkpoint=tmp_path, options=then.options).restore(
+        accelerator, build(FinetuneOptions, moved)
+    )

@@ -1,14 +1,17 @@
-"""Finding the images or shards of a split in a local folder."""
+"""Finding the images or shards of a split in local folders."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import DataError
 from .formats import endings
-from .rules import LATEST, DataRules
+from .members import digest_of
+from .rules import DataRules
 
 # The names that the `datasets` library accepts for splits.
 SPLITS = {
@@ -21,19 +24,68 @@ WORDS = {"images": "images", "parquet": "parquet files", "tar": "tar files"}
 SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")  # file names as the Hub writes them
 
 
-def find_files(path: Path, split: str, rules: DataRules = LATEST) -> tuple[str, list[Path], list[Path]]:
-    """Find the files of a split in a folder; `path` can also be a single shard.
+@dataclass(frozen=True)
+class Found:
+    """The files of a split.
+
+    Attributes:
+        kind: "images", "parquet" or "tar" (WebDataset).
+        files: of this kind, sorted within each folder.
+        names: of the files, relative to their folder; behind the first folder they begin with its number.
+        others: all other files there that are not hidden.
+    """
+
+    kind: str
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+    others: tuple[Path, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """See `Origin`."""
+        return files_digest(self.names, self.files)
+
+
+def files_digest(names: Sequence[str], files: Sequence[Path]) -> str:
+    """The digest of files by their names and sizes, see `Origin`."""
+    sizes = (path.stat().st_size if path.exists() else None for path in files)
+    return digest_of(word for file in zip(names, sizes, strict=True) for word in file)
+
+
+def find_files(paths: Sequence[Path], split: str, rules: DataRules) -> Found:
+    """Find the files of a split in folders; each path can also be a single shard.
 
     The `datasets` library could search by itself, but it takes a photograph named "train station.jpg" for a split and
     then silently leaves out all others.
 
-    Returns:
-        "images", "parquet" or "tar" (WebDataset); the sorted files of this kind in the split; and all other files in
-        the folder. Hidden files are ignored.
-
     Raises:
-        DataError: if the folder or the split does not exist, or the files are ambiguous.
+        DataError: if a folder or the split does not exist, or the files are ambiguous.
     """
+    found = [_find_in(path, split, rules) for path in paths]
+    for path, part in zip(paths, found, strict=True):
+        if part.kind != found[0].kind:
+            raise DataError(
+                f"{paths[0]} holds {WORDS[found[0].kind]} and {path} {WORDS[part.kind]}: give folders with one kind of "
+                "file."
+            )
+    names = (name if i == 0 else f"{i + 1}:{name}" for i, part in enumerate(found) for name in part.names)
+    return Found(
+        found[0].kind,
+        tuple(file for part in found for file in part.files),
+        tuple(names),
+        tuple(other for part in found for other in part.others),
+    )
+
+
+def files_by_kind(found: Sequence[Path], rules: DataRules) -> dict[str, list[Path]]:
+    """Kind of file that `find_files` knows -> the files of this kind, for the kinds that are there."""
+    accepted = endings(rules)
+    kinds = {"images": [file for file in found if file.suffix.lower() in accepted]}
+    kinds |= {kind: [file for file in found if file.suffix.lower() == ending] for ending, kind in SHARDS.items()}
+    return {kind: files for kind, files in kinds.items() if files}
+
+
+def _find_in(path: Path, split: str, rules: DataRules) -> Found:
     if not path.exists():
         raise DataError(f"{path} does not exist: give a folder of images or shards, or a single shard.")
     if path.is_file():
@@ -41,28 +93,28 @@ def find_files(path: Path, split: str, rules: DataRules = LATEST) -> tuple[str, 
         if kind is None:
             raise DataError(f"{path} is not a parquet or tar file: give one, or a folder of images.")
         own_split = _split_of_shard(Path(path.name)) or "train"
-        return kind, _choose(split, {"train": [path], own_split: [path]}, path), []
-    found = _walk(path)
-    accepted = endings(rules)
-    images = [file for file in found if file.suffix.lower() in accepted]
-    parquet, tars = ([file for file in found if file.suffix.lower() == ending] for ending in SHARDS)
-    kinds = {"images": images, "parquet": parquet, "tar": tars}
-    if sum(map(bool, kinds.values())) > 1:
-        parts = " and ".join(f"{WORDS[kind]} ({files[0]})" for kind, files in kinds.items() if files)
+        _choose(split, {"train": [path], own_split: [path]}, path)
+        return Found(kind, (path,), (path.name,))
+    found = walk(path)
+    kinds = files_by_kind(found, rules)
+    if len(kinds) > 1:
+        parts = " and ".join(f"{WORDS[kind]} ({files[0]})" for kind, files in kinds.items())
         raise DataError(f"{path} holds {parts}: give a folder with one kind of file.")
-    if not any(kinds.values()):
+    if not kinds:
         raise DataError(
             f"{path} holds no image file (.jpg, .png, .webp, ...) and no .parquet or .tar file: give a folder of "
             "images or shards, or a single shard."
         )
-    kind, files = next((kind, files) for kind, files in kinds.items() if files)
+    kind, files = next(iter(kinds.items()))
     split_of = _split_of_image if kind == "images" else _split_of_shard
     splits: dict[str | None, list[Path]] = {}
     for file in files:
         splits.setdefault(split_of(file.relative_to(path)), []).append(file)
     if list(splits) == [None]:
         splits = {"train": files}
-    return kind, _choose(split, splits, path), sorted(set(found) - set(files))
+    chosen = _choose(split, splits, path)
+    names = tuple(file.relative_to(path).as_posix() for file in chosen)
+    return Found(kind, tuple(chosen), names, tuple(sorted(set(found) - set(files))))
 
 
 def _choose(split: str, splits: dict[str | None, list[Path]], path: Path) -> list[Path]:
@@ -78,7 +130,8 @@ def _choose(split: str, splits: dict[str | None, list[Path]], path: Path) -> lis
     return splits[split]
 
 
-def _walk(folder: Path) -> list[Path]:
+def walk(folder: Path) -> list[Path]:
+    """The files at any depth that are not hidden, sorted."""
     seen = set()
     found = []
     for parent, children, names in os.walk(folder, followlinks=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ..notices import say_once
 from .errors import DataError
+from .members import UNKNOWN_ORIGIN, Origin, find_held_out
 from .places import RefusedError
 from .reading import DEFAULT_READER, ImageReader
 from .transforms import check_channels
@@ -37,9 +38,7 @@ class ImageDataset(Dataset):
         center_crop: crop the square from the centre rather than from a random position along the longer side.
         random_flip: mirror a random half of the images left to right.
         seed: random seed of crop, flip and `split`, not negative.
-        sources: name and number of rows of each file that the table was read from, in order. They are used to name
-            images that have no path.
-        ignored_files: files beside the images that are not images.
+        origin: of the table: what its rows are called.
         reader: how an image is opened.
 
     Raises:
@@ -57,8 +56,7 @@ class ImageDataset(Dataset):
         center_crop: bool = False,
         random_flip: bool = False,
         seed: int = 0,
-        sources: Sequence[tuple[str, int]] = (),
-        ignored_files: Sequence[str] = (),
+        origin: Origin = UNKNOWN_ORIGIN,
         reader: ImageReader = DEFAULT_READER,
     ) -> None:
         if resolution < 1:
@@ -74,8 +72,7 @@ class ImageDataset(Dataset):
         self.center_crop = center_crop
         self.random_flip = random_flip
         self.seed = seed
-        self.sources = tuple(sources)
-        self.ignored_files = tuple(ignored_files)
+        self.origin = origin
         self.reader = reader
         self.rows = np.arange(len(table))
         self._epoch = _shared_zero()
@@ -122,9 +119,45 @@ class ImageDataset(Dataset):
                 "at least one to train on."
             )
         order = np.random.default_rng(self.seed).permutation(self.rows)
-        train, validation = (self._view(np.sort(rows)) for rows in (order[num_validation:], order[:num_validation]))
-        validation.center_crop, validation.random_flip = True, False
-        return train, validation
+        return self._split_at(order[:num_validation])
+
+    def split_by_names(self, held_out: Mapping[str, str], same_files: bool) -> tuple[ImageDataset, ImageDataset]:
+        """Split into (training, validation) sets, of which the second has the samples that were held out before.
+
+        Args:
+            held_out: name -> SHA-256 of the encoded image, of samples of these data or of what they were before.
+            same_files: whether they are as they were, so that the names suffice.
+
+        Raises:
+            DataError: if none of them is left, or nothing to train on.
+        """
+        rows = find_held_out(self.origin.sample_names(), self.content, held_out, same_files)
+        if not 0 < len(rows) < len(self):
+            raise DataError(
+                f"{len(rows)} of the {len(self)} image(s) in {self.origin.location} were held out of training before: "
+                "give data with at least one of these, and with others to train on."
+            )
+        return self._split_at(np.array(rows))
+
+    def named_contents(self) -> dict[str, str]:
+        """Name -> SHA-256 of the encoded image, of all samples here."""
+        rows = set(self.rows.tolist())
+        return {name: self.content(row) for row, name in enumerate(self.origin.sample_names()) if row in rows}
+
+    def contents(self, names: Collection[str]) -> dict[str, str]:
+        """Name -> SHA-256 of the encoded image, of the samples of these names that are there."""
+        found = {name: row for row, name in enumerate(self.origin.sample_names()) if name in names}
+        return {name: self.content(row) for name, row in found.items()}
+
+    def content(self, row: int) -> str:
+        """SHA-256 of the encoded image of a row; empty if it cannot be read."""
+        return self.reader.content(self.table[row][self.image_column])
+
+    def _split_at(self, held_out: np.ndarray) -> tuple[ImageDataset, ImageDataset]:
+        train = np.setdiff1d(self.rows, held_out)  # sorted
+        views = self._view(train), self._view(np.sort(held_out))
+        views[1].center_crop, views[1].random_flip = True, False
+        return views
 
     def _view(self, rows: np.ndarray) -> ImageDataset:
         view = copy.copy(self)
@@ -134,11 +167,12 @@ class ImageDataset(Dataset):
     def _name(self, row: int, value: dict[str, Any]) -> str:
         if value.get("bytes") is None and value.get("path"):
             return value["path"]
-        ends = list(accumulate(length for _, length in self.sources))
+        sources = [(name, length or 0) for name, length in self.origin.sources]
+        ends = list(accumulate(length for _, length in sources))
         if not ends:
             return f"row {row}"
         source = bisect_right(ends, row)
-        name, length = self.sources[source]
+        name, length = sources[source]
         return f"row {row - ends[source] + length} of {name}"
 
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
+from huggingface_hub import DatasetCard
 
 from .errors import DataError
-from .files import find_files
+from .files import files_by_kind, files_digest, find_files, walk
 from .images import ImageDataset
+from .members import Origin, digest_of, member_name
 from .places import Places, as_row, hub_roots
 from .reading import MAX_PIXELS, ImageReader
 from .rules import LATEST, DataRules
 from .streaming import ImageStream
-from .webdataset import index_shards
+from .webdataset import index_shards, member_of, shard_of
 
 
 @dataclass
@@ -28,24 +31,25 @@ class Table:
     """A table of encoded images.
 
     Attributes:
-        rows: the table itself.
+        rows: the table itself, or a stream of it.
         image_column: its column of images.
-        sources: name and number of rows of each file that it was read from, in order.
-        ignored_files: files beside these that are of another kind.
+        origin: what its rows are called.
         roots: see `Places`.
     """
 
-    rows: datasets.Dataset
+    rows: Any
     image_column: str
-    sources: Sequence[tuple[str, int]] = ()
-    ignored_files: Sequence[str] = ()
+    origin: Origin
     roots: tuple[str, ...] | None = None
+
+
+Paths = str | Path | Sequence[str | Path]
 
 
 def load_images(
     *,
     dataset_name: str | None = None,
-    train_data_dir: str | Path | None = None,
+    train_data_dir: Paths | None = None,
     image_column: str | None = None,
     split: str = "train",
     resolution: int,
@@ -67,8 +71,9 @@ def load_images(
     both as the split in its name and as "train".
 
     Args:
-        dataset_name: id of a data set on the Hub. Give either this or `train_data_dir`.
-        train_data_dir: a folder, or a single .parquet or .tar file.
+        dataset_name: id of a data set on the Hub. Give either this or `train_data_dir`. A local folder is read like
+            `train_data_dir`, unless its card declares which files there are, or only `datasets` knows their kind.
+        train_data_dir: a folder, or a single .parquet or .tar file, or several of these.
         image_column: column of the images; for tar files their file name extension. Defaults to the only one.
         split: split to load.
         resolution: see `ImageDataset`.
@@ -85,11 +90,11 @@ def load_images(
     Raises:
         DataError: if there is no such data, split or column, or no readable image.
     """
-    if (folder := _local_path(dataset_name, train_data_dir)) is None:
+    if (paths := _local_paths(dataset_name, train_data_dir, rules)) is None:
         assert dataset_name is not None
-        table = _table_from_hub(dataset_name, split, image_column, revision, cache_dir)
+        table = _table_by_name(dataset_name, split, image_column, revision, cache_dir, streaming=False)
     else:
-        table = _table_from_files(folder, split, image_column, cache_dir, rules)
+        table = _table_from_files(paths, split, image_column, cache_dir, rules)
     images = ImageDataset(
         table.rows,
         table.image_column,
@@ -98,8 +103,7 @@ def load_images(
         center_crop=center_crop,
         random_flip=random_flip,
         seed=seed,
-        sources=table.sources,
-        ignored_files=table.ignored_files,
+        origin=table.origin,
         reader=ImageReader(rules, max_image_pixels, Places(table.roots, remote_images)),
     )
     images[0]  # fails here, rather than in a loading process, if no image at all can be read
@@ -109,7 +113,7 @@ def load_images(
 def stream_images(
     *,
     dataset_name: str | None = None,
-    train_data_dir: str | Path | None = None,
+    train_data_dir: Paths | None = None,
     image_column: str | None = None,
     split: str = "train",
     revision: str | None = None,
@@ -134,64 +138,103 @@ def stream_images(
     Raises:
         DataError: see `load_images`; also for a folder of image files.
     """
-    location: str | Path
-    if (folder := _local_path(dataset_name, train_data_dir)) is None:
+    if (paths := _local_paths(dataset_name, train_data_dir, rules)) is None:
         assert dataset_name is not None
-        location, roots = dataset_name, hub_roots(dataset_name, None)
-        rows = _load_dataset(location, dataset_name, split=split, revision=revision, streaming=True)
+        table = _table_by_name(dataset_name, split, image_column, revision, None, streaming=True)
     else:
-        location, roots = folder, _roots(folder)
-        kind, files, _ = find_files(folder, split, rules)
-        if kind == "images":
-            raise DataError(f"{folder} holds image files, which cannot be streamed: leave out --streaming.")
-        builder = "webdataset" if kind == "tar" else "parquet"
-        rows = _load_dataset(location, builder, data_files=_data_files(files), split="train", streaming=True)
-    if rows.features is None:
-        rows = rows._resolve_features()
-    reader = ImageReader(rules, max_image_pixels, Places(roots, remote_images))
-    return ImageStream(rows, _find_image_column(rows, image_column, location), reader=reader, **settings)
+        table = _stream_from_files(paths, split, image_column, rules)
+    reader = ImageReader(rules, max_image_pixels, Places(table.roots, remote_images))
+    return ImageStream(table.rows, table.image_column, origin=table.origin, reader=reader, **settings)
 
 
-def _local_path(dataset_name: str | None, train_data_dir: str | Path | None) -> Path | None:
-    """Local path of the data, or None if it is on the Hub."""
+def _local_paths(dataset_name: str | None, train_data_dir: Paths | None, rules: DataRules) -> tuple[Path, ...] | None:
+    """Local paths of the data, or None if `datasets` finds them by their name."""
     if (dataset_name is None) == (train_data_dir is None):
         given = "neither" if dataset_name is None else "both"
         raise DataError(
             f"got {given} of dataset_name and train_data_dir: give either dataset_name, a data set on the Hub, or "
             "train_data_dir, a local folder or shard."
         )
-    return None if train_data_dir is None else Path(train_data_dir).expanduser()
+    if train_data_dir is not None:
+        several = [train_data_dir] if isinstance(train_data_dir, str | Path) else train_data_dir
+        return tuple(Path(path).expanduser() for path in several)
+    path = Path(str(dataset_name)).expanduser()
+    if not (rules.one_way_to_find_files and path.is_dir()) or _declares_its_files(path):
+        return None
+    return (path,) if files_by_kind(walk(path), rules) else None
 
 
-def _table_from_hub(
-    name: str, split: str, image_column: str | None, revision: str | None, cache_dir: str | Path | None
+def _declares_its_files(folder: Path) -> bool:
+    """Whether the card of a data set says which files there are."""
+    try:
+        return bool(DatasetCard.load(folder / "README.md").data.to_dict().get("configs"))
+    except (OSError, ValueError, yaml.YAMLError):  # there is none, or nothing that can be read
+        return False
+
+
+def _table_by_name(
+    name: str, split: str, image_column: str | None, revision: str | None, cache_dir: str | Path | None, streaming: bool
 ) -> Table:
-    rows = _load_dataset(name, name, split=split, revision=revision, cache_dir=cache_dir)
-    sources = [(f"{name} ({split})", len(rows))]
-    return Table(rows, _find_image_column(rows, image_column, name), sources, roots=hub_roots(name, cache_dir))
+    with _loading(name):
+        builder = datasets.load_dataset_builder(name, revision=revision, cache_dir=cache_dir)
+        if streaming:
+            rows = builder.as_streaming_dataset(split)
+        else:
+            builder.download_and_prepare()
+            rows = builder.as_dataset(split)
+    folder = Path(name)
+    if folder.is_dir():
+        files = walk(folder)
+        digest, commit = files_digest([file.relative_to(folder).as_posix() for file in files], files), None
+    else:
+        digest, commit = digest_of([name, builder.config_id, builder.hash, split]), builder.hash
+    sources = ((f"{name} ({split})", None if streaming else len(rows)),)
+    origin = Origin(digest, name, commit, sources)
+    return Table(rows, _find_image_column(rows, image_column, name), origin, hub_roots(name, cache_dir))
 
 
 def _table_from_files(
-    path: Path, split: str, image_column: str | None, cache_dir: str | Path | None, rules: DataRules
+    paths: Sequence[Path], split: str, image_column: str | None, cache_dir: str | Path | None, rules: DataRules
 ) -> Table:
-    kind, files, others = find_files(path, split, rules)
-    ignored = [str(other) for other in others]
-    if kind == "parquet":
-        sources = [(file.name, _parquet_rows(file)) for file in files]
+    found, location = find_files(paths, split, rules), " ".join(map(str, paths))
+    origin = Origin(found.digest, location, ignored_files=tuple(map(str, found.others)))
+    if found.kind == "parquet":
+        sources = tuple((name, _parquet_rows(file)) for name, file in zip(found.names, found.files, strict=True))
         if not any(length for _, length in sources):
-            raise DataError(f"{path} has no rows in split {split!r}: give data with at least one image.")
-        with _no_progress_bars():
-            rows = _load_dataset(path, "parquet", data_files=_data_files(files), split="train", cache_dir=cache_dir)
-        return Table(rows, _find_image_column(rows, image_column, path), sources, ignored, _roots(path))
-    names = index_shards(files, image_column, rules) if kind == "tar" else [as_row(file) for file in files]
-    rows = datasets.Dataset.from_dict({"image": names}, datasets.Features({"image": datasets.Image()}))
-    column = "image" if kind == "tar" else _find_image_column(rows, image_column, path)
-    return Table(rows, column, ignored_files=ignored)
+            raise DataError(f"{location} has no rows in split {split!r}: give data with at least one image.")
+        with _no_progress_bars(), _loading(location):
+            files = _data_files(found.files)
+            rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache_dir)
+        return Table(
+            rows, _find_image_column(rows, image_column, location), replace(origin, sources=sources), _roots(paths)
+        )
+    values, names = [as_row(file) for file in found.files], found.names
+    if found.kind == "tar":
+        shard_names = dict(zip(map(str, found.files), found.names, strict=True))
+        values = index_shards(found.files, image_column, rules)
+        names = tuple(member_name(shard_names[shard_of(value)], member_of(value)) for value in values)
+    rows = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": datasets.Image()}))
+    column = "image" if found.kind == "tar" else _find_image_column(rows, image_column, location)
+    return Table(rows, column, replace(origin, names=names))
 
 
-def _roots(path: Path) -> tuple[str, ...]:
+def _stream_from_files(paths: Sequence[Path], split: str, image_column: str | None, rules: DataRules) -> Table:
+    found, location = find_files(paths, split, rules), " ".join(map(str, paths))
+    if found.kind == "images":
+        raise DataError(f"{location} holds image files, which cannot be streamed: leave out --streaming.")
+    builder = "webdataset" if found.kind == "tar" else "parquet"
+    with _loading(location):
+        rows = datasets.load_dataset(builder, data_files=_data_files(found.files), split="train", streaming=True)
+    if rows.features is None:
+        rows = rows._resolve_features()
+    sources = tuple((name, None) for name in found.names)
+    origin = Origin(found.digest, location, sources=sources, ignored_files=tuple(map(str, found.others)))
+    return Table(rows, _find_image_column(rows, image_column, location), origin, _roots(paths))
+
+
+def _roots(paths: Sequence[Path]) -> tuple[str, ...]:
     """Folders under which the files lie that rows of local shards may name."""
-    return (str(path if path.is_dir() else path.parent),)
+    return tuple(str(path if path.is_dir() else path.parent) for path in paths)
 
 
 def _data_files(files: Sequence[Path]) -> dict[str, list[str]]:
@@ -199,12 +242,14 @@ def _data_files(files: Sequence[Path]) -> dict[str, list[str]]:
     return {"train": [glob.escape(str(file)) for file in files]}
 
 
-def _load_dataset(location: str | Path, name: str, **options: Any) -> datasets.Dataset:
+@contextmanager
+def _loading(location: str | Path) -> Iterator[None]:
     try:
-        return datasets.load_dataset(name, **options)
+        yield
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         # The cause says what went wrong; the message of `datasets` itself only says that reading failed.
-        raise DataError(f"{location} cannot be loaded as a data set: {error.__cause__ or error}") from error
+        reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+        raise DataError(f"{location} cannot be loaded as a data set: {reason}.") from error
 
 
 def _parquet_rows(path: Path) -> int:

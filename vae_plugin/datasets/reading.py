@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,6 +98,13 @@ class ImageReader:
         with one_sentence(_name(source)):
             found = self._find(source)
             return found if isinstance(found, bytes) else Path(regular_file(found)).read_bytes()
+
+    def content(self, source: Source) -> str:
+        """SHA-256 of the bytes of an image file; empty if they cannot be read."""
+        try:
+            return hashlib.sha256(self.encoded(source)).hexdigest()
+        except DataError:
+            return ""
 
     def size(self, source: Source) -> tuple[int, int]:
         """Width and height of an image as the file has it, from its header alone.

@@ -38,5 +38,10 @@ class DataRules:
         """Whether `--max_train_samples` draws by the seed rather than taking the first."""
         return self.version >= 2
 
+    @property
+    def one_way_to_find_files(self) -> bool:
+        """Whether a local folder is read in the same way by `dataset_name` as by `train_data_dir`."""
+        return self.version >= 2
+
 
 LATEST = DataRules()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 
 from .errors import DataError
 from .images import ImageDataset, augmentation, say_if_refused
+from .members import UNKNOWN_ORIGIN, Origin, find_held_out, member_name, row_name
 from .reading import DEFAULT_READER, ImageReader
 from .rows import ENCODED, undecoded, value_of
 from .transforms import check_channels
@@ -47,6 +48,7 @@ class ImageStream:
         seed: random seed of shard order, windows, crops and flips, not negative.
         shuffle_window: total number of samples in the windows of all lanes.
         num_validation: number of samples to hold out, taken from the beginning of the first shard.
+        origin: of the table: what its shards are called.
         reader: how an image is opened.
 
     Raises:
@@ -65,6 +67,7 @@ class ImageStream:
         seed: int = 0,
         shuffle_window: int = 4096,
         num_validation: int = 0,
+        origin: Origin = UNKNOWN_ORIGIN,
         reader: ImageReader = DEFAULT_READER,
     ) -> None:
         self.image_column = image_column
@@ -77,9 +80,10 @@ class ImageStream:
         self.random_flip = random_flip
         self.seed = seed
         self.window = max(1, shuffle_window // self.lanes)
-        self.held_out = num_validation
+        self.num_validation = num_validation
+        self.held_out: frozenset[str] | None = None  # names, where they are not the first ones
+        self.origin = origin
         self.reader = reader
-        self.ignored_files: tuple[str, ...] = ()
 
     def validation(self) -> ImageDataset:
         """The held-out images, cropped at the centre and never flipped.
@@ -87,7 +91,41 @@ class ImageStream:
         Raises:
             DataError: if there are none.
         """
-        return self._in_memory(list(islice(self._samples(0, 0), self.held_out)))
+        names, values = [], []
+        for name, value in self._held_out_samples():
+            names.append(name)
+            values.append(value)
+        return self._in_memory(values, Origin(location=self.origin.location, names=tuple(names)))
+
+    def contents(self, names: Collection[str]) -> dict[str, str]:
+        """Name -> SHA-256 of the encoded image, of the samples of these names that are there."""
+        return {name: self.reader.content(value) for name, value in self._samples_named(frozenset(names))}
+
+    def split_by_names(self, held_out: Mapping[str, str], same_files: bool) -> tuple[ImageStream, ImageDataset]:
+        """See `ImageDataset.split_by_names`; where files changed, all are read for it. The stream is changed itself.
+
+        Raises:
+            DataError: if none of the samples is left.
+        """
+        if same_files:
+            names = set(held_out)
+        else:
+            found = [
+                (name, self.reader.content(value))
+                for shard in range(self.num_shards)
+                for name, value in self._named(shard)
+            ]
+            contents = [content for _, content in found]
+            rows = find_held_out((name for name, _ in found), contents.__getitem__, held_out, same_files=False)
+            names = {found[row][0] for row in rows}
+        if not names:
+            raise DataError(
+                f"none of the images in {self.origin.location} was held out of training before: give data with at "
+                "least one of these."
+            )
+        if names != {name for name, _ in self._held_out_samples()}:
+            self.held_out = frozenset(names)
+        return self, self.validation()
 
     def first(self, count: int) -> ImageDataset:
         """The first `count` images, spread over the lanes and prepared like `validation`, to measure statistics on."""
@@ -181,11 +219,41 @@ class ImageStream:
             epoch, first_shard = epoch + 1, 0
 
     def _windows(self, shard: int, first: int) -> Iterator[tuple[list[Any], int]]:
-        held_out = self.held_out if shard == 0 else 0
-        samples = self._samples(shard, held_out + first * self.window)
+        samples = self._training_samples(shard, first * self.window)
         while window := list(islice(samples, self.window)):
             yield window, first
             first += 1
+
+    def _training_samples(self, shard: int, skip: int) -> Iterator[dict[str, Any]]:
+        if self.held_out is None:
+            return self._samples(shard, skip + (self.num_validation if shard == 0 else 0))
+        held_out = self.held_out
+        if not self._holds(shard, held_out):
+            return self._samples(shard, skip)
+        return islice((value for name, value in self._named(shard) if name not in held_out), skip, None)
+
+    def _held_out_samples(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        if self.held_out is None:
+            return islice(self._named(0), self.num_validation)
+        return self._samples_named(self.held_out)
+
+    def _samples_named(self, names: frozenset[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        named = (s for shard in range(self.num_shards) if self._holds(shard, names) for s in self._named(shard))
+        return islice((sample for sample in named if sample[0] in names), len(names))
+
+    def _holds(self, shard: int, names: Collection[str]) -> bool:
+        source = self._shard_name(shard)
+        return any(name.startswith((row_name(source, ""), member_name(source, ""))) for name in names)
+
+    def _named(self, shard: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        source = self._shard_name(shard)
+        for row, value in enumerate(self._samples(shard, 0)):
+            in_archive = source.lower().endswith(".tar") and value.get("path")
+            yield member_name(source, value["path"]) if in_archive else row_name(source, row), value
+
+    def _shard_name(self, shard: int) -> str:
+        names = [name for name, _ in self.origin.sources]
+        return names[shard] if len(names) == self.num_shards else f"shard {shard}"
 
     def _samples(self, shard: int, skip: int) -> Iterator[dict[str, Any]]:
         table = self.table.shard(num_shards=self.num_shards, index=shard)
@@ -207,7 +275,7 @@ class ImageStream:
             "viewer can open."
         )
 
-    def _in_memory(self, values: list[dict[str, Any]]) -> ImageDataset:
+    def _in_memory(self, values: list[dict[str, Any]], origin: Origin = UNKNOWN_ORIGIN) -> ImageDataset:
         # `first` passes windows, which start with the sample itself.
         values = [value[0] if isinstance(value, list) else value for value in values]
         table = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": ENCODED}))
@@ -218,5 +286,6 @@ class ImageStream:
             channels=self.channels,
             center_crop=True,
             seed=self.seed,
+            origin=origin,
             reader=self.reader,
         )

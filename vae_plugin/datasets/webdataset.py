@@ -73,6 +73,20 @@ def read_member(reference: str) -> bytes | None:
         raise DataError(f"{match[4]} in {match[1]} cannot be read: {error.strerror}.") from error
 
 
+def shard_of(reference: str) -> str:
+    """The path of the archive that a reference refers to."""
+    match = _REFERENCE.fullmatch(reference)
+    assert match is not None  # made by `index_shards`
+    return match[1]
+
+
+def member_of(reference: str) -> str:
+    """The name in its archive of what a reference refers to."""
+    match = _REFERENCE.fullmatch(reference)
+    assert match is not None  # made by `index_shards`
+    return match[4]
+
+
 def _sample(reference: str) -> tuple[str, str]:
     match = _REFERENCE.fullmatch(reference)
     assert match is not None  # made by `index_shards`

@@ -10,7 +10,8 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets import LATEST, Circles, DataRules, ImageStream, collate, image_batches, load_images, stream_images
+from ..datasets import Circles, ImageDataset, ImageStream, collate, image_batches, load_images, stream_images
+from ..datasets.members import DataRecord
 from ..errors import UserError
 from ..notices import show
 from .interrupts import leave_signals_to_the_parent
@@ -19,6 +20,7 @@ from .settings import DataSettings, OptimizationSettings
 from .state import TrainingState
 
 STATISTICS_IMAGES = 2048
+NEW = DataRecord()
 
 
 @dataclass
@@ -44,7 +46,11 @@ class TrainingData:
         optimization: for the sizes of batches and steps, and the seed.
         channels: of the images.
         accelerator: for the processes and the device.
-        rules: of the data, those of the checkpoint that a run continues from.
+        record: of the checkpoint that a run continues from.
+
+    Attributes:
+        record: for the checkpoints of this run.
+        changed: whether the data are not those of the checkpoint that it continues from.
 
     Raises:
         DataError, UserError: if there are no such images, or too few for one step.
@@ -56,11 +62,12 @@ class TrainingData:
         optimization: OptimizationSettings,
         channels: int,
         accelerator: Accelerator,
-        rules: DataRules = LATEST,
+        record: DataRecord = NEW,
     ) -> None:
         self.settings, self.optimization, self.accelerator = settings, optimization, accelerator
-        self.rules = rules
-        self.train, self.validation = load_data(settings, optimization.seed, channels, rules)
+        loaded = load_data(settings, optimization.seed, channels, record)
+        self.train, self.validation = loaded.train, loaded.validation
+        self.record, self.changed = loaded.record, loaded.changed
         self.batch_size = optimization.train_batch_size
         self.global_batch = self.batch_size * accelerator.num_processes
         self.images_per_step = self.global_batch * optimization.gradient_accumulation_steps
@@ -72,9 +79,9 @@ class TrainingData:
             )
 
     @property
-    def record(self) -> dict[str, Any]:
-        """What a checkpoint holds of the images."""
-        return {"rules": self.rules.version}
+    def lanes(self) -> int:
+        """Number of lanes of a stream, 0 of other data."""
+        return self.train.lanes if isinstance(self.train, ImageStream) else 0
 
     @property
     def size(self) -> int | None:
@@ -120,7 +127,7 @@ class TrainingData:
     def report_unreadable(self) -> None:
         """Say which files were left out."""
         owner = getattr(self.train, "dataset", self.train)
-        ignored = sorted(map(str, getattr(owner, "ignored_files", ())))
+        ignored = sorted(owner.origin.ignored_files) if isinstance(owner, ImageDataset) else []
         for kind, files in (("could not be read as images", sorted(self.unreadable)), ("are not images", ignored)):
             if files:
                 shown = ", ".join(files[:20]) + " ..." * (len(files) > 20)
@@ -167,49 +174,93 @@ def default_channels(settings: DataSettings) -> int:
     return 1 if settings.circles and not settings.circles_hue else 3
 
 
-def load_data(
-    settings: DataSettings, seed: int, channels: int, rules: DataRules
-) -> tuple[Dataset | ImageStream, Dataset]:
+@dataclass
+class LoadedData:
+    """The images of a run.
+
+    Attributes:
+        train: to train on.
+        validation: held out.
+        record: of them.
+        changed: whether they are not those of the checkpoint that the run continues from.
+    """
+
+    train: Dataset | ImageStream
+    validation: Dataset
+    record: DataRecord
+    changed: bool = False
+
+
+def load_data(settings: DataSettings, seed: int, channels: int, record: DataRecord) -> LoadedData:
     """Training and held-out images, (C, resolution, resolution) in [-1, 1] with C = `channels`.
 
+    Args:
+        settings: of the data.
+        seed: of the run.
+        channels: of the images.
+        record: of the checkpoint that the run continues from: what it held out stays held out.
+
     Raises:
-        DataError, UserError: if there are none, or they cannot have that many channels.
+        DataError, UserError: if there are none, they cannot have that many channels, or they changed.
     """
     resolution = settings.resolution
     assert resolution is not None
-    train: Dataset
-    validation: Dataset
     if settings.circles:
-        if settings.circles_hue and channels != 3:
-            raise UserError(f"--circles_hue makes images of 3 channels, and the model has {channels}: leave it out.")
-        if channels not in (1, 3):
-            raise UserError(f"circles have 1 or 3 channels, and the model has {channels}: train it on other images.")
-        hue, held_out = settings.circles_hue, max(1, settings.num_validation_images)
-        try:
-            train = Circles(settings.circles_length, resolution, channels, seed=2 * seed, hue=hue)
-            validation = Circles(held_out, resolution, channels, seed=2 * seed + 1, hue=hue)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        record.check(False, "generated circles", None, allow_changed=False)
+        return LoadedData(*_circles(settings, seed, channels), DataRecord(record.rules))
+    source: dict[str, Any] = {
+        "dataset_name": settings.dataset_name,
+        "train_data_dir": settings.train_data_dir,
+        "image_column": settings.image_column,
+        "revision": None if settings.allow_changed_data else record.revision,
+        "resolution": resolution,
+        "channels": channels,
+        "center_crop": settings.center_crop,
+        "random_flip": settings.random_flip,
+        "seed": seed,
+        "rules": record.rules,
+        "max_image_pixels": settings.max_image_pixels,
+        "remote_images": settings.remote_images,
+    }
+    images: ImageStream | ImageDataset
+    if settings.streaming:
+        count = max(1, settings.num_validation_images)
+        images, size = stream_images(**source, shuffle_window=settings.shuffle_buffer, num_validation=count), None
     else:
-        source: dict[str, Any] = {
-            "dataset_name": settings.dataset_name,
-            "train_data_dir": settings.train_data_dir,
-            "image_column": settings.image_column,
-            "resolution": resolution,
-            "channels": channels,
-            "center_crop": settings.center_crop,
-            "random_flip": settings.random_flip,
-            "seed": seed,
-            "rules": rules,
-            "max_image_pixels": settings.max_image_pixels,
-            "remote_images": settings.remote_images,
-        }
-        if settings.streaming:
-            held_out = max(1, settings.num_validation_images)
-            stream = stream_images(**source, shuffle_window=settings.shuffle_buffer, num_validation=held_out)
-            return stream, stream.validation()
         images = load_images(**source)
+        size = len(images)
+    origin, then = images.origin, record.held_out
+    same = origin.digest == record.digest and images.contents(then or {}) == then
+    changed = record.check(same, origin.location, size, settings.allow_changed_data)
+    train: Dataset | ImageStream
+    if then is not None:
+        train, validation = images.split_by_names(then, same_files=not changed)
+    elif isinstance(images, ImageStream):
+        train, validation = images, images.validation()
+    else:
         train, validation = images.split(max(1, min(settings.num_validation_images, len(images) // 10)))
-    if settings.max_train_samples is not None and settings.max_train_samples < len(train):
-        train = Subset(train, range(settings.max_train_samples))
-    return train, validation
+    if isinstance(train, ImageDataset):
+        train = _limited(train, settings.max_train_samples)
+    now = DataRecord(record.rules, origin.digest, origin.revision, size, validation.named_contents())
+    return LoadedData(train, validation, now, changed)
+
+
+def _circles(settings: DataSettings, seed: int, channels: int) -> tuple[Dataset, Dataset]:
+    if settings.circles_hue and channels != 3:
+        raise UserError(f"--circles_hue makes images of 3 channels, and the model has {channels}: leave it out.")
+    if channels not in (1, 3):
+        raise UserError(f"circles have 1 or 3 channels, and the model has {channels}: train it on other images.")
+    assert settings.resolution is not None
+    hue, held_out = settings.circles_hue, max(1, settings.num_validation_images)
+    try:
+        train: Dataset = Circles(settings.circles_length, settings.resolution, channels, seed=2 * seed, hue=hue)
+        validation = Circles(held_out, settings.resolution, channels, seed=2 * seed + 1, hue=hue)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return _limited(train, settings.max_train_samples), validation
+
+
+def _limited(images: Dataset, most: int | None) -> Dataset:
+    if most is None or most >= len(images):  # type: ignore[arg-type]  # all of ours have a length
+        return images
+    return Subset(images, range(most))

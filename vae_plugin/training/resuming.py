@@ -9,13 +9,14 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ..datasets import LATEST, DataRules
+from ..datasets.members import DataRecord
 from ..errors import UserError
 from ..options import OptionError, changed, to_dict
 from .checkpoints import find_checkpoint, list_checkpoints, read_checkpoint
 from .settings import FinetuneOptions
 from .state import TrainingState
 
+DATA = {"dataset_name", "train_data_dir"}
 NOT_REPORTED = ("output_dir", "resume_from_checkpoint")
 
 
@@ -25,13 +26,13 @@ class Beginning:
 
     Attributes:
         state: how far the run has come.
-        rules: of the data.
+        data: what it says of the images.
         checkpoint: the folder to continue from.
         options: of the run that wrote it, by name.
     """
 
     state: TrainingState = field(default_factory=TrainingState)
-    rules: DataRules = field(default_factory=DataRules)
+    data: DataRecord = field(default_factory=DataRecord)
     checkpoint: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,6 +52,13 @@ class Beginning:
             differences = changed(self.options, options)
         except OptionError as error:
             raise UserError(f"{self.checkpoint} cannot be continued so: {error}") from error
+        if self.data.digest is None and not options.data.allow_changed_data:
+            for name in DATA & differences.keys():
+                raise UserError(
+                    f"{self.checkpoint} does not say which images it was made with, and --{name} was "
+                    f"{differences[name]} and is now {to_dict(options)[name]}: keep it, or give --allow_changed_data "
+                    "if they are the same images."
+                )
         accelerator.load_state(str(self.checkpoint))
         accelerator.print(f"Continuing from {self.checkpoint}.")
         now = to_dict(options)
@@ -78,10 +86,5 @@ def find_beginning(accelerator: Accelerator, output_dir: Path, resume_from: str 
         accelerator.print(f"No checkpoint in {output_dir / 'checkpoints'} yet: starting from the beginning.")
         return Beginning()
     content = read_checkpoint(checkpoint)
-    version = content.data.get("rules", 1)
-    if version not in range(1, LATEST.version + 1):
-        raise UserError(
-            f"{checkpoint} was written under version {version!r} of the data's rules, and this vae-plugin knows 1 to "
-            f"{LATEST.version}: continue with the version that wrote it, or a later one."
-        )
-    return Beginning(content.state, DataRules(version), checkpoint, content.options)
+    record = DataRecord.read(content.data, checkpoint)
+    return Beginning(content.state, record, checkpoint, content.options)

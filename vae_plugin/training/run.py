@@ -159,7 +159,10 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     settle(options, adapter)
     if options.model.gradient_checkpointing:
         adapter.enable_gradient_checkpointing()
-    data = TrainingData(options.data, options.optimization, adapter.in_channels, accelerator, beginning.rules)
+    data = TrainingData(options.data, options.optimization, adapter.in_channels, accelerator, beginning.data)
+    if data.changed:
+        state.begin_new_pass(data.lanes)
+        accelerator.print("The data changed: what was held out stays held out, and a new pass over the rest begins.")
     resolution, rate = options.data.resolution, options.optimization.learning_rate
     assert resolution is not None  # both are settled
     assert rate is not None
@@ -227,7 +230,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
         every=every,
         total_limit=options.output.checkpoints_total_limit,
         options=values,
-        data=data.record,
+        data=data.record.to_dict(),
     )
     validation = ValidationHook(
         accelerator, state, evaluator, pictures, average, output_dir, stopwatch, options.output.validation_steps

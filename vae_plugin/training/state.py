@@ -36,3 +36,14 @@ class TrainingState:
         self.images += images
         self.images_in_epoch += images
         self.stream |= {str(lane): list(position) for lane, position in positions.items()}
+
+    def begin_new_pass(self, lanes: int) -> None:
+        """Leave the pass over data that are no longer what they were.
+
+        Args:
+            lanes: of the stream, 0 of other data.
+        """
+        self.epoch += self.images_in_epoch > 0
+        self.images_in_epoch = 0
+        passes = max((position[0] for position in self.stream.values()), default=-1)
+        self.stream = {str(lane): [passes + 1, 0, 0] for lane in range(lanes)}

@@ -23,6 +23,7 @@ class DataSettings:
         path=True,
         common=True,
         when={"train_data_dir": (None,)},
+        on_resume=True,  # where the same images may be found elsewhere: the checkpoint knows which they were
     )
     train_data_dir: str | None = option(
         None,
@@ -30,6 +31,15 @@ class DataSettings:
         path=True,
         also=("data_dir",),
         common=True,
+        on_resume=True,
+    )
+    allow_changed_data: bool = option(
+        False,
+        "Continue although images were added, removed or renamed since the checkpoint: what was held out stays held "
+        "out, and what is new is only trained on.",
+        when={"circles": (False,), "resume_from_checkpoint": GIVEN},
+        on_resume=True,
+        since="0.2",
     )
     image_column: str | None = option(
         None, "Column of the images. By default the only one that holds images.", when=IMAGES
