@@ -129,7 +129,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(tmp_path):
         "import resource, runpy, sys; from vae_plugin.training.hooks import checkpoint as c; real = c.save_checkpoint\n"
         "import vae_plugin.finetune as f\n"
         "def full(*a):\n"
-        "    if a[2].step > 5: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "    if a[2].state.step > 5: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "    return real(*a)\n"
         "c.save_checkpoint = full\n"
         "from vae_plugin.errors import exit_status\n"

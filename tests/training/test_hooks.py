@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 from accelerate import Accelerator
 
-from vae_plugin.training.failures import StepFailed, stopped
+from vae_plugin.training.checkpoints import Content, stopped
+from vae_plugin.training.failures import StepFailed
 from vae_plugin.training.hooks import CheckpointHook, Hook, LogHook, Step
 from vae_plugin.training.progress import Progress, Stopwatch
 from vae_plugin.training.state import TrainingState
@@ -149,18 +150,16 @@ def test_checkpoints_are_saved_once_for_a_step(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
         "vae_plugin.training.hooks.checkpoint.save_checkpoint",
-        lambda accelerator, output_dir, state, options, limit, data: saved.append((state.step, options, limit, data)),
+        lambda parts, output_dir, content, limit: saved.append((content.state.step, content.data, limit)),
     )
     state = TrainingState(step=2)
-    hook = CheckpointHook(
-        Accelerator(cpu=True), state, tmp_path, every=2, total_limit=3, options={"seed": 1}, data={"rules": 2}
-    )
+    hook = CheckpointHook(None, Content(state, {"seed": 1}, {"rules": 2}), tmp_path, every=2, total_limit=3)
     hook.save()  # nothing was done since the checkpoint that the run continues from
     for state.step in (3, 4, 5):
         hook.after_step(Step(state.step, False, {}))
     hook.save()
     hook.save()
-    assert saved == [(4, {"seed": 1}, 3, {"rules": 2}), (5, {"seed": 1}, 3, {"rules": 2})]
+    assert saved == [(4, {"rules": 2}, 3), (5, {"rules": 2}, 3)]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("enforce fail\nstack")])
@@ -169,8 +168,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_a_sentence(tmp_path
         raise error
 
     monkeypatch.setattr("vae_plugin.training.hooks.checkpoint.save_checkpoint", full)
-    hook = CheckpointHook(Accelerator(cpu=True), TrainingState(), tmp_path, every=1, total_limit=1, options={}, data={})
-    hook.state.step = 1
+    hook = CheckpointHook(None, Content(TrainingState(), {}, {}), tmp_path, every=1, total_limit=1)
+    hook.content.state.step = 1
     with pytest.raises(StepFailed, match=r"the checkpoint cannot be written \(.*\)") as raised:
         hook.save()
     message = str(stopped(raised.value, tmp_path, 1))

@@ -18,7 +18,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from ..autoencoders import Adapter, adapt, load_autoencoder
 from ..errors import PushError
-from ..files import write_text
+from ..files import sha256, write_text
 from ..texts import decode, read_text
 from .card import model_card
 from .client import hub_api, prepare_repository, retried, status_of
@@ -199,15 +199,6 @@ def send(
     if tag is not None:
         retried(lambda: api.create_tag(repo_id, tag=tag, revision=info.oid, exist_ok=True), f"set the tag {tag}")
     return info
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _commit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from accelerate import Accelerator
+import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
 
@@ -24,11 +24,10 @@ class WeightAverage:
         self.model = model
         self.ema = EMAModel(model.parameters(), decay=settings.ema_max_decay) if settings.use_ema else None
 
-    def register(self, accelerator: Accelerator) -> None:
-        """Let checkpoints hold the average."""
+    def to(self, device: torch.device) -> None:
+        """Move the average."""
         if self.ema is not None:
-            self.ema.to(accelerator.device)
-            accelerator.register_for_checkpointing(self.ema)
+            self.ema.to(device)
 
     def update(self) -> None:
         """Follow the weights after an optimiser step."""

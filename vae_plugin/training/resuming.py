@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
 from ..datasets.members import DataRecord
 from ..errors import UserError
 from ..options import OptionError, changed, to_dict
-from .checkpoints import find_checkpoint, list_checkpoints, read_checkpoint
+from .checkpoints import Content, find_checkpoint, list_checkpoints, read_checkpoint, read_states
+from .main_process import on_main
+from .parts import RunParts, StateMismatch
 from .settings import FinetuneOptions
 from .state import TrainingState
 
@@ -28,28 +28,29 @@ class Beginning:
         state: how far the run has come.
         data: what it says of the images.
         checkpoint: the folder to continue from.
-        options: of the run that wrote it, by name.
+        content: what it says.
     """
 
     state: TrainingState = field(default_factory=TrainingState)
     data: DataRecord = field(default_factory=DataRecord)
     checkpoint: Path | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    content: Content | None = None
 
-    def restore(self, accelerator: Accelerator, options: FinetuneOptions) -> None:
-        """Load the state of everything that is registered with `accelerator`, and say which options changed.
+    def restore(self, parts: RunParts, options: FinetuneOptions) -> None:
+        """Set the state of the parts, and say which options changed.
 
         Args:
-            accelerator: of the run, whose parts are all built.
+            parts: of the run, all of them.
             options: of the run, with what was left open settled.
 
         Raises:
-            UserError: if the checkpoint was made with other options that cannot change.
+            UserError: if the checkpoint was made with other options that cannot change, or is damaged.
         """
-        if self.checkpoint is None:
+        if self.checkpoint is None or self.content is None:
             return
+        accelerator = parts.accelerator
         try:
-            differences = changed(self.options, options)
+            differences = changed(self.content.options, options)
         except OptionError as error:
             raise UserError(f"{self.checkpoint} cannot be continued so: {error}") from error
         if self.data.digest is None and not options.data.allow_changed_data:
@@ -59,7 +60,11 @@ class Beginning:
                     f"{differences[name]} and is now {to_dict(options)[name]}: keep it, or give --allow_changed_data "
                     "if they are the same images."
                 )
-        accelerator.load_state(str(self.checkpoint))
+        try:
+            parts.load_engine(self.checkpoint)
+            parts.restore(read_states(self.checkpoint, self.content))
+        except StateMismatch as error:
+            raise UserError(f"{self.checkpoint} cannot be continued so: {error}.") from error
         accelerator.print(f"Continuing from {self.checkpoint}.")
         now = to_dict(options)
         for option, value in differences.items():
@@ -81,10 +86,10 @@ def find_beginning(accelerator: Accelerator, output_dir: Path, resume_from: str 
                 "latest, or give another --output_dir."
             )
         return Beginning()
-    checkpoint = find_checkpoint(output_dir, resume_from)
+    checkpoint = on_main(accelerator, lambda: find_checkpoint(output_dir, resume_from))
     if checkpoint is None:
         accelerator.print(f"No checkpoint in {output_dir / 'checkpoints'} yet: starting from the beginning.")
         return Beginning()
     content = read_checkpoint(checkpoint)
     record = DataRecord.read(content.data, checkpoint)
-    return Beginning(content.state, record, checkpoint, content.options)
+    return Beginning(content.state, record, checkpoint, content)

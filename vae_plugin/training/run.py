@@ -14,13 +14,15 @@ from ..errors import TrainingStopped, UserError
 from ..files import make_folder
 from ..options import given_in, to_dict
 from .average import WeightAverage
+from .checkpoints import Content, stopped
 from .data import TrainingData, default_channels
 from .evaluation import Evaluator
-from .failures import StepFailed, stopped
+from .failures import StepFailed
 from .hooks import CheckpointHook, Hook, LogHook, PublishHook, Step, ValidationHook
 from .hooks.publish import Publisher
 from .latent_space import LatentSpace
 from .losses import TrainingLoss
+from .parts import RunParts
 from .pictures import SamplePictures
 from .progress import Progress, Stopwatch
 from .resuming import find_beginning
@@ -191,10 +193,10 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
         )
     trainees = [autoencoder, *([] if discriminator is None else [discriminator])]
     average = WeightAverage(adapter.model, options.optimization)
-    accelerator.register_for_checkpointing(*(trainee.scheduler for trainee in trainees))
-    average.register(accelerator)
+    average.to(accelerator.device)
+    parts = RunParts(accelerator, trainees, average)
 
-    beginning.restore(accelerator, options)
+    beginning.restore(parts, options)
     if state.step > data.total_steps:
         raise UserError(
             f"the checkpoint is at step {state.step}, after the {data.total_steps} steps asked for: give more."
@@ -224,13 +226,11 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     )
     every = options.output.checkpointing_steps
     checkpoints = CheckpointHook(
-        accelerator,
-        state,
+        parts,
+        Content(state, values, data.record.to_dict()),
         output_dir,
         every=every,
         total_limit=options.output.checkpoints_total_limit,
-        options=values,
-        data=data.record.to_dict(),
     )
     validation = ValidationHook(
         accelerator, state, evaluator, pictures, average, output_dir, stopwatch, options.output.validation_steps

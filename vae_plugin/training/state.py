@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 
 @dataclass
@@ -47,3 +49,43 @@ class TrainingState:
         self.images_in_epoch = 0
         passes = max((position[0] for position in self.stream.values()), default=-1)
         self.stream = {str(lane): [passes + 1, 0, 0] for lane in range(lanes)}
+
+    @classmethod
+    def read(cls, content: Any) -> TrainingState:
+        """The state that a checkpoint holds as JSON.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        if not isinstance(content, dict):
+            raise ValueError("its state is no object")
+        unknown = content.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"its state holds {min(unknown)!r}, which this version does not know")
+        for name, value in content.items():
+            if not _IS_VALID[str(cls.__annotations__[name])](value):
+                raise ValueError(f"its {name} is {str(value)[:40]!r}")
+        return cls(**content)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return _is_count(value) or (type(value) is float and math.isfinite(value))
+
+
+def _are_positions(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        lane.isdecimal() and isinstance(at, list) and len(at) == 3 and all(map(_is_count, at))
+        for lane, at in value.items()
+    )
+
+
+_IS_VALID: dict[str, Callable[[Any], bool]] = {  # by the annotation
+    "int": _is_count,
+    "float": _is_number,
+    "float | None": lambda value: value is None or _is_number(value),
+    "dict[str, list[int]]": _are_positions,
+}

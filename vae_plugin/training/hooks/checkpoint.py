@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
-from ..checkpoints import save_checkpoint
+from ..checkpoints import Content, save_checkpoint
 from ..failures import StepFailed
-from ..state import TrainingState
+from ..parts import RunParts
 from .base import Hook, Step
 
 
@@ -19,30 +17,17 @@ class CheckpointHook(Hook):
     """Saves the state of a run.
 
     Args:
-        accelerator: of the run.
-        state: of the run.
+        parts: of the run.
+        content: what its checkpoints say beside their state.
         output_dir: of the run.
         every: steps between two checkpoints.
         total_limit: number of checkpoints to keep.
-        options: of the run by name, which a checkpoint holds.
-        data: what a checkpoint holds of the images.
     """
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        state: TrainingState,
-        output_dir: Path,
-        *,
-        every: int,
-        total_limit: int,
-        options: dict[str, Any],
-        data: dict[str, Any],
-    ) -> None:
+    def __init__(self, parts: RunParts, content: Content, output_dir: Path, *, every: int, total_limit: int) -> None:
         super().__init__(every)
-        self.accelerator, self.state, self.output_dir = accelerator, state, output_dir
-        self.total_limit, self.options, self.data = total_limit, options, data
-        self._saved_step = state.step
+        self.parts, self.content, self.output_dir, self.total_limit = parts, content, output_dir, total_limit
+        self._saved_step = content.state.step
 
     def act(self, step: Step) -> None:
         """Save the state."""
@@ -54,14 +39,14 @@ class CheckpointHook(Hook):
         Raises:
             StepFailed: if it cannot be written.
         """
-        state = self.state
+        state = self.content.state
         if self._saved_step == state.step:
             return
         if state.stream:  # each process knows the lanes that it reads
             for positions in gather_object([state.stream]):
                 state.stream.update({lane: max(at, state.stream.get(lane, at)) for lane, at in positions.items()})
         try:
-            save_checkpoint(self.accelerator, self.output_dir, state, self.options, self.total_limit, self.data)
+            save_checkpoint(self.parts, self.output_dir, self.content, self.total_limit)
         except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of three libraries
             reason = f"the checkpoint cannot be written ({str(error).splitlines()[0]})"
             raise StepFailed(reason, "Make room on the disk") from error
