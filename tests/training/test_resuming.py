@@ -82,3 +82,15 @@ def test_a_checkpoint_that_names_no_images_keeps_where_they_are(tmp_path, accele
     Beginning(data=DataRecord(digest="0"), checkpoint=tmp_path, options=then.options).restore(
         accelerator, build(FinetuneOptions, moved)
     )
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_max_train_samples_draws_by_the_seed_under_the_present_rules(tmp_path, accelerator, version):
+    for i in range(40):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i:02d}.png")
+    settings = DataSettings(train_data_dir=str(tmp_path), resolution=8, num_validation_images=4, max_train_samples=9)
+    data = TrainingData(
+        settings, OptimizationSettings(train_batch_size=1), 3, accelerator, DataRecord(DataRules(version))
+    )
+    assert (list(data.train.indices) == list(range(9))) == (version == 1)
+    assert len(set(data.train.indices)) == 9

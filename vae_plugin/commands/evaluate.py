@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 from .. import metrics
-from ..datasets import Circles, image_batches, load_images
+from ..datasets import LATEST, Circles, DataRules, ImageDataset, draw, image_batches, load_images
+from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
 from ..files import write_json
 from ..notices import show
@@ -47,9 +48,16 @@ class EvaluateOptions(ModelSource):
     max_image_pixels: int = max_image_pixels(when=IMAGES)
     remote_images: bool = remote_images(when=IMAGES)
     circles_hue: bool = option(False, "Use coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
-    max_images: int = option(1000, "Largest number of images to measure on.", at_most=10**8, at_least=1)
+    max_images: int = option(
+        1000, "Largest number of images to measure on, drawn by the seed.", at_most=10**8, at_least=1
+    )
     num_importance_samples: int = option(0, "Importance samples for the bound on log p(x); 0 skips it.", at_least=0)
-    seed: int = option(1, "Seed of the posterior samples and of the circles.", at_most=LARGEST_SEED, at_least=0)
+    seed: int = option(
+        1,
+        "Seed of the posterior samples, the circles and what is drawn by --max_images.",
+        at_most=LARGEST_SEED,
+        at_least=0,
+    )
     output_file: str | None = option(None, "Also write the metrics to this JSON file.", path=True)
 
     def facts(self) -> dict[str, bool]:
@@ -76,18 +84,7 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
             raise UserError(f"--circles_hue makes images of 3 channels, but the model takes {channels}: leave it out.")
         images = Circles(options.max_images, size, channels, seed=options.seed, hue=options.circles_hue)
     else:
-        found = load_images(
-            dataset_name=options.dataset_name,
-            train_data_dir=options.train_data_dir,
-            image_column=options.image_column,
-            split=options.split,
-            resolution=size,
-            channels=channels,
-            center_crop=True,
-            max_image_pixels=options.max_image_pixels,
-            remote_images=options.remote_images,
-        )
-        images = Subset(found, range(min(len(found), options.max_images)))
+        images = draw(_images(options, channels, size), options.max_images, options.seed)
     unreadable: set[str] = set()
     result = metrics.evaluate(
         adapter,
@@ -103,3 +100,30 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
         write_json(Path(options.output_file), result)
         print(f"Written to {options.output_file}.")
     return result
+
+
+def _images(options: EvaluateOptions, channels: int, size: int) -> ImageDataset:
+    """The images to measure on: where the model was trained on them, those that its run held out."""
+    record = find_record(options.pretrained_model_name_or_path)
+
+    def load(rules: DataRules) -> ImageDataset:
+        return load_images(
+            dataset_name=options.dataset_name,
+            train_data_dir=options.train_data_dir,
+            image_column=options.image_column,
+            split=options.split,
+            resolution=size,
+            channels=channels,
+            center_crop=True,
+            max_image_pixels=options.max_image_pixels,
+            remote_images=options.remote_images,
+            rules=rules,
+        )
+
+    if record is not None:
+        found = held_out_of(load(record.rules), record)
+        if found is not None:
+            images, sentence = found
+            show(sentence)
+            return images
+    return load(LATEST)

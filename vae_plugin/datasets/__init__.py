@@ -1,6 +1,6 @@
 """Image data: generated circles with known factors of variation, and image files through the `datasets` library."""
 
-from .batches import image_batches
+from .batches import draw, image_batches
 from .circles import Circles
 from .errors import DataError
 from .images import ImageDataset, collate
@@ -18,6 +18,7 @@ __all__ = [
     "ImageReader",
     "ImageStream",
     "collate",
+    "draw",
     "image_batches",
     "load_images",
     "stream_images",

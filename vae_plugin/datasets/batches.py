@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
@@ -46,3 +47,12 @@ def image_batches(
             batch = []
     if batch:
         yield torch.stack(batch)
+
+
+def draw(dataset: Dataset, count: int | None, seed: int) -> Dataset:
+    """At most `count` items of a data set, drawn by the seed and in their order; all of them for None."""
+    length = len(dataset)  # type: ignore[arg-type]
+    if count is None or count >= length:
+        return dataset
+    chosen = np.random.default_rng((seed, 4)).choice(length, count, replace=False)
+    return Subset(dataset, sorted(chosen.tolist()))

@@ -139,6 +139,10 @@ class ImageDataset(Dataset):
             )
         return self._split_at(np.array(rows))
 
+    def only(self, names: Collection[str]) -> ImageDataset:
+        """The samples of these names."""
+        return self._view(np.array([row for row, name in enumerate(self.origin.sample_names()) if name in names]))
+
     def named_contents(self) -> dict[str, str]:
         """Name -> SHA-256 of the encoded image, of all samples here."""
         rows = set(self.rows.tolist())

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets import Circles, ImageDataset, ImageStream, collate, image_batches, load_images, stream_images
+from ..datasets import Circles, ImageDataset, ImageStream, collate, draw, image_batches, load_images, stream_images
 from ..datasets.members import DataRecord
 from ..errors import UserError
 from ..notices import show
@@ -240,7 +240,8 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
     else:
         train, validation = images.split(max(1, min(settings.num_validation_images, len(images) // 10)))
     if isinstance(train, ImageDataset):
-        train = _limited(train, settings.max_train_samples)
+        most = settings.max_train_samples
+        train = draw(train, most, seed) if record.rules.draw_samples else _first(train, most)
     now = DataRecord(record.rules, origin.digest, origin.revision, size, validation.named_contents())
     return LoadedData(train, validation, now, changed)
 
@@ -257,10 +258,10 @@ def _circles(settings: DataSettings, seed: int, channels: int) -> tuple[Dataset,
         validation = Circles(held_out, settings.resolution, channels, seed=2 * seed + 1, hue=hue)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return _limited(train, settings.max_train_samples), validation
+    return _first(train, settings.max_train_samples), validation
 
 
-def _limited(images: Dataset, most: int | None) -> Dataset:
+def _first(images: Dataset, most: int | None) -> Dataset:
     if most is None or most >= len(images):  # type: ignore[arg-type]  # all of ours have a length
         return images
     return Subset(images, range(most))

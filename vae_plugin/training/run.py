@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import GradientAccumulationPlugin, set_seed
 
+from ..datasets.trained_on import save_record
 from ..errors import TrainingStopped, UserError
 from ..files import make_folder
 from ..options import given_in, to_dict
@@ -204,6 +205,8 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     for trainee in trainees:
         trainee.restore_settings()
 
+    if main:
+        save_record(data.record, output_dir)
     size = "streamed" if data.size is None else f"{data.size:,}"
     accelerator.print(
         f"Training on {size} images, {data.global_batch} a step x {options.optimization.gradient_accumulation_steps}, "

@@ -61,7 +61,7 @@ class DataSettings:
     center_crop: bool = option(False, "Crop the centre of each image rather than a random square.", when=IMAGES)
     random_flip: bool = option(False, "Mirror a random half of the images.", when=IMAGES)
     max_train_samples: int | None = option(
-        None, "Largest number of images to train on.", at_least=1, when={"streaming": (False,)}
+        None, "Largest number of images to train on, drawn by the seed.", at_least=1, when={"streaming": (False,)}
     )
     num_validation_images: int = option(
         256,
