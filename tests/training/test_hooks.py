@@ -138,12 +138,19 @@ def test_an_exact_reconstruction_has_a_finite_psnr(log):
     assert json.loads(path.read_text().splitlines()[-1])["psnr"] == pytest.approx(10 * math.log10(4e10))
 
 
-def test_images_per_second_are_those_of_this_run(log):
-    hook, state, _, clock = log
-    assert hook.images_per_second is None
+def test_time_and_images_per_second_go_on_where_the_checkpoint_stood(log):
+    """Images from before they were timed, as in checkpoints of release 0.1, do not count."""
+    hook, state, path, clock = log
+    assert state.images_per_second is None
     state.saw(24, {})
     clock.now = 3.0
-    assert hook.images_per_second == pytest.approx(8.0)
+    hook.after_step(Step(3, False, {"loss": 1.0, "mse": 0.1}))
+    assert (state.seconds, state.timed_images, state.images_per_second) == (3.0, 24, pytest.approx(8.0))
+    goes_on = LogHook(hook.accelerator, state, path, Progress(4, 3), Stopwatch(state.seconds), lambda: 0.25)
+    state.saw(12, {})
+    clock.now = 4.0
+    goes_on.after_step(Step(4, False, {"loss": 1.0, "mse": 0.1}))
+    assert (state.seconds, state.timed_images, state.images_per_second) == (4.0, 36, pytest.approx(9.0))
 
 
 def test_checkpoints_are_saved_once_for_a_step(tmp_path, monkeypatch):

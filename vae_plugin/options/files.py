@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,15 @@ LARGEST_FILE = 1 << 18  # bytes; all options with their help are a tenth of it
 _NULL = "tag:yaml.org,2002:null"
 
 
-def save(options: Any, path: str | Path) -> None:
-    """Write the YAML file from which `parse` with `--config` makes equal options: what was given, and nothing else."""
-    given = given_in(options)
+def save(options: Any, path: str | Path, without: Collection[str] = ()) -> None:
+    """Write the YAML file from which `parse` with `--config` makes equal options: what was given, and nothing else.
+
+    Args:
+        options: an instance of the dataclass.
+        path: of the file.
+        without: names that are left out although they were given.
+    """
+    given = given_in(options) - set(without)
     lines = (  # YAML does not know that the string `none` needs quotes
         f'{name}: "{value}"\n' if value is not None and is_null(value) else yaml.safe_dump({name: value})
         for name, value in to_dict(options).items()

@@ -116,6 +116,12 @@ class TrainingData:
             state.epoch += 1
             state.images_in_epoch = 0
 
+    def set_epoch(self, epoch: int) -> None:
+        """Select the random crops and flips of an epoch, counted from 0; a stream has them from its positions."""
+        owner = self.train.dataset if isinstance(self.train, Subset) else self.train
+        if hasattr(owner, "set_epoch"):
+            owner.set_epoch(epoch)
+
     def statistics_images(self) -> Iterator[torch.Tensor]:
         """Batches of training images to measure latents on, spread evenly over the set."""
         return image_batches(self.train, self.batch_size, limit=STATISTICS_IMAGES)
@@ -145,9 +151,7 @@ class TrainingData:
                 num_processes=processes,
                 num_threads=max(1, self.settings.dataloader_num_workers),
             )
-        owner = self.train.dataset if isinstance(self.train, Subset) else self.train
-        if hasattr(owner, "set_epoch"):
-            owner.set_epoch(state.epoch)
+        self.set_epoch(state.epoch)
         assert self.size is not None
         sampler = GlobalBatchSampler(
             self.size,

@@ -58,10 +58,14 @@ class Progress:
 
 
 class Stopwatch:
-    """Seconds since it was made, without those inside `paused` blocks."""
+    """Seconds since it was made, without those inside `with` blocks.
 
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
+    Args:
+        seconds: to begin with.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._started = time.perf_counter() - seconds
         self._paused = 0.0
         self._pause_began = 0.0
 

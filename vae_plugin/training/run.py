@@ -212,7 +212,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
         f"Training on {size} images, {data.global_batch} a step x {options.optimization.gradient_accumulation_steps}, "
         f"steps {state.step:,} to {data.total_steps:,}, {accelerator.num_processes} x {accelerator.device.type}."
     )
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(state.seconds)
     evaluator = Evaluator(loss, data, seed)
     pictures = SamplePictures(loss, data.validation, output_dir)
     values = to_dict(options)

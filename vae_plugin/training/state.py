@@ -19,6 +19,8 @@ class TrainingState:
         images: images seen since the run began, over all processes.
         stream: where each lane of an `ImageStream` stands, by its number.
         best_psnr: of the evaluations during training, in dB.
+        seconds: of training, without evaluations, as far as it was timed.
+        timed_images: images seen in that time, over all processes.
     """
 
     step: int = 0
@@ -27,6 +29,13 @@ class TrainingState:
     images: int = 0
     stream: dict[str, list[int]] = field(default_factory=dict)
     best_psnr: float | None = None
+    seconds: float = 0.0
+    timed_images: int = 0
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Images of all processes a second, without the time of evaluations; None before the first."""
+        return self.timed_images / self.seconds if self.timed_images and self.seconds else None
 
     def saw(self, images: int, positions: Mapping[int, tuple[int, ...]]) -> None:
         """Count a batch.

@@ -42,11 +42,13 @@ class LogHook(Hook):
         super().__init__(1)
         self.accelerator, self.state, self.progress, self.stopwatch = accelerator, state, progress, stopwatch
         self.learning_rate = learning_rate
-        self.first_image = state.images
+        self.first_timed_image = state.images - state.timed_images
         self.curves = CurveLog(path, state.step) if accelerator.is_main_process else None
 
     def act(self, step: Step) -> None:
-        """Log the terms, with "psnr" (dB) in place of "mse", and "learning_rate"."""
+        """Time the step, and log its terms, with "psnr" (dB) in place of "mse", and "learning_rate"."""
+        state = self.state
+        state.seconds, state.timed_images = self.stopwatch.seconds, state.images - self.first_timed_image
         terms = dict(step.terms)
         psnr = 10 * math.log10(4 / max(terms.pop("mse"), SMALLEST_MSE))
         values = {**terms, "psnr": psnr, "learning_rate": self.learning_rate()}
@@ -56,13 +58,7 @@ class LogHook(Hook):
         shown = {"loss": f"{terms['loss']:.4f}", "psnr": f"{psnr:.1f}"}
         if "elbo_nats" in terms:
             shown["elbo"] = f"{terms['elbo_nats']:.1f}"
-        self.progress.step({**shown, "img_s": f"{self.images_per_second or 0:.3g}"})
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Images of all processes a second, without the time of evaluations; None before the first."""
-        images = self.state.images - self.first_image
-        return images / self.stopwatch.seconds if images else None
+        self.progress.step({**shown, "img_s": f"{state.images_per_second or 0:.3g}"})
 
     def close(self) -> None:
         """End the curves and the progress."""
