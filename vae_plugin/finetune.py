@@ -95,10 +95,12 @@ def measure_base(run: Run) -> None:
 
 
 def main(argv: Sequence[str] | None, prog: str) -> None:
-    """Parse the options and train."""
-    train(parse(FinetuneOptions, argv, prog=prog, description=(__doc__ or "").split("\n", 1)[0]))
+    """Parse the options and train, in all the processes that were asked for."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = parse(FinetuneOptions, argv, prog=prog, description=(__doc__ or "").split("\n", 1)[0])
+    start_missing_processes("vae_plugin.finetune", argv)
+    train(options)
 
 
 if __name__ == "__main__":
-    start_missing_processes("vae_plugin.finetune", sys.argv[1:])
     sys.exit(exit_status(lambda: main(None, "finetune.py")))

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 
@@ -216,13 +217,23 @@ def test_a_signal_to_the_whole_group_does_not_end_the_loading_processes_first(tm
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [f"step-{len(curves(tmp_path)):06d}"]
 
 
-def test_two_processes_compute_what_one_with_twice_the_batch_does(tmp_path):
+def test_two_machines_compute_what_one_process_with_twice_the_batch_does(tmp_path):
+    """Two node ranks over loopback, on CPUs that nobody asked for: accelerate starts one process on each."""
     changes = {"free_bits": 0.2, "use_ema": True, **LIKE_SGD}
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", SCRIPT]
-    two = start(launch, *flags(tmp_path / "two", **{**changes, "train_batch_size": 4}))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "2", "--num_processes", "2"]
+    launch += ["--main_process_ip", "127.0.0.1", "--main_process_port", free_port(), "--machine_rank"]
+    words = flags(tmp_path / "two", **{**changes, "train_batch_size": 4})
+    without_gpu = {"CUDA_VISIBLE_DEVICES": "", "HF_HOME": str(tmp_path)}
+    machines = [start([*launch, rank, SCRIPT], *words, **without_gpu) for rank in ("0", "1")]
     finetune.train(options(tmp_path / "one", **changes))
-    finish(two)
+    assert all("2 x cpu" in finish(machine)[0] for machine in machines)
     assert_alike(tmp_path / "one", tmp_path / "two")
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return str(server.getsockname()[1])
 
 
 def test_accumulated_batches_are_one_batch(tmp_path):

@@ -147,6 +147,17 @@ def excused_in(options: Any) -> frozenset[str]:
     return excused
 
 
+def give(options: Any, name: str, value: Any) -> None:
+    """Set a value as though it had been given when the instance was made."""
+    owner, option = options, options_of(type(options))[name]
+    for part in option.path[:-1]:
+        owner = getattr(owner, part)
+    setattr(owner, option.path[-1], option.accept(value))
+    given = given_in(options) | {name}
+    for part in (options, owner):
+        object.__setattr__(part, "_given", given)
+
+
 def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
     """Compare the options of a resumed run with those of its checkpoint.
 

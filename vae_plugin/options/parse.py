@@ -124,7 +124,7 @@ def _make(cls: type[T], values: Mapping[str, Any], excused: Collection[str] = ()
     given = frozenset(
         name for name in named if options[name].get(made) is not None or options[name].default is not None
     )
-    for owner in (made, *(getattr(made, name) for name in groups)):
+    for owner in (made, *(getattr(made, field.name) for field in fields if "group" in field.metadata)):
         object.__setattr__(owner, "_given", given)
     object.__setattr__(made, "_excused", frozenset(excused))
     judge(made)

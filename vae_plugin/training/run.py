@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import GradientAccumulationPlugin, set_seed
+from accelerate import Accelerator
+from accelerate.utils import set_seed
 
 from ..datasets.trained_on import save_record
 from ..errors import TrainingStopped, UserError
 from ..files import make_folder
 from ..options import given_in, to_dict
+from .accelerator import make_accelerator
 from .average import WeightAverage
 from .checkpoints import Content, stopped
 from .data import TrainingData, default_channels
@@ -38,7 +39,6 @@ from .setup_model import (
     select_trained,
     settled_resolution,
 )
-from .sharding import prepare_sharding
 from .state import TrainingState
 from .trainee import Trainee
 
@@ -265,29 +265,3 @@ def settle(options: FinetuneOptions, adapter: Any) -> None:
     options.data.resolution = settled_resolution(options.model, adapter, options.data.resolution)
     if options.optimization.learning_rate is None:
         options.optimization.learning_rate = default_learning_rate(options.model)
-
-
-def make_accelerator(options: FinetuneOptions) -> Accelerator:
-    """The processes, device and precision that `accelerate launch` or the options ask for.
-
-    Raises:
-        UserError: if accelerate does not accept them.
-    """
-    optimization, output = options.optimization, options.output
-    try:
-        accelerator = Accelerator(
-            mixed_precision=optimization.mixed_precision,
-            log_with=output.report_to,
-            project_dir=output.output_dir,
-            gradient_accumulation_plugin=GradientAccumulationPlugin(
-                num_steps=optimization.gradient_accumulation_steps, sync_with_dataloader=False
-            ),
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-    except (ValueError, ImportError) as error:
-        raise UserError(f"accelerate refuses these settings: {error}") from error
-    prepare_sharding(accelerator, optimization, options.loss.disc_start is not None)
-    if output.report_to is not None:
-        values = {name: value for name, value in to_dict(options).items() if isinstance(value, (int, float, str))}
-        accelerator.init_trackers("logs", config=values)
-    return accelerator

@@ -33,9 +33,15 @@ def prepare_sharding(accelerator: Accelerator, settings: OptimizationSettings, h
         )
     if has_discriminator:
         raise UserError("DeepSpeed trains one model, and a discriminator is a second one: launch with --multi_gpu.")
-    config.update(
-        train_micro_batch_size_per_gpu=settings.train_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        gradient_clipping=settings.max_grad_norm,
-        zero_allow_untested_optimizer=True,
-    )
+    ours = {
+        "train_micro_batch_size_per_gpu": ("train_batch_size", settings.train_batch_size),
+        "gradient_accumulation_steps": ("gradient_accumulation_steps", settings.gradient_accumulation_steps),
+        "gradient_clipping": ("max_grad_norm", settings.max_grad_norm),
+    }
+    for name, (option, value) in ours.items():
+        said = config.get(name, "auto")
+        # Without a number of its own, DeepSpeed's configuration says one batch.
+        if said not in ("auto", value) and (name, said) != ("gradient_accumulation_steps", 1):
+            raise UserError(f"--{option} is {value}, and DeepSpeed's {name} is {said}: give both the same.")
+        config[name] = value
+    config["zero_allow_untested_optimizer"] = True

@@ -31,6 +31,13 @@ class OutputSettings:
         None, "Steps between evaluations during training. By default there are none.", at_least=1, on_resume=True
     )
     report_to: str | None = option(None, "Tracker that the curves are sent to.", choices=TRACKERS, on_resume=True)
+    tracker_project_name: str | None = option(
+        None,
+        "Project of the tracker. By default that of WANDB_PROJECT for wandb, or else 'logs'.",
+        when={"report_to": ("wandb", "trackio")},
+        on_resume=True,
+        since="0.2",
+    )
     latent_scaling: str = option(
         "auto",
         "Whether to write the latent statistics of the training data (into the weights of our own models, into the "
