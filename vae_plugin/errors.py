@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from .signals import interrupting, signal_of
+
 
 class UserError(ValueError):
     """A mistake in the input; the message says what was given, what is accepted and what to do."""
@@ -24,14 +26,20 @@ def exit_status(work: Callable[[], object]) -> int:
     """Run a command and report its failure in one sentence, on the main process only.
 
     Returns:
-        0 on success, 1 if training stopped or the Hub refused a push, 2 for a mistake that the user can correct.
+        0 on success, 1 if training stopped or the Hub refused a push, 2 for a mistake that the user can correct, and
+        128 + N if signal N ended the command.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that it has no characters for must not end the work
             stream.reconfigure(errors="backslashreplace")
     is_main_process = os.environ.get("RANK", "0") == "0"
     try:
-        work()
+        with interrupting():
+            work()
+    except KeyboardInterrupt as error:
+        if is_main_process:
+            print(f"interrupted: {error}" if str(error) else "interrupted.", file=sys.stderr)
+        return 128 + signal_of(error)
     except UserError as error:
         if is_main_process:
             print(f"error: {error}", file=sys.stderr)

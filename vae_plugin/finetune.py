@@ -25,6 +25,8 @@ import torch
 
 from vae_plugin.errors import exit_status
 from vae_plugin.options import build, parse
+from vae_plugin.signals import Interrupted, signal_of
+from vae_plugin.training.checkpoints import list_checkpoints
 from vae_plugin.training.ending import finish
 from vae_plugin.training.evaluation import save_base
 from vae_plugin.training.failures import StepFailed
@@ -35,12 +37,17 @@ from vae_plugin.training.settings import FinetuneOptions
 from vae_plugin.training.trainee import TermMeans
 
 
-def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -> dict[str, Any] | None:
+def train(
+    options: FinetuneOptions,
+    perceptual: torch.nn.Module | None = None,
+    interrupt: InterruptRequest | None = None,
+) -> dict[str, Any] | None:
     """One training run, from the options to the folder `output_dir`.
 
     Args:
         options: of the run.
         perceptual: a perceptual distance (x, y) -> (B,) instead of the one that `--perceptual_loss` names.
+        interrupt: learns which signal ended the run, if one did.
 
     Returns:
         The content of metrics.json (on the main process), or None if the run was interrupted and can be continued.
@@ -52,7 +59,7 @@ def train(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -
     run = build_run(options, perceptual)
     measure_base(run)
     try:
-        with InterruptRequest() as interrupt:
+        with interrupt or InterruptRequest() as interrupt:
             batches = run.data.batches(run.state, run.loss.noise_shape)
             while run.state.step < run.total_steps:
                 means = TermMeans()
@@ -99,7 +106,15 @@ def main(argv: Sequence[str] | None, prog: str) -> None:
     argv = sys.argv[1:] if argv is None else argv
     options = parse(FinetuneOptions, argv, prog=prog, description=(__doc__ or "").split("\n", 1)[0])
     start_missing_processes("vae_plugin.finetune", argv)
-    train(options)
+    interrupt = InterruptRequest()
+    try:
+        train(options, interrupt=interrupt)
+    except KeyboardInterrupt as error:
+        saved = list_checkpoints(Path(options.output.output_dir))
+        advice = "continue with --resume_from_checkpoint latest." if saved else ""
+        raise Interrupted(signal_of(error), advice) from error
+    if interrupt.ended_by is not None:
+        raise Interrupted(interrupt.ended_by)  # how to continue was said when it was saved
 
 
 if __name__ == "__main__":

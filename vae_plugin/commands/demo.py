@@ -20,10 +20,11 @@ from tqdm.auto import tqdm
 from .. import pictures
 from ..autoencoders import AutoencoderVAE, AutoencoderVQVAE
 from ..datasets import Circles
-from ..errors import TrainingStopped
 from ..finetune import train
 from ..latents import interpolate
 from ..options import LARGEST_SEED, build, option, parse
+from ..signals import Interrupted
+from ..training.interrupts import InterruptRequest
 from ..training.settings import FinetuneOptions
 
 BATCH = 64  # of the diffusion transformer
@@ -55,7 +56,8 @@ def demo(options: DemoOptions) -> dict[str, float]:
         The metrics of the VAE on held-out circles, as in OUT/vae/metrics.json.
 
     Raises:
-        TrainingStopped: if training stops or is interrupted.
+        TrainingStopped: if training stops.
+        Interrupted: if a signal ends it.
     """
     output_dir = Path(options.output_dir)
     print("1. Train a VAE on circles.")
@@ -121,9 +123,11 @@ def _train(options: DemoOptions, name: str, steps: int, **changes: Any) -> dict[
         resume_from_checkpoint="latest",  # a second demo in the same folder continues the first
         **changes,
     )
-    metrics = train(settings)
+    interrupt = InterruptRequest()
+    metrics = train(settings, interrupt=interrupt)
     if metrics is None:
-        raise TrainingStopped("the demo was interrupted: the same command continues it.")
+        assert interrupt.ended_by is not None  # a demo has one process, which returns its metrics otherwise
+        raise Interrupted(interrupt.ended_by, "the same command continues the demo.")
     return metrics
 
 

@@ -57,7 +57,7 @@ def _settle_accumulation(options: FinetuneOptions) -> None:
         UserError: if another one was given beside it.
     """
     said, steps = accumulation_steps(), options.optimization.gradient_accumulation_steps
-    if said is None or said == steps:
+    if said in (None, 1, steps):  # 1 is what accelerate's own configurations say without being asked
         return
     name = "gradient_accumulation_steps"
     if name in given_in(options):

@@ -1,50 +1,56 @@
-"""Ctrl-C and SIGTERM as a request to save and leave."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request to save and leave."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+import threading
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 
+from ..signals import ENDING, handling
+
 
 class InterruptRequest:
-    """Notes SIGINT and SIGTERM while active; the training loop asks for them when a step is complete.
+    """Notes the first signal while active; the training loop asks for it when a step is complete.
 
     `accelerate launch` does not pass a SIGTERM on to a single child: it dies and leaves the child running. Under it, on
     Linux, the kernel is asked to send SIGTERM here when the launcher is gone. (Not under any other parent: a run
     started with nohup is meant to outlive its shell.)
+
+    Attributes:
+        ended_by: number of the signal that ended the run, once all processes have agreed on it.
     """
 
     def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[int, Any] = {}
+        self.ended_by: int | None = None
+        self._noted: int | None = None
+        self._active = ExitStack()
 
     def __enter__(self) -> InterruptRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-        set_parent_death_signal(signal.SIGTERM)
+        self._active.enter_context(handling(self._note, ENDING))
+        if threading.current_thread() is threading.main_thread():
+            set_parent_death_signal(signal.SIGTERM)
+            self._active.callback(set_parent_death_signal, 0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        set_parent_death_signal(0)
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._active.close()
 
     def requested_anywhere(self, accelerator: Accelerator) -> bool:
         """Whether any process was asked; all processes get the same answer."""
-        if accelerator.num_processes == 1:
-            return self.requested
-        flag = torch.tensor(float(self.requested), device=accelerator.device)
-        return bool(accelerator.reduce(flag).item())
+        noted = self._noted or 0
+        if accelerator.num_processes > 1:
+            noted = int(accelerator.gather(torch.tensor([noted], device=accelerator.device)).max())
+        self.ended_by = noted or None
+        return self.ended_by is not None
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+    def _note(self, number: int) -> None:
+        self._noted = self._noted or number
 
 
 def set_parent_death_signal(number: int) -> None:
@@ -57,5 +63,5 @@ def set_parent_death_signal(number: int) -> None:
 
 def leave_signals_to_the_parent(worker: int) -> None:
     """In a process that loads images: a signal to the whole group must not end it before the parent has saved."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)

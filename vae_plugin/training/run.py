@@ -122,9 +122,10 @@ class Run:
             f"Interrupted at step {self.state.step:,}: saved in {self.output_dir / 'checkpoints'}; continue with "
             "--resume_from_checkpoint latest."
         )
-        self.accelerator.end_training()
         if self.publisher is not None:
             self.publisher.interrupted()
+        self.accelerator.wait_for_everyone()  # when one process ends, their launcher ends the others
+        self.accelerator.end_training()
 
     def stopped(self, failure: StepFailed) -> TrainingStopped:
         """The error that ends the run."""

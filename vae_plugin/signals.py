@@ -1,0 +1,80 @@
+"""Signals that ask a command to end: Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # as the OS has
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the command; the message, if there is one, says how to go on.
+
+    Args:
+        number: of the signal.
+        advice: a sentence.
+    """
+
+    def __init__(self, number: int, advice: str = "") -> None:
+        super().__init__(advice)
+        self.number = number
+
+
+def signal_of(error: KeyboardInterrupt) -> int:
+    """The number of the signal that raised it."""
+    return error.number if isinstance(error, Interrupted) else signal.SIGINT
+
+
+@contextmanager
+def handling(act: Callable[[int], None], signals: list[int]) -> Iterator[None]:
+    """Call `act` with the number of a signal instead of what it did before, for the time of a block.
+
+    In a thread that is not the main one nothing changes, for signals are none of its business. Neither do those that
+    the process was started to ignore with `nohup`. After SIGHUP nobody reads a terminal, and writing to it would fail:
+    what is printed from then on goes nowhere.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for descriptor in terminals:
+                os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+        act(number)
+
+    previous: dict[int, Any] = {}
+    for number in signals:
+        if number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN:
+            continue
+        previous[number] = signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            if handler is not None:  # of a library in C, which Python cannot set again
+                signal.signal(number, handler)
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `Interrupted`, as Ctrl-C raises KeyboardInterrupt, so that what is half written goes.
+
+    Not in one of several processes: their launcher ends the others when one has failed, and they must not linger.
+    """
+
+    def act(number: int) -> None:
+        raise Interrupted(number)
+
+    of_several = os.environ.get("WORLD_SIZE", "1") != "1"
+    with handling(act, [] if of_several else [number for number in ENDING if number != signal.SIGINT]):
+        yield
