@@ -15,6 +15,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from vae_plugin.datasets import Circles, DataError, load_images
+from vae_plugin.datasets.files import SHARDS
 from vae_plugin.datasets.reading import DEFAULT_READER
 from vae_plugin.datasets.transforms import MODES
 
@@ -220,7 +221,7 @@ def _open_source(source: Any, channels: int, size: tuple[int, int]) -> Any:
         return _circles(channels, size)
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
-        if path.is_file() and path.suffix not in (".parquet", ".tar"):
+        if path.is_file() and path.suffix.lower() not in SHARDS:
             return [path]
         return load_images(train_data_dir=path, resolution=min(size), channels=channels, center_crop=True)
     if isinstance(source, Image.Image):

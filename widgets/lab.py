@@ -219,9 +219,9 @@ class LatentLab(anywidget.AnyWidget):
             UserError: if the path has another suffix.
         """
         path = Path(path).expanduser()
-        if path.suffix == ".png":
+        if path.suffix.lower() == ".png":
             write_bytes(path, self._session.picture_file())
-        elif path.suffix == ".safetensors":
+        elif path.suffix.lower() == ".safetensors":
             write_bytes(path, self._session.latents_file(with_shelf=True))
         else:
             raise UserError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vae_plugin.datasets import DataError, DataRules, ImageDataset, load_images
+from vae_plugin import notices
+from vae_plugin.datasets import DataError, DataRules, ImageDataset, load_images, stream_images
 from vae_plugin.datasets.transforms import to_uint8
 
 
@@ -202,9 +205,74 @@ def test_which_column(tmp_path, load):
         load(tmp_path, image_column="c")
     with pytest.raises(DataError, match="'n' holds"):
         load(tmp_path, image_column="n")
-    pq.write_table(pa.table({"raw": [encoded(5)], "n": [1]}), tmp_path / "t.parquet")
+    pq.write_table(pa.table({"raw": ["a.png"], "n": [1]}), tmp_path / "t.parquet")
     with pytest.raises(DataError, match="columns raw, n, of which none"):
         load(tmp_path)
+
+
+BYTES = [pa.binary(), pa.large_binary(), pa.binary_view()]
+NAMES = [pa.string(), pa.large_string(), pa.string_view()]
+STRUCTS = [pa.struct([("path", text), ("bytes", binary)]) for binary, text in zip(BYTES, NAMES, strict=True)]
+
+
+@pytest.mark.parametrize("kind", [*BYTES, *NAMES, *STRUCTS, pa.struct([("bytes", pa.binary())])], ids=str)
+def test_every_type_of_a_column(tmp_path, load, kind):
+    write_images(tmp_path, "pictures/a.png", "pictures/b.png")
+    names = ["pictures/a.png", "pictures/b.png", None]
+    rows = names if kind in NAMES else [encoded(1), encoded(2), None]
+    if isinstance(kind, pa.StructType):
+        rows = [{"bytes": row, "path": None} for row in rows]
+    pq.write_table(pa.table({"a": pa.array(rows, kind), "n": [0, 1, 2]}), tmp_path / "t.parquet")
+    column = "a" if kind in NAMES else None  # of text it has to be said
+    images = load(tmp_path / "t.parquet", image_column=column)
+    assert grays(images)[:2] == [1, 2]
+    assert images[2]["unreadable"] == ("row 2 of t.parquet",)
+    stream = stream_images(
+        train_data_dir=tmp_path / "t.parquet", image_column=column, resolution=8, channels=1, num_validation=2
+    )
+    assert grays(stream.validation()) == [1, 2]
+
+
+def test_the_table_that_describes_images_is_no_shard(tmp_path, load):
+    write_images(tmp_path, "a.png", "._a.png", "x/._b.png")
+    write_parquet(tmp_path / "metadata.parquet", [7])
+    images = load(tmp_path)
+    assert grays(images) == [1]
+    assert images.origin.ignored_files == (str(tmp_path / "metadata.parquet"),)
+    assert grays(load(tmp_path / "metadata.parquet")) == [7]
+
+
+def write_tar(path: Path, members: dict[str, int]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, gray in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(encoded(gray))
+            archive.addfile(info, io.BytesIO(encoded(gray)))
+
+
+def test_names_of_archives_and_of_what_is_in_them(tmp_path, load):
+    members = {"1.png": 1, "._1.png": 9, "2.PNG": 2, os.fsdecode(b"\xff.png"): 3, "x/._3.png": 9}
+    for name in ("A.TAR", os.fsdecode(b"\xfe.tar")):
+        write_tar(tmp_path / name, members)
+    images = load(tmp_path)
+    assert sorted(grays(images)) == [1, 1, 2, 2, 3, 3]
+    assert all(images[i]["unreadable"] == () for i in range(6))
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.parquet"])
+def test_a_pipe_that_is_called_a_shard_is_refused_at_once(tmp_path, load, name):
+    os.mkfifo(tmp_path / name)
+    for read in (load, lambda folder: stream_images(train_data_dir=folder, resolution=8, channels=1)):
+        with pytest.raises(DataError, match="is not a file but"):
+            read(tmp_path)
+
+
+def test_heic_is_named_where_it_cannot_be_read(tmp_path, load, capsys, monkeypatch):
+    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr("vae_plugin.datasets.files.HEIC_ENDINGS", frozenset({".heic-too"}))
+    write_images(tmp_path, "a.png", "b.HEIC-too", "c.heic-too")
+    assert grays(load(tmp_path)) == [1]
+    assert f"2 HEIC file(s) in {tmp_path} are left out" in capsys.readouterr().err
 
 
 def test_loading_shows_no_progress_and_leaves_the_setting(tmp_path, load, capfd):

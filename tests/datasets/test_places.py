@@ -17,7 +17,8 @@ from support.hostile_images import encoded, picture
 from vae_plugin import notices
 from vae_plugin.datasets import DataError, load_images, stream_images
 from vae_plugin.datasets import places as module
-from vae_plugin.datasets.places import Places, RefusedError, as_row
+from vae_plugin.datasets.paths import RefusedError, as_row
+from vae_plugin.datasets.places import Places
 from vae_plugin.datasets.reading import ImageReader
 
 GOOD, SECRET = encoded(picture(seed=1), "PNG"), encoded(picture(seed=2), "PNG")

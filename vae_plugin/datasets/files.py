@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..notices import say_once
 from .errors import DataError
-from .formats import endings
+from .formats import HEIC_ENDINGS, HEIC_EXTRA, endings
 from .members import digest_of
 from .rules import DataRules
 
@@ -20,6 +21,7 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 SHARDS = {".parquet": "parquet", ".tar": "tar"}
+METADATA = "metadata.parquet"  # what `datasets` calls the table beside images that describes them
 WORDS = {"images": "images", "parquet": "parquet files", "tar": "tar files"}
 SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")  # file names as the Hub writes them
 
@@ -82,6 +84,8 @@ def files_by_kind(found: Sequence[Path], rules: DataRules) -> dict[str, list[Pat
     accepted = endings(rules)
     kinds = {"images": [file for file in found if file.suffix.lower() in accepted]}
     kinds |= {kind: [file for file in found if file.suffix.lower() == ending] for ending, kind in SHARDS.items()}
+    if kinds["images"]:
+        kinds["parquet"] = [file for file in kinds["parquet"] if file.name.lower() != METADATA]
     return {kind: files for kind, files in kinds.items() if files}
 
 
@@ -97,6 +101,9 @@ def _find_in(path: Path, split: str, rules: DataRules) -> Found:
         return Found(kind, (path,), (path.name,))
     found = walk(path)
     kinds = files_by_kind(found, rules)
+    heic = [file for file in found if file.suffix.lower() in HEIC_ENDINGS - endings(rules)]
+    if heic:
+        say_once("HEIC", f"{len(heic)} HEIC file(s) in {path} are left out: to read them, {HEIC_EXTRA}.")
     if len(kinds) > 1:
         parts = " and ".join(f"{WORDS[kind]} ({files[0]})" for kind, files in kinds.items())
         raise DataError(f"{path} holds {parts}: give a folder with one kind of file.")

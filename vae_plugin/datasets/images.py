@@ -17,8 +17,9 @@ from torch.utils.data import Dataset
 from ..notices import say_once
 from .errors import DataError
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out
-from .places import RefusedError
+from .paths import RefusedError
 from .reading import DEFAULT_READER, ImageReader
+from .rows import undecoded, value_of
 from .transforms import check_channels
 
 
@@ -66,7 +67,7 @@ class ImageDataset(Dataset):
         if len(table) == 0:
             raise DataError("the table has no rows: give data with at least one image.")
         self.image_column = image_column
-        self.table = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
+        self.table = undecoded(table, image_column)
         self.resolution = resolution
         self.channels = check_channels(channels)
         self.center_crop = center_crop
@@ -87,7 +88,7 @@ class ImageDataset(Dataset):
         unreadable = []
         for step in range(len(self)):
             row = int(self.rows[(index + step) % len(self)])
-            value = self.table[row][self.image_column] or {}
+            value = value_of(self.table[row][self.image_column])
             try:
                 pixels = self.reader.tensor(value, self.channels, self.resolution, crop, flip)
             except DataError as error:
@@ -155,7 +156,7 @@ class ImageDataset(Dataset):
 
     def content(self, row: int) -> str:
         """SHA-256 of the encoded image of a row; empty if it cannot be read."""
-        return self.reader.content(self.table[row][self.image_column])
+        return self.reader.content(value_of(self.table[row][self.image_column]))
 
     def _split_at(self, held_out: np.ndarray) -> tuple[ImageDataset, ImageDataset]:
         train = np.setdiff1d(self.rows, held_out)  # sorted

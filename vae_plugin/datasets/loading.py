@@ -19,11 +19,15 @@ from .errors import DataError
 from .files import files_by_kind, files_digest, find_files, walk
 from .images import ImageDataset
 from .members import Origin, digest_of, member_name
-from .places import Places, as_row, hub_roots
+from .paths import as_row, regular_file
+from .places import Places, hub_roots
 from .reading import MAX_PIXELS, ImageReader
 from .rules import LATEST, DataRules
 from .streaming import ImageStream
 from .webdataset import index_shards, member_of, shard_of
+
+BINARY = ("binary", "large_binary", "binary_view")  # a column of encoded images
+TEXT = ("string", "large_string", "string_view")  # a column of names of files
 
 
 @dataclass
@@ -210,7 +214,7 @@ def _table_from_files(
         )
     values, names = [as_row(file) for file in found.files], found.names
     if found.kind == "tar":
-        shard_names = dict(zip(map(str, found.files), found.names, strict=True))
+        shard_names = dict(zip(map(as_row, found.files), found.names, strict=True))
         values = index_shards(found.files, image_column, rules)
         names = tuple(member_name(shard_names[shard_of(value)], member_of(value)) for value in values)
     rows = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": datasets.Image()}))
@@ -239,7 +243,7 @@ def _roots(paths: Sequence[Path]) -> tuple[str, ...]:
 
 def _data_files(files: Sequence[Path]) -> dict[str, list[str]]:
     # `datasets` reads file names as glob patterns.
-    return {"train": [glob.escape(str(file)) for file in files]}
+    return {"train": [glob.escape(regular_file(file)) for file in files]}
 
 
 @contextmanager
@@ -254,7 +258,7 @@ def _loading(location: str | Path) -> Iterator[None]:
 
 def _parquet_rows(path: Path) -> int:
     try:
-        return pq.read_metadata(path).num_rows
+        return pq.read_metadata(regular_file(path)).num_rows
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read as a parquet file: {error}") from error
 
@@ -277,16 +281,22 @@ def _find_image_column(rows: datasets.Dataset, name: str | None, location: str |
         if name not in features:
             raise DataError(f"image_column is {name!r}, but {columns}: give one of these.")
         feature = features[name]
-        encoded = isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary", "string")
-        if not (encoded or _is_image(feature)):
+        if not (_has_type(feature, *BINARY, *TEXT) or _is_image(feature)):
             raise DataError(f"image_column {name!r} holds {feature} rather than images; {columns}: give another one.")
         return name
     found = [column for column, feature in features.items() if _is_image(feature)]
+    if not found:  # text may be anything, bytes are hardly anything else
+        found = [column for column, feature in features.items() if _has_type(feature, *BINARY)]
     if len(found) != 1:
         what = f"several hold images ({', '.join(found)})" if found else "none is known to hold images"
         raise DataError(f"{columns}, of which {what}: choose one with image_column.")
     return found[0]
 
 
+def _has_type(feature: Any, *types: str) -> bool:
+    return isinstance(feature, datasets.Value) and feature.dtype in types
+
+
 def _is_image(feature: Any) -> bool:
-    return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and "bytes" in feature)
+    struct = isinstance(feature, dict) and ("bytes" in feature or feature.keys() == {"path"})
+    return struct or isinstance(feature, datasets.Image)

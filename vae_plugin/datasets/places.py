@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-import stat
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 import datasets
 import fsspec
@@ -18,6 +15,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.file_download import repo_folder_name
 
 from .errors import DataError
+from .paths import RefusedError, local_path, regular_file, shown
 from .webdataset import read_member
 
 REMOTE = ("http", "https", "hf", "s3", "gs", "gcs", "abfs", "az")
@@ -28,10 +26,6 @@ WAIT = 1.0  # seconds before the second attempt, twice as many before the third
 SILENCE = 20  # seconds without a byte, after which a web server is given up
 MOST_SECONDS = 120  # for one image
 FINAL = (ImportError, FileNotFoundError, PermissionError, KeyError, ValueError)
-
-
-class RefusedError(DataError):
-    """A row that names a file or an address which is not opened; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +58,8 @@ class Places:
             return self._local(name)
         *members, place = name.split("::")
         if not all(member.startswith(tuple(f"{kind}://" for kind in ARCHIVES)) for member in members):
-            raise RefusedError(f"the row names {_shown(name)}: of chains only members of zip and tar files are opened.")
-        if (local := _local_path(place)) is not None:
+            raise RefusedError(f"the row names {shown(name)}: of chains only members of zip and tar files are opened.")
+        if (local := local_path(place)) is not None:
             path = self._local(local)
             if not members:
                 return path
@@ -86,9 +80,9 @@ class Places:
                     return path
                 missing = True
         if missing:
-            raise DataError(f"the row names {_shown(name)}, which does not exist.")
+            raise DataError(f"the row names {shown(name)}, which does not exist.")
         raise RefusedError(
-            f"the row names {_shown(name)}, a file outside the data set's own folder, so it is not opened: give a data "
+            f"the row names {shown(name)}, a file outside the data set's own folder, so it is not opened: give a data "
             "set that holds its images, or whose folder does."
         )
 
@@ -99,10 +93,10 @@ class Places:
     def _check_remote(self, place: str) -> None:
         protocol = place.partition("://")[0].lower()
         if protocol not in REMOTE:
-            raise RefusedError(f"the row names {_shown(place)}: {', '.join(REMOTE)} are the addresses that are opened.")
+            raise RefusedError(f"the row names {shown(place)}: {', '.join(REMOTE)} are the addresses that are opened.")
         if not self.addresses:
             raise RefusedError(
-                f"the row names the address {_shown(place)}, which is not opened unless asked for: give "
+                f"the row names the address {shown(place)}, which is not opened unless asked for: give "
                 "--remote_images (remote_images=True) if you trust the data set."
             )
 
@@ -125,41 +119,6 @@ def hub_roots(name: str, cache_dir: str | Path | None) -> tuple[str, ...]:
     return (f"{OWN_HUB}datasets/{name}", cached, *map(str, downloads))
 
 
-def as_row(path: Path) -> str:
-    """The text that stands for a listed file in a table: its path, or a `file://` URL where that is not UTF-8."""
-    text = str(path)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(text)))
-    return text
-
-
-def regular_file(path: str | Path) -> str:
-    """The path, if a regular file is there: a pipe or a device would be waited for, for ever.
-
-    Raises:
-        DataError: if it is something else.
-        OSError: if there is nothing, or it cannot be looked at.
-    """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise DataError(f"{path} is not a file but a folder, pipe, socket or device.")
-    return os.fspath(path)
-
-
-def _local_path(place: str) -> str | None:
-    """The local path that a place stands for, or None for an address."""
-    if "://" not in place:
-        return place
-    if not place.lower().startswith("file://"):
-        return None
-    url = urlsplit(place[:7] + place[7:].replace("?", "%3F").replace("#", "%23"))
-    if url.netloc not in ("", "localhost"):
-        raise RefusedError(f"the row names {_shown(place)}, a file on another machine.")
-    path = os.fsdecode(unquote_to_bytes(url.path))
-    return re.sub(r"^/(?=[A-Za-z]:)", "", path) if os.name == "nt" else path
-
-
 def _lies_under(path: str, root: str) -> bool:
     try:
         return os.path.commonpath([path, root]) == root
@@ -175,11 +134,11 @@ def _read(address: str, most: int) -> bytes:
             reason = " ".join(str(error).split()) or type(error).__name__
             if attempt == ATTEMPTS or not _may_pass(error):
                 times = f" after {attempt} attempts" if attempt > 1 else ""
-                raise DataError(f"{_shown(address)} cannot be read{times}: {reason}") from error
+                raise DataError(f"{shown(address)} cannot be read{times}: {reason}") from error
             time.sleep(WAIT * attempt)
         else:
             if len(encoded) > most:
-                raise DataError(f"{_shown(address)} has more than {most} bytes, which no image within the limit has.")
+                raise DataError(f"{shown(address)} has more than {most} bytes, which no image within the limit has.")
             return encoded
     raise AssertionError("unreachable")
 
@@ -205,7 +164,3 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code in (408, 429)
     return not isinstance(error, FINAL)
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 200 else name[:200] + "...")

@@ -15,7 +15,8 @@ from PIL import Image, UnidentifiedImageError
 
 from .errors import DataError
 from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
-from .places import Places, RefusedError, regular_file
+from .paths import RefusedError, regular_file
+from .places import Places
 from .rules import LATEST, DataRules
 from .transforms import image_to_tensor, to_tensor
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import datasets
 
@@ -11,11 +11,14 @@ import datasets
 ENCODED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
 
 
-def undecoded(table: datasets.IterableDataset, column: str) -> datasets.IterableDataset:
-    """The column alone of a streaming table, its values as the rows have them; see `value_of`."""
+Table = TypeVar("Table", datasets.Dataset, datasets.IterableDataset)
+
+
+def undecoded(table: Table, column: str) -> Table:
+    """The column alone of a table, its values as the rows have them; see `value_of`."""
     feature = table.features[column]
     table = table.select_columns([column])
-    return table.cast_column(column, ENCODED) if isinstance(feature, (datasets.Image, dict)) else table
+    return table.cast_column(column, ENCODED) if isinstance(feature, datasets.Image) else table
 
 
 def value_of(value: Any) -> dict[str, Any]:

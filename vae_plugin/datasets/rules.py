@@ -29,6 +29,11 @@ class DataRules:
         return self.version >= 2
 
     @property
+    def skip_hidden_members(self) -> bool:
+        """Whether hidden files in archives are left out, as those in folders are."""
+        return self.version >= 2
+
+    @property
     def transparent_gray(self) -> bool:
         """Whether the value that a 16-bit gray file declares transparent is."""
         return self.version >= 2

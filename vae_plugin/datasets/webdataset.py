@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .errors import DataError
 from .formats import endings
+from .paths import as_row, local_path, regular_file
 from .rules import LATEST, DataRules
 
 _REFERENCE = re.compile(r"(?s)(.+\.(?i:tar))::(\d+)::(\d+)::(.*)")
@@ -29,11 +30,14 @@ def index_shards(shards: Sequence[Path], image_column: str | None, rules: DataRu
     found: dict[str, list[str]] = {}
     for shard in shards:
         try:
-            with tarfile.open(shard, "r:") as archive:
+            with tarfile.open(regular_file(shard), "r:") as archive:
                 for member in archive:
-                    ending = Path(member.name).name.partition(".")[2].lower()
+                    name = Path(member.name).name
+                    if rules.skip_hidden_members and name.startswith("."):
+                        continue
+                    ending = name.partition(".")[2].lower()
                     if member.isfile() and f".{ending.rpartition('.')[2]}" in accepted:
-                        reference = f"{shard}::{member.offset_data}::{member.size}::{member.name}"
+                        reference = f"{as_row(shard)}::{member.offset_data}::{member.size}::{_utf8(member.name)}"
                         found.setdefault(ending, []).append(reference)
         except (tarfile.TarError, OSError) as error:
             raise DataError(f"{shard} cannot be read as an uncompressed tar file: {error}.") from error
@@ -66,7 +70,7 @@ def read_member(reference: str) -> bytes | None:
     if match is None:
         return None
     try:
-        with open(match[1], "rb") as file:
+        with open(regular_file(_path(match[1])), "rb") as file:
             file.seek(int(match[2]))
             return file.read(int(match[3]))
     except OSError as error:
@@ -85,6 +89,14 @@ def member_of(reference: str) -> str:
     match = _REFERENCE.fullmatch(reference)
     assert match is not None  # made by `index_shards`
     return match[4]
+
+
+def _path(shard: str) -> str:
+    return local_path(shard) or shard
+
+
+def _utf8(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _sample(reference: str) -> tuple[str, str]:
