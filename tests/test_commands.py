@@ -150,7 +150,6 @@ def test_push_and_card_take_the_folder_by_place_or_by_name(folder, capsys, monke
     pushed, written = [], []
     answer = SimpleNamespace(pr_url=None, commit_url="address")
     monkeypatch.setattr(commands.push, "push", lambda *given, **settings: pushed.append(given) or answer)
-    monkeypatch.setattr(commands.push, "bound_waiting", lambda: None)
     monkeypatch.setattr(commands.card, "write_card", lambda given, repo_id, **_: written.append((given, repo_id)))
     names = [("--folder", "--repo_id"), ("--pretrained_model_name_or_path", "--hub_model_id")]
     for model, repository in (([], []), *(([a], [b]) for a, b in names)):

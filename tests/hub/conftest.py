@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from support import HANGS
 from support.hub_server import HubServer
+from support.pushed import new_model
+from vae_plugin import hub as published
+from vae_plugin.hub import client
 
 
 @pytest.fixture
@@ -41,3 +46,32 @@ def fresh(tmp_path: Path) -> Callable[..., None]:
         assert result.returncode == 0, f"{call} failed in a fresh interpreter:\n{result.stdout}{result.stderr}"
 
     return run
+
+
+@pytest.fixture
+def connected(hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HubServer:
+    """The client of this process knows the loopback Hub only, and waits for nothing."""
+    template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_loopback")
+    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(client, "DEADLINE", 600.0)  # however busy the machine
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    return hub
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a run."""
+    path = tmp_path / "run"
+    new_model().save_pretrained(path)
+    (path / "metrics.json").write_text(json.dumps({"psnr": 21.5, "num_images": 3, "steps": 9}))
+    (path / "samples").mkdir()
+    (path / "samples" / "prior.png").write_bytes(b"png")
+    published.RunRecord(dataset="circles", pictures={"Prior": "samples/prior.png"}).save(path)
+    (path / ".env").write_text("secret")
+    return path

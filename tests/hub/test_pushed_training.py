@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def test_training_goes_on_where_checkpoints_cannot_be_pushed_and_the_result_can_
     assert "is complete" in errors
     assert "Traceback" not in errors
     assert weights(tmp_path / "out")
-    command = errors.strip().splitlines()[-1].split("Send it with: ")[1].split()
+    command = shlex.split(errors.strip().splitlines()[-1].split("Send it with: ")[1])
     hub.faults.heal()
     again = subprocess.run(
         [*CLI, *command[1:]], env=hub.environment(tmp_path / "home"), capture_output=True, text=True, timeout=HANGS

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode
 
 import yaml
 
-from support.hub_repository import HubError, Repository, is_lfs
+from support.hub_repository import Commit, HubError, Repository, is_lfs
 
 if TYPE_CHECKING:
     from support.hub_server import HubServer
@@ -87,6 +87,27 @@ def _refs(hub: HubServer, request: Request, id: str) -> Answer:
     ]
     refs = {"branches": listed("heads", heads), "tags": listed("tags", repository.tags), "converts": []}
     return Answer(refs | ({"pullRequests": pulls} if request.option("include_prs") else {}))
+
+
+def _discussions(hub: HubServer, request: Request, id: str) -> Answer:
+    """The pull requests, newest first; there are no other discussions."""
+    wanted = request.option("author")
+    entries = [
+        {
+            "num": pull.number,
+            "title": pull.title,
+            "author": {"name": pull.author},
+            "createdAt": "2024-01-01T00:00:00.000Z",
+            "status": "open",
+            "repo": {"name": id, "type": "model"},
+            "isPullRequest": True,
+        }
+        for pull in reversed(hub.repository(id).pull_requests)
+        if wanted in ("", pull.author)
+    ]
+    start = int(request.option("p", "0")) * hub.page_size
+    page = entries[start : start + hub.page_size]
+    return Answer({"discussions": page, "count": len(entries), "start": start})
 
 
 def _commits(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
@@ -165,13 +186,22 @@ def _create_repo(hub: HubServer, request: Request) -> Answer:
         raise HubError(501, "The loopback Hub has only models.")
     repo_id = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
     url = {"url": f"{hub.url}/{repo_id}"}
-    token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if repo_id.split("/")[0] != hub.tokens[token][0]:
+    if repo_id.split("/")[0] != hub.user(request.headers):
         raise HubError(403, "You cannot create repositories under that name.")
     if repo_id in hub.repositories:
         return Answer({"error": "You already created this model repo", **url}, status=409)
     hub.repositories[repo_id] = Repository(repo_id, private=wanted.get("visibility") == "private")
     return Answer(url)
+
+
+def _delete_repo(hub: HubServer, request: Request) -> Answer:
+    wanted = request.json()
+    repo_id = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
+    hub.repository(repo_id)
+    if repo_id.split("/")[0] != hub.user(request.headers):
+        raise HubError(403, "You cannot delete repositories under that name.")
+    del hub.repositories[repo_id]
+    return Answer({})
 
 
 def _create_branch(hub: HubServer, request: Request, id: str, name: str) -> Answer:
@@ -188,6 +218,12 @@ def _create_tag(hub: HubServer, request: Request, id: str, revision: str) -> Ans
     if name in repository.tags:
         raise HubError(409, f"Tag already exists: {name}")
     repository.tags[name] = repository.resolve(revision).oid
+    return Answer({})
+
+
+def _delete_tag(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
+    if hub.repository(id).tags.pop(revision, None) is None:
+        raise HubError(404, f"No such tag: {revision}", "RevisionNotFound")
     return Answer({})
 
 
@@ -244,13 +280,18 @@ def _commit(hub: HubServer, request: Request, id: str, revision: str) -> Answer:
             changes |= {entry["path"]: None for entry in entries if entry["type"] == "file"}
         else:
             raise HubError(400, f"The loopback Hub cannot commit a {key}.")
-    number = repository.open_pull_request(revision) if request.option("create_pr") else None
-    branch = revision if number is None else f"refs/pr/{number}"
-    commit = repository.commit(
-        changes, header["summary"], header["description"], branch=branch, parent=header.get("parentCommit")
-    )
-    answer = {"commitOid": commit.oid, "commitUrl": f"{hub.url}/{id}/commit/{commit.oid}"}
-    return Answer(answer | ({} if number is None else {"pullRequestUrl": f"{hub.url}/{id}/discussions/{number}"}))
+    summary, description, parent = header["summary"], header["description"], header.get("parentCommit")
+    if not request.option("create_pr"):
+        return Answer(_committed(hub, id, repository.commit(changes, summary, description, revision, parent)))
+    if parent not in (None, repository.resolve(revision).oid):
+        raise HubError(412, "A commit has happened since. Please refresh and try again.")
+    proposed = repository.open_pull_request(revision, summary, hub.user(request.headers) or "")
+    answer = _committed(hub, id, repository.commit(changes, summary, description, proposed.branch))
+    return Answer({**answer, "pullRequestUrl": f"{hub.url}/{id}/discussions/{proposed.number}"})
+
+
+def _committed(hub: HubServer, id: str, commit: Commit) -> dict[str, str]:
+    return {"commitOid": commit.oid, "commitUrl": f"{hub.url}/{id}/commit/{commit.oid}"}
 
 
 # --- the storage of large files, which takes and gives content by its SHA-256 --------------------------------------
@@ -291,13 +332,16 @@ READS: Routes = {
     ("GET", rf"{API}/tree/{REVISION}(/(?P<path>.+))?"): _tree,
     ("GET", rf"{API}/refs"): _refs,
     ("GET", rf"{API}/commits/{REVISION}"): _commits,
+    ("GET", rf"{API}/discussions"): _discussions,
     ("GET HEAD", rf"/{REPO}/resolve/{REVISION}/(?P<path>.+)"): _resolve,
     ("POST", "/api/validate-yaml"): _validate_yaml,
 }
 WRITES: Routes = {
     ("POST", "/api/repos/create"): _create_repo,
+    ("DELETE", "/api/repos/delete"): _delete_repo,
     ("POST", rf"{API}/branch/(?P<name>[^/]+)"): _create_branch,
     ("POST", rf"{API}/tag/{REVISION}"): _create_tag,
+    ("DELETE", rf"{API}/tag/{REVISION}"): _delete_tag,
     ("POST", rf"{API}/preupload/{REVISION}"): _preupload,
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch"): _lfs_batch,
     ("POST", rf"/{REPO}\.git/info/lfs/objects/verify"): _lfs_verify,

@@ -95,6 +95,20 @@ class Commit:
         return [entries[path] for path in sorted(entries)]
 
 
+@dataclass(frozen=True)
+class PullRequest:
+    """An open pull request, whose files are on the branch refs/pr/NUMBER."""
+
+    number: int
+    title: str
+    author: str
+
+    @property
+    def branch(self) -> str:
+        """The branch of its files."""
+        return f"refs/pr/{self.number}"
+
+
 @dataclass
 class Repository:
     """A history of commits under branches and tags; a new one has the Hub's own first commit on main."""
@@ -104,6 +118,7 @@ class Repository:
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    pull_requests: list[PullRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._add("main", None, {".gitattributes": File(".gitattributes", b"")}, "initial commit", "")
@@ -146,11 +161,12 @@ class Repository:
                 files[path] = File(path, content)
         return self._add(branch, head.oid, files, title, message)
 
-    def open_pull_request(self, branch: str = "main") -> int:
-        """A new branch refs/pr/N from that one; N."""
-        number = 1 + sum(name.startswith("refs/pr/") for name in self.branches)
-        self.branches[f"refs/pr/{number}"] = self.resolve(branch).oid
-        return number
+    def open_pull_request(self, branch: str = "main", title: str = "", author: str = "user") -> PullRequest:
+        """A pull request whose branch is a new one from that branch."""
+        request = PullRequest(len(self.pull_requests) + 1, title, author)
+        self.branches[request.branch] = self.resolve(branch).oid
+        self.pull_requests.append(request)
+        return request
 
     def _add(self, branch: str, parent: str | None, files: dict[str, File], title: str, message: str) -> Commit:
         state = [self.id, parent, title, message, *(f"{path} {files[path].etag}" for path in sorted(files))]

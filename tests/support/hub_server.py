@@ -111,15 +111,20 @@ class HubServer:
             raise HubError(404, "Repository not found", "RepoNotFound")
         return self.repositories[repo_id]
 
+    def user(self, headers: Mapping[str, str]) -> str | None:
+        """The user whose token the request has."""
+        return self.tokens.get(headers.get("Authorization", "").removeprefix("Bearer "), (None, ""))[0]
+
     def answer(self, routes: Routes, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Record a request, and answer it or let it fail."""
         with self._lock:
             self.requests.append((method, target))
             fault = self.faults.next(f"{method} {target}") or Fault(re.compile(""))
             try:
+                if fault.status is None or fault.after:
+                    answer = self._dispatch(routes, method, target, headers, body)
                 if fault.status is not None:
-                    raise HubError(fault.status, "failure on demand", headers=fault.headers)
-                answer = self._dispatch(routes, method, target, headers, body)
+                    raise HubError(fault.status, fault.reason, headers=fault.headers)
             except HubError as error:
                 answer = Answer({"error": str(error)}, error.status, error.headers)
         self.stopping.wait(fault.seconds)

@@ -229,12 +229,19 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset_builder", without_hub)
 
-    class Api:
-        endpoint = "https://hub"
+    class Place:
+        address = repo_id = "user/name"
+        state = create = check_card = lambda self, *_: None
+
+        def card(self, *_):
+            return b""
+
+        def tags(self):
+            return prepared.append("tags") or {}
 
     prepared = []
-    monkeypatch.setattr(publish, "hub_api", Api)
-    monkeypatch.setattr(publish, "prepare_repository", lambda api, name, **more: prepared.append((name, more)) or name)
+    monkeypatch.setattr(publish, "hub_api", lambda: None)
+    monkeypatch.setattr(publish, "find_destination", lambda api, name, **more: prepared.append((name, more)) or Place())
     monkeypatch.setattr(publish, "prepared", prepared, raising=False)
 
 

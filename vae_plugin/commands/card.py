@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..hub.client import check_repo_id
+from ..hub.destination import check_repo_id
 from ..hub.push import write_card
 from ..options import option, parse
 from .source import ModelFolder

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from huggingface_hub import CommitInfo
 
-from ..errors import UserError
-from ..hub.client import bound_waiting, check_repo_id
+from ..hub.destination import check_proposal, check_repo_id
 from ..hub.folder import class_name
 from ..hub.push import push
-from ..options import option, parse
+from ..options import GIVEN, option, parse
 from .source import ModelFolder
 
 
@@ -27,10 +26,11 @@ class PushOptions(ModelFolder):
         also=("hub_model_id",),
         required="no repository given: name it after the folder, as user/name.",
     )
-    private: bool = option(False, "Make the repository private, if the push creates it.")
+    private: bool = option(False, "Make the repository private, if the push creates it.", when={"create_pr": (False,)})
     revision: str | None = option(None, "Branch to push to, created if it does not exist. By default main.")
     create_pr: bool = option(False, "Open a pull request, which needs no write access.")
     tag: str | None = option(None, "Tag for the new state, such as v1.")
+    move_tag: bool = option(False, "Move the tag, if it stands on another commit.", when={"tag": GIVEN})
     commit_message: str | None = option(None, "Title of the commit. By default 'Upload' and the class of the model.")
 
     def check(self) -> None:
@@ -40,17 +40,14 @@ class PushOptions(ModelFolder):
             UserError: for the first of them.
         """
         check_repo_id(self.repo_id)
-        if self.create_pr and self.revision not in (None, "main"):
-            raise UserError("--create_pr proposes a change of main: leave --revision out.")
-        if self.create_pr and self.tag is not None:
-            raise UserError("--tag has no effect with --create_pr: leave it out, and set the tag after the merge.")
+        if self.create_pr:
+            check_proposal(self.revision, self.tag)
 
 
 def run(argv: Sequence[str] | None, prog: str) -> CommitInfo:
     """Parse the options and push."""
     options = parse(PushOptions, argv, prog=prog, description=__doc__)
     class_name(Path(options.folder))  # fail before the first request
-    bound_waiting()
     info = push(
         options.folder,
         options.repo_id,
@@ -58,6 +55,7 @@ def run(argv: Sequence[str] | None, prog: str) -> CommitInfo:
         revision=options.revision,
         create_pr=options.create_pr,
         tag=options.tag,
+        move_tag=options.move_tag,
         commit_message=options.commit_message,
         license=options.license,
         overwrite_card=options.overwrite_card,

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import huggingface_hub
-from huggingface_hub import HfApi, ModelCard, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id, yaml_dump
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from ..errors import PushError, UserError
 from ..version import __version__
+from .waiting import asked_wait, watch_client
 
 T = TypeVar("T")
 
 DEADLINE = 120.0  # seconds during which a request is retried
-FIRST_DEADLINE = 30.0  # seconds for the first request: a Hub that is out of reach now is likely to stay so
+PATIENCE = 900.0  # seconds during which waits that the Hub asks for are kept; its rate limits are per 300
 FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0  # seconds between attempts, unless the Hub names a time
-REQUEST_TIMEOUT = 60.0  # seconds without receiving a byte
 TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504}
+LONGEST_REASON = 600  # characters
+NOISE = re.compile(r"\(?Request ID: [^)]*\)?|For more information check: \S+|Make sure your token has the correct .*")
 TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|(?<=Bearer )\S+")
 
 
@@ -43,108 +42,19 @@ def hub_api(token: str | None = None) -> HfApi:
     return HfApi(token=token, library_name="vae-plugin", library_version=__version__)
 
 
-def bound_waiting() -> None:
-    """Set a timeout for all Hub requests of this process, which would otherwise wait forever for a silent server.
-
-    The setting is global, hence for commands and not for library calls. Clients before 1.0 do not have it.
-    """
-    if not hasattr(huggingface_hub, "set_client_factory"):
-        return
-    make = importlib.import_module("huggingface_hub.utils._http").default_client_factory
-
-    def factory() -> Any:
-        client = make()
-        client.timeout = REQUEST_TIMEOUT
-        return client
-
-    huggingface_hub.set_client_factory(factory)
-
-
-def check_repo_id(repo_id: str) -> str:
-    """Return the id, if a repository can have it.
-
-    Raises:
-        UserError: otherwise.
-    """
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{repo_id!r} cannot be a repository on the Hub: give user/name. ({reason})") from error
-    return repo_id
-
-
-def prepare_repository(
-    api: HfApi,
-    repo_id: str,
-    *,
-    private: bool = False,
-    revision: str | None = None,
-    create_pr: bool = False,
-    license: str | None = None,
-) -> str:
-    """Create the repository and check write access, before any long work begins.
-
-    Args:
-        api: client from `hub_api`.
-        repo_id: user/name, or only the name for a repository of the token's user.
-        private: make a new repository private; an existing one does not change.
-        revision: branch, created if it does not exist.
-        create_pr: whether a pull request will be opened, which needs no write access.
-        license: licence for the card.
-
-    Returns:
-        The full id.
-
-    Raises:
-        UserError: if the token is not accepted or has no write access, or the Hub does not know the licence.
-        PushError: if the Hub cannot be reached.
-    """
-    check_repo_id(repo_id)
-    user = _whoami(api)
-    role = ((user.get("auth") or {}).get("accessToken") or {}).get("role")
-    if role == "read":
-        raise UserError(
-            "the token is read-only: create one with write access, and set HF_TOKEN or run `hf auth login`."
-        )
-    if license is not None:
-        _check_license(license)
-    if "/" not in repo_id and user.get("name"):
-        repo_id = f"{user['name']}/{repo_id}"
-    try:
-        if create_pr:
-            retried(lambda: api.model_info(repo_id), f"find {repo_id}")
-            return repo_id
-        made = retried(lambda: api.create_repo(repo_id, private=private or None, exist_ok=True), f"create {repo_id}")
-        repo_id = getattr(made, "repo_id", None) or repo_id
-        if revision is not None and not revision.startswith("refs/"):
-            retried(lambda: api.create_branch(repo_id, branch=revision, exist_ok=True), f"create the branch {revision}")
-        retried(lambda: _ask_to_write(api, repo_id, revision or "main"), f"check write access to {repo_id}")
-    except PushError as error:
-        status = status_of(error.__cause__)
-        if status in (401, 403):
-            raise UserError(
-                f"the token has no write access to {repo_id}: use another token, or another repository. ({error})"
-            ) from error
-        if status == 404:
-            raise UserError(
-                f"{repo_id} does not exist on the Hub, or is hidden from the token: check both. ({error})"
-            ) from error
-        raise
-    return repo_id
-
-
-def retried(work: Callable[[], T], what: str, deadline: float | None = None, repeatable: bool = True) -> T:
-    """Send a request. Transient errors are retried for two minutes, honouring Retry-After.
+def retried(
+    work: Callable[[], T], what: str, deadline: float | None = None, found: Callable[[], T | None] | None = None
+) -> T:
+    """Send a request. Transient errors are retried for two minutes; a wait that the Hub asks for may be longer.
 
     Args:
         work: sends the request.
         what: the request as an infinitive, for messages: "create user/name".
         deadline: seconds after which no new attempt begins, by default `DEADLINE`.
-        repeatable: whether to retry when the answer was lost, and the request may already have taken effect.
+        found: looks for the effect of an attempt whose answer was lost, for a request that must not be sent twice.
 
     Returns:
-        The result of `work`.
+        The result of `work`, or what `found` has found.
 
     Raises:
         PushError: if the request fails for good; its cause is the last error.
@@ -152,32 +62,43 @@ def retried(work: Callable[[], T], what: str, deadline: float | None = None, rep
     started, wait = time.monotonic(), FIRST_WAIT
     deadline = DEADLINE if deadline is None else deadline
     while True:
+        watch_client()
         try:
             return work()
-        except OfflineModeIsEnabled:
+        except (OfflineModeIsEnabled, PushError):
             raise
         except _errors() as error:
             if _store_is_missing(error):
                 constants.HF_HUB_DISABLE_XET = True  # a Hub without Xet storage takes large files as LFS
                 continue
-            pause = retry_after(error)
-            pause = wait * random.uniform(0.5, 1.0) if pause is None else pause
-            lost = not repeatable and status_of(error) is None
-            if lost or not is_transient(error) or time.monotonic() - started + pause > deadline:
+            if not is_transient(error):
                 raise PushError(f"could not {what}: {describe(error)}") from error
-            print(f"Could not {what} ({describe(error)}); trying again in {pause:.1f} s.", file=sys.stderr)
-            time.sleep(pause)
-            wait = min(2 * wait, LONGEST_WAIT)
+            asked = retry_after(error)
+            pause = wait * random.uniform(0.5, 1.0) if asked is None else asked
+            late = time.monotonic() - started + pause > (deadline if asked is None else max(deadline, PATIENCE))
+            if not late:
+                print(f"Could not {what} ({describe(error)}); trying again in {pause:.1f} s.", file=sys.stderr)
+                time.sleep(pause)
+                wait = min(2 * wait, LONGEST_WAIT)
+            if found is not None and (effect := found()) is not None:
+                return effect
+            if late:
+                hint = "" if asked is None else f" (the Hub asks to wait {asked:,.0f} s, which is too long for a push)"
+                raise PushError(f"could not {what}: {describe(error)}{hint}") from error
 
 
 def describe(error: BaseException) -> str:
-    """The first line of an error and of each of its causes, without tokens."""
-    lines: list[str] = []
+    """What an error and its causes say, the Hub's own reason included, on one line and without tokens."""
+    said: list[str] = []
     for cause in _causes(error):
-        first = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-        if first not in " ".join(lines):
-            lines.append(first)
-    return without_tokens("; ".join(lines))
+        lines = [line.strip() for line in str(cause).splitlines()] or [type(cause).__name__]
+        reason = getattr(cause, "server_message", None)
+        for line in [*lines, *(str(reason).splitlines() if reason else [])]:
+            line = NOISE.sub("", line).strip()
+            if line and line not in " ".join(said):
+                said.append(line)
+    text = without_tokens("; ".join(said).replace(":;", ":").replace(".;", ".")) or type(error).__name__
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} ..."
 
 
 def without_tokens(text: str) -> str:
@@ -207,48 +128,12 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Seconds that the Hub asks to wait, at most 60; None if it does not say."""
+    """Seconds that the Hub asks to wait; None if it does not say."""
     for cause in _causes(error):
-        value = (getattr(getattr(cause, "response", None), "headers", None) or {}).get("Retry-After")
-        if value is not None and re.fullmatch(r"\d+(\.\d+)?", value):
-            return min(float(value), 60.0)
+        headers = getattr(getattr(cause, "response", None), "headers", None)
+        if headers is not None:
+            return asked_wait(headers)
     return None
-
-
-def _whoami(api: HfApi) -> dict:
-    try:
-        return retried(api.whoami, "check the token", min(DEADLINE, FIRST_DEADLINE))
-    except PushError as error:
-        if status_of(error.__cause__) in (401, 403):
-            raise UserError(
-                "the Hub does not accept the token: create a new one, and set HF_TOKEN or run `hf auth login`. "
-                f"({error})"
-            ) from error
-        if status_of(error.__cause__) == 404:  # a mirror without accounts
-            return {}
-        raise
-
-
-def _check_license(license: str) -> None:
-    card = ModelCard(f"---\n{yaml_dump({'license': license})}---\n")
-    try:
-        retried(card.validate, "check the licence")
-    except PushError as error:
-        if isinstance(error.__cause__, ValueError):
-            raise UserError(
-                f"the Hub does not know the licence {license!r}: give one of its ids, such as mit or other. ({error})"
-            ) from error
-        raise
-
-
-def _ask_to_write(api: HfApi, repo_id: str, revision: str) -> None:
-    """Send the first request of an upload, which needs write access and changes nothing."""
-    response = get_session().post(
-        f"{api.endpoint}/api/models/{repo_id}/preupload/{revision.replace('/', '%2F')}",
-        headers=build_hf_headers(token=api.token, library_name=api.library_name, library_version=api.library_version),
-        json={"files": [{"path": "README.md", "sample": "", "size": 0}]},
-    )
-    hf_raise_for_status(response)
 
 
 def _errors() -> tuple[type[Exception], ...]:

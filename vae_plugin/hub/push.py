@@ -6,28 +6,31 @@ import hashlib
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from diffusers.models.modeling_utils import ModelMixin
-from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.hf_api import RepoFile
 
 from ..autoencoders import Adapter, adapt, load_autoencoder
-from ..errors import PushError
+from ..errors import PushError, UserError
 from ..files import sha256, write_text
 from ..texts import decode, read_text
 from .card import model_card
-from .client import hub_api, prepare_repository, retried, status_of
+from .client import hub_api, retried, status_of
+from .destination import CARD, Destination, State, check_proposal, find_destination
 from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot
 from .front_matter import split
 from .merging import lacks_a_mark, merged
 from .record import RunRecord, read_json
+from .waiting import bounded_waiting
 
-CARD = "README.md"
 ATTEMPTS_AGAINST_OTHERS = 5  # retries after commits of others
 
 
@@ -41,6 +44,7 @@ def push(
     commit_message: str | None = None,
     license: str | None = None,
     tag: str | None = None,
+    move_tag: bool = False,
     overwrite_card: bool = False,
     token: str | None = None,
 ) -> CommitInfo:
@@ -55,10 +59,12 @@ def push(
         repo_id: user/name, created if it does not exist.
         private: make a new repository private.
         revision: branch, created if it does not exist, by default main.
-        create_pr: open a pull request, which needs no write access.
+        create_pr: open a pull request, which needs no write access. One of yours that proposes the same is not
+            opened again.
         commit_message: title of the commit, by default "Upload CLASS".
         license: licence for the card, by its id on the Hub; by default that of the card or the run.
         tag: tag for the new state, such as "v1".
+        move_tag: move the tag if it stands on another commit; otherwise that is refused before anything is sent.
         overwrite_card: replace the whole card on the Hub; otherwise hand-written parts of it stay.
         token: by default that of HF_TOKEN or `hf auth login`.
 
@@ -69,23 +75,22 @@ def push(
         UserError: if there is nothing to publish, no token, or no write access.
         PushError: if the Hub does not accept the push; it is unchanged then.
     """
+    if create_pr:
+        check_proposal(revision, tag)
     api = hub_api(token)
-    with staged(model_or_folder) as folder:
-        repo_id = prepare_repository(
-            api, repo_id, private=private, revision=revision, create_pr=create_pr, license=license
-        )
-        write_card(folder, repo_id=repo_id, license=license)
-        info = send(
-            api,
-            folder,
-            repo_id,
-            revision=revision,
-            create_pr=create_pr,
-            message=commit_message,
-            tag=tag,
-            overwrite_card=overwrite_card,
-            license_given=license is not None,
-        )
+    with bounded_waiting(), staged(model_or_folder) as folder:
+        place = find_destination(api, repo_id, private=private, revision=revision, create_pr=create_pr, license=license)
+        write_card(folder, repo_id=place.repo_id, license=license)
+        with place.refusal_leaves_nothing():
+            info = send(
+                place,
+                folder,
+                message=commit_message,
+                tag=tag,
+                move_tag=move_tag,
+                overwrite_card=overwrite_card,
+                license_given=license is not None,
+            )
         if "license" not in split(read_text(folder / CARD))[0]:
             print(
                 "The card names no licence, and without one others may not use the weights: push again with a licence.",
@@ -147,99 +152,148 @@ def write_card(
 
 
 def send(
-    api: HfApi,
+    place: Destination,
     folder: Path,
-    repo_id: str,
     *,
-    revision: str | None = None,
-    create_pr: bool = False,
     message: str | None = None,
     tag: str | None = None,
+    move_tag: bool = False,
     overwrite_card: bool = False,
     license_given: bool = False,
 ) -> CommitInfo:
-    """Commit a staged folder to an existing repository; the arguments are those of `push`.
+    """Commit a staged folder; the arguments are those of `push`.
 
     The card in the folder is merged with that of the repository, and becomes the one that is committed.
 
     Raises:
-        UserError: if the metadata of the card in the repository cannot be parsed.
+        UserError: if the metadata of the card in the repository cannot be parsed, or the tag stands elsewhere.
         PushError: if the Hub does not accept the commit.
     """
     forget_paths(folder)
     message = message or f"Upload {class_name(folder)}"
-    own = read_text(folder / CARD)
-    additions = {
-        name: CommitOperationAdd(name, str(path)) for name, path in published_files(folder).items() if name != CARD
-    }
+    change = Change(folder, overwrite_card, license_given)
+    if not place.exists:  # with no tag and no card that could be in the way
+        place.check_card(change.card(b""))
+        place.create()
     for _ in range(ATTEMPTS_AGAINST_OTHERS):
-        head, present = retried(partial(_state, api, repo_id, revision), f"list the files of {repo_id}")
-        old = retried(partial(_card_there, api, repo_id, head, present), f"read the card of {repo_id}")
-        card = own if overwrite_card else merged(own, old, license_given=license_given)
+        state = place.state()
+        old = place.card(state)
+        card, operations = change.card(old), change.operations(state, old)
         write_text(folder / CARD, card)
-        operations = [
-            *(add for name, add in additions.items() if not _is_there(folder / name, present.get(name))),
-            *([] if card == old else [CommitOperationAdd(CARD, card.encode())]),
-            *(CommitOperationDelete(name) for name in _left_over(present, additions)),
-        ]
-        if not operations and head is not None:
-            url = f"{api.endpoint}/{repo_id}/commit/{head}"
-            info = CommitInfo(commit_url=url, commit_message=message, commit_description="", oid=head)
+        unchanged = state.head if not operations else None
+        if tag is not None and not move_tag:
+            check_tags(place, [tag], unchanged, "--move_tag", "give another --tag")
+        if unchanged is not None:
+            info = place.commit_info(unchanged, message)
             break
+        place.check_card(card)
+        place.create()
         try:
-            info = _commit(api, repo_id, operations, message, revision, create_pr, head)
+            found = partial(_proposed, place, change) if place.create_pr else None
+            info = (found() if found else None) or _commit(place, operations, message, state, found)
             break
         except PushError as error:
-            if (
-                status_of(error) != 412
-            ):  # a commit came in between: that of somebody else, or ours, whose answer was lost
+            if status_of(error) != 412:  # a commit came in between: that of somebody else, or ours, with a lost answer
                 raise
     else:
-        raise PushError(f"other commits to {repo_id} keep coming in between: push again later.")
+        raise PushError(f"other commits to {place.repo_id} keep coming in between: push again later.")
     if tag is not None:
-        retried(lambda: api.create_tag(repo_id, tag=tag, revision=info.oid, exist_ok=True), f"set the tag {tag}")
+        place.set_tag(tag, info.oid, move_tag)
     return info
 
 
+def check_tags(place: Destination, tags: Iterable[str], commit: str | None, move: str, instead: str) -> None:
+    """Refuse tags that stand on other commits.
+
+    Args:
+        place: of the push.
+        tags: that the push will set.
+        commit: that they may stand on already.
+        move: option that moves them.
+        instead: what else the user can do.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    standing = place.tags()
+    for tag in tags:
+        if tag in standing and standing[tag] != commit:
+            raise UserError(
+                f"{place.repo_id} has the tag {tag} already, on commit {standing[tag][:8]}, and nothing was sent: give "
+                f"{move} to move it, or {instead}."
+            )
+
+
+@dataclass
+class Change:
+    """What a staged folder changes in a repository.
+
+    Attributes:
+        folder: staged.
+        overwrite_card: whether the card in the repository is replaced.
+        license_given: whether the licence in it is replaced.
+    """
+
+    folder: Path
+    overwrite_card: bool = False
+    license_given: bool = False
+
+    def __post_init__(self) -> None:
+        self._own_card = read_text(self.folder / CARD)
+        self._files = {name: path for name, path in published_files(self.folder).items() if name != CARD}
+        self._additions = {name: CommitOperationAdd(name, str(path)) for name, path in self._files.items()}
+
+    def card(self, old: bytes) -> str:
+        """The card that takes the place of an old one.
+
+        Raises:
+            UserError: if the old one cannot be read.
+        """
+        if self.overwrite_card:
+            return self._own_card
+        return merged(self._own_card, decode(old, "the card on the Hub"), license_given=self.license_given)
+
+    def operations(self, state: State, old: bytes) -> list[Any]:
+        """The operations of a commit on top of a state with an old card; none if it holds all of this."""
+        card = self.card(old).encode()
+        return [
+            *(add for name, add in self._additions.items() if not _is_there(self._files[name], state.files.get(name))),
+            *([] if card == old else [CommitOperationAdd(CARD, card)]),
+            *(CommitOperationDelete(name) for name in _left_over(state.files, self._additions)),
+        ]
+
+
 def _commit(
-    api: HfApi, repo_id: str, operations: list, message: str, revision: str | None, create_pr: bool, head: str | None
+    place: Destination,
+    operations: list[Any],
+    message: str,
+    state: State,
+    found: Callable[[], CommitInfo | None] | None = None,
 ) -> CommitInfo:
-    large = [operation for operation in operations if isinstance(operation, CommitOperationAdd)]
+    api, large = place.api, [operation for operation in operations if isinstance(operation, CommitOperationAdd)]
+    more: dict[str, Any] = {"revision": place.revision, "create_pr": place.create_pr}
     retried(
-        lambda: api.preupload_lfs_files(repo_id, large, revision=revision, create_pr=create_pr, free_memory=False),
-        f"upload the files of {repo_id}",
+        lambda: api.preupload_lfs_files(place.repo_id, large, free_memory=False, **more),
+        f"upload the files of {place.repo_id}",
     )
     return retried(
-        lambda: api.create_commit(
-            repo_id, operations, commit_message=message, parent_commit=head, revision=revision, create_pr=create_pr
-        ),
-        f"commit to {repo_id}",
-        repeatable=not create_pr,  # a retry could open a second pull request
+        lambda: api.create_commit(place.repo_id, operations, commit_message=message, parent_commit=state.head, **more),
+        f"commit to {place.repo_id}",
+        found=found,
     )
 
 
-def _state(api: HfApi, repo_id: str, revision: str | None) -> tuple[str | None, dict[str, RepoFile]]:
-    """The head of a branch, and its files by path."""
-    head = api.model_info(repo_id, revision=revision).sha
-    if head is None:  # no commit yet
-        return None, {}
-    files = api.list_repo_tree(repo_id, recursive=True, revision=head)
-    return head, {file.path: file for file in files if isinstance(file, RepoFile)}
-
-
-def _card_there(api: HfApi, repo_id: str, head: str | None, present: Mapping[str, RepoFile]) -> str:
-    """The card in a commit, "" if there is none.
-
-    The listing decides whether there is one, because the client takes a file that is out of reach for a missing one.
-    """
-    if CARD not in present:
-        return ""
-    with tempfile.TemporaryDirectory() as folder:  # not the cache, which would take this commit for `main`
-        path = hf_hub_download(
-            repo_id, CARD, revision=head, endpoint=api.endpoint, token=api.token, local_dir=folder,
-            library_name=api.library_name, library_version=api.library_version,
-        )  # fmt: skip
-        return decode(Path(path).read_bytes(), f"the card of {repo_id}")
+def _proposed(place: Destination, change: Change) -> CommitInfo | None:
+    """A pull request of ours that has the content already, such as that of an attempt whose answer was lost."""
+    for number, title in place.pull_requests():
+        state = place.state(f"refs/pr/{number}")
+        try:
+            if change.operations(state, place.card(state)):
+                continue
+        except UserError:  # a card that was broken there
+            continue
+        return place.commit_info(state.head, title, number)
+    return None
 
 
 def _is_there(path: Path, present: RepoFile | None) -> bool:

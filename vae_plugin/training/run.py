@@ -240,6 +240,8 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
         accelerator, state, evaluator, pictures, average, output_dir, stopwatch, options.output.validation_steps
     )
     publishing = PublishHook(publisher, adapter, average, recorder.record, every)
+    if publisher is not None:
+        publisher.open(adapter, recorder.record(), range(every * (state.step // every + 1), data.total_steps, every))
     return Run(
         options=options,
         accelerator=accelerator,

@@ -34,6 +34,12 @@ class HubSettings:
         when=PUSHED,
         on_resume=True,
     )
+    hub_move_tags: bool = option(
+        False,
+        "Move the tags step-N of an earlier run in the repository to the checkpoints of this one.",
+        when={"push_to_hub": GIVEN, "hub_strategy": ("checkpoint",)},
+        on_resume=True,
+    )
     license: str | None = option(
         None,
         "Licence of the weights for the card, by its name on the Hub. By default that of the base model.",
