@@ -50,15 +50,17 @@ def replacing_file(path: Path) -> Iterator[Path]:
 def filling_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder whose files move into `path` when the block ends; none moves if the block fails.
 
-    Other files in `path` stay.
+    Other files in `path`, and in its folders, stay.
     """
     staging = start_partial(path)
     try:
         yield staging
         make_folder(path)
-        for file in sorted(staging.iterdir()):
+        for file in sorted(file for file in staging.rglob("*") if file.is_file()):
             _sync(file)
-            os.replace(file, path / file.name)
+            target = path / file.relative_to(staging)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -54,14 +54,33 @@ def test_a_single_file_and_back(source, tmp_path, capsys):
 
 def test_onnx_is_written_where_it_was_asked(source, tmp_path, capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr(command, "save_onnx", lambda *given: asked.append(given) or {"decoder.image": 1.5e-6})
-    assert export(source / "vae", "--format", "onnx", "--output", tmp_path / "out") == 0
-    ((model, folder, overwrite),) = asked
+
+    def save_onnx(*given, **how):
+        asked.append((*given, how))
+        return {"decoder.image": 1.5e-6}
+
+    monkeypatch.setattr(command, "save_onnx", save_onnx)
+    more = ("--layout", "optimum", "--dtype", "float16", "--opset", "18")
+    assert export(source / "vae", "--format", "onnx", "--output", tmp_path / "out", *more) == 0
+    ((model, folder, overwrite, how),) = asked
     assert (type(model.model).__name__, folder, overwrite) == ("AutoencoderVAE", tmp_path / "out", False)
+    assert how == {"layout": "optimum", "dtype": torch.float16, "opset": 18}
     assert "decoder.image 1.5e-06" in capsys.readouterr().out
 
 
+def test_a_variant_is_written_and_opened_by_its_name(source, tmp_path):
+    more = ("--output_variant", "fp16", "--dtype", "float16")
+    assert export(source / "vae", "--output", tmp_path / "out", *more) == 0
+    assert (tmp_path / "out" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    assert (
+        AutoencoderKL.from_pretrained(tmp_path / "out", variant="fp16", torch_dtype=torch.float16).dtype
+        == torch.float16
+    )
+
+
 MISTAKES = {
+    "an opset that is too old": (["--format", "onnx", "--output", "o", "--opset", "11"], "--opset"),
+    "bfloat16 in ONNX": (["--format", "onnx", "--output", "o", "--dtype", "bfloat16"], "give float32 or float16"),
     "no output": ([], "no output given: name a folder after the model"),
     "no such format": (["--format", "gguf", "--output", "o"], "accepted are 'diffusers', 'single_file', 'onnx'"),
     "a folder for a file": (
@@ -76,9 +95,9 @@ MISTAKES = {
     "a file for a folder": (["--output", "full/there.safetensors"], "is a file: give a folder"),
     "a folder that is not empty": (["--output", "full"], "full is not empty: give another folder, or --overwrite"),
     "the model itself": (["--output", "{source}/vae", "--overwrite"], "is the model itself"),
-    "onnx in half precision": (
-        ["--format", "onnx", "--dtype", "float16", "--output", "o"],
-        "--dtype applies only to --format diffusers or single_file, not to onnx: leave it out.",
+    "the precision of code": (
+        ["--format", "remote_code", "--dtype", "float16", "--output", "o"],
+        "--dtype applies only to --format diffusers, single_file, onnx or taesd, not to remote_code: leave it out.",
     ),
     "a prefix for a folder": (
         ["--prefix", "first_stage_model", "--output", "o"],

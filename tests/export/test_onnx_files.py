@@ -1,12 +1,14 @@
 """ONNX files, run by onnxruntime at sizes that they were not traced with."""
 
 import builtins
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AsymmetricAutoencoderKL, AutoencoderDC, AutoencoderTiny, ConsistencyDecoderVAE
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin import AutoencoderVQVAE
@@ -96,6 +98,31 @@ def test_any_batch_and_size(continuous):
     assert sorted(path.name for path in folder.iterdir()) == ["decoder.onnx", "encoder.onnx"]
 
 
+@torch.no_grad()
+def test_the_layout_of_optimum_in_half_precision(tmp_path):
+    model = vae(block_out_channels=(8,), likelihood="logistic_mixture")
+    save_onnx(model, tmp_path / "out", layout="optimum", dtype=torch.float16, opset=19)
+    encoder, decoder = (tmp_path / "out" / f"vae_{part}" / "model.onnx" for part in ("encoder", "decoder"))
+    x = images(2, height=5, width=3)
+    found = run(onnxruntime.InferenceSession(encoder, providers=["CPUExecutionProvider"]), x.half())
+    assert found.keys() == {"latent_parameters"}
+    posterior = DiagonalGaussianDistribution(found["latent_parameters"].float())  # as optimum's ORTVaeEncoder reads it
+    expected = model.encode(x).latent_dist
+    torch.testing.assert_close(posterior.mean, expected.mean, rtol=0, atol=2e-2)
+    torch.testing.assert_close(posterior.logvar, expected.logvar, rtol=0, atol=2e-2)
+    opened = onnxruntime.InferenceSession(decoder, providers=["CPUExecutionProvider"])
+    assert [given.name for given in opened.get_inputs()] == ["latent_sample"]
+    z = posterior.mean.half()
+    image = run(opened, z)["sample"]
+    assert image.dtype == torch.float16
+    torch.testing.assert_close(image.float(), model.decode(z.float()).sample, rtol=0, atol=2e-2)
+    for file in (encoder, decoder):
+        written = onnx.load(file)
+        assert {each.version for each in written.opset_import if each.domain == ""} == {19}
+        assert not [node.op_type for node in written.graph.node if "Sequence" in node.op_type]
+        assert json.loads((file.parent / "config.json").read_text())["_class_name"] == "AutoencoderVAE"
+
+
 def test_what_the_files_say_of_themselves(continuous):
     model, folder, _ = continuous
     for part, given, shape in (("encoder", "image", ["batch", 3]), ("decoder", "latents", ["batch", 4])):
@@ -131,19 +158,24 @@ def test_codes(tmp_path):
     assert (image - plain).abs().max() > 1e-2  # the decoder quantises
 
 
-def test_a_vq_model_is_exported_as_ours(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("layout", "encoded", "decoded"),
+    [("plain", ("latents", "indices"), "image"), ("optimum", ("latent_sample",), "sample")],
+)
+def test_a_vq_model_is_exported_as_ours(layout, encoded, decoded, tmp_path, monkeypatch):
     """Without tracing it: what reaches the exporter is the converted model."""
     written = []
 
-    def write(module, inputs, outputs, factor, file, metadata):
+    def write(self, module, part, inputs, outputs, factor):
         written.append((type(module.model), outputs, factor, tuple(next(iter(inputs.values())).shape)))
 
-    monkeypatch.setattr(onnx_files, "_write", write)
+    monkeypatch.setattr(onnx_files._Writer, "write", write)
     monkeypatch.setattr(onnx_files, "_compare", lambda *_: {})
-    save_onnx(vqvae().to_vq_model(), tmp_path / "out")
+    (tmp_path / "out" / "vae_encoder").mkdir(parents=True)
+    save_onnx(vqvae().to_vq_model(), tmp_path / "out", overwrite=True, layout=layout)
     assert written == [
-        (AutoencoderVQVAE, ("latents", "indices"), 4, (2, 3, 16, 24)),
-        (AutoencoderVQVAE, ("image",), 1, (2, 4, 4, 6)),
+        (AutoencoderVQVAE, encoded, 4, (2, 3, 16, 24)),
+        (AutoencoderVQVAE, (decoded,), 1, (2, 4, 4, 6)),
     ]
 
 
@@ -151,10 +183,10 @@ def test_a_failed_check_leaves_nothing(continuous, tmp_path, monkeypatch):
     """Files of one model compared with another."""
     model, folder, _ = continuous
 
-    def write(module, inputs, outputs, factor, file, metadata):
-        file.write_bytes((folder / file.name).read_bytes())
+    def write(self, module, part, inputs, outputs, factor):
+        (self.folder / part).write_bytes((folder / part).read_bytes())
 
-    monkeypatch.setattr(onnx_files, "_write", write)
+    monkeypatch.setattr(onnx_files._Writer, "write", write)
     save_onnx(model, tmp_path / "same")
     with torch.no_grad():
         other = MODELS[{v().__class__.__name__: k for k, v in MODELS.items()}[type(model).__name__]]()

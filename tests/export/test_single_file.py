@@ -182,6 +182,9 @@ def test_what_other_tools_can_load():
         sd3 = AutoencoderKL(**stable_diffusion, latent_channels=16, use_quant_conv=False, use_post_quant_conv=False)
     assert foreign_to_other_tools(theirs) == []
     assert foreign_to_other_tools(sd3) == []
+    for channels in (32, 64):
+        sd3.register_to_config(latent_channels=channels)
+        assert foreign_to_other_tools(sd3) == [f"latent_channels = {channels} (theirs 4)"]
     assert foreign_to_other_tools(kl()) == [
         "block_out_channels = (8, 8, 16) (theirs (128, 256, 512, 512))",
         "layers_per_block = 1 (theirs 2)",

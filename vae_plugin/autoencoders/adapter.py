@@ -97,6 +97,7 @@ class Adapter:
             that is saved beside the weights.
         from_single_file: whether diffusers reads the class from one file with the names of latent diffusion.
         has_single_file: whether the weights can be written as such a file.
+        has_taesd_files: whether they can be written as the two files of TAESD's code.
         can_distill: whether the model can learn the latents of a teacher.
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
     """
@@ -108,6 +109,7 @@ class Adapter:
     remote_code: ClassVar[bool] = False
     from_single_file: ClassVar[bool] = False
     has_single_file: ClassVar[bool] = False
+    has_taesd_files: ClassVar[bool] = False
     can_distill: ClassVar[bool] = False
     latents_expression: ClassVar[str] = ".latent_dist.mode()"
 

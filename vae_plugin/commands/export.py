@@ -11,10 +11,11 @@ import torch
 from ..autoencoders import Adapter
 from ..errors import UserError
 from ..export.diffusers_folder import save_diffusers_folder
-from ..export.onnx_files import TOLERANCE, save_onnx
+from ..export.onnx_files import LAYOUTS, OPSETS, TOLERANCES, save_onnx
 from ..export.place import check_file, check_folder, fill_folder
 from ..export.remote_code import write_remote_code
 from ..export.single_file import PREFIX, SUFFIX, foreign_to_other_tools, save_single_file
+from ..export.taesd_files import NAMES, save_taesd
 from ..options import option, parse
 from .source import ModelSource
 
@@ -35,8 +36,10 @@ class Format:
 
 
 def _write_diffusers(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
-    cls = save_diffusers_folder(model, output, DTYPES[options.dtype or "float32"], options.overwrite)
-    return [f"{output} holds diffusers' {cls.__name__}: {cls.__name__}.from_pretrained({str(output)!r})."]
+    variant = options.output_variant
+    cls = save_diffusers_folder(model, output, DTYPES[options.dtype or "float32"], options.overwrite, variant)
+    asked = "" if variant is None else f", variant={variant!r}"
+    return [f"{output} holds diffusers' {cls.__name__}: {cls.__name__}.from_pretrained({str(output)!r}{asked})."]
 
 
 def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
@@ -54,11 +57,24 @@ def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> 
 
 
 def _write_onnx(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
-    differences = save_onnx(model, output, options.overwrite)
+    dtype, layout = DTYPES[options.dtype or "float32"], LAYOUTS[options.layout]
+    differences = save_onnx(model, output, options.overwrite, layout=options.layout, dtype=dtype, opset=options.opset)
     measured = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
     return [
-        f"{output} holds encoder.onnx and decoder.onnx, checked in onnxruntime at another batch size and image size.",
-        f"Largest absolute differences from torch (limit: {TOLERANCE:.0e} of the largest value): {measured}.",
+        f"{output} holds {layout.encoder} and {layout.decoder}, checked in onnxruntime at another batch size and image "
+        "size.",
+        f"Largest absolute differences from torch in float32 (limit: {TOLERANCES[dtype]:.0e} of the largest value): "
+        f"{measured}.",
+    ]
+
+
+def _write_taesd(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
+    if options.taesd_name is None:
+        raise UserError(f"--format taesd needs --taesd_name, whose latents these are: {', '.join(NAMES)}.")
+    files = save_taesd(model, output, options.taesd_name, DTYPES[options.dtype or "float32"], options.overwrite)
+    return [
+        f"{output} holds {', '.join(files)}: put the .safetensors into models/vae_approx of ComfyUI, or the .pth into "
+        "models/VAE-taesd of A1111."
     ]
 
 
@@ -76,8 +92,12 @@ FORMATS: dict[str, Format] = {
     "diffusers": Format(_write_diffusers),
     "single_file": Format(_write_single_file, is_file=True),
     "onnx": Format(_write_onnx),
+    "taesd": Format(_write_taesd),
     "remote_code": Format(_write_remote_code),
 }
+
+
+ONNX = {"format": ("onnx",)}
 
 
 @dataclass
@@ -93,8 +113,9 @@ class ExportOptions(ModelSource):
     )
     format: str = option(
         "diffusers",
-        "diffusers: a folder of AutoencoderKL or VQModel; single_file: a .safetensors for ComfyUI and A1111; onnx: "
-        "encoder.onnx and decoder.onnx; remote_code: our own class and a module for trust_remote_code.",
+        "diffusers: a folder of AutoencoderKL or VQModel, which Core ML's converter takes too; single_file: a "
+        ".safetensors for ComfyUI and A1111; onnx: encoder.onnx and decoder.onnx; taesd: the two files of TAESD, of an "
+        "AutoencoderTiny; remote_code: our own class and a module for trust_remote_code.",
         choices=FORMATS,
     )
     prefix: str | None = option(
@@ -107,7 +128,32 @@ class ExportOptions(ModelSource):
         None,
         "Precision of the weights. By default float32.",
         choices=DTYPES,
-        when={"format": ("diffusers", "single_file")},
+        when={"format": ("diffusers", "single_file", "onnx", "taesd")},
+    )
+    layout: str = option(
+        "plain",
+        "Names of the ONNX files and of what they take and give: plain, encoder.onnx and decoder.onnx; or those of "
+        "optimum, vae_encoder/model.onnx and vae_decoder/model.onnx.",
+        choices=LAYOUTS,
+        when=ONNX,
+    )
+    output_variant: str | None = option(
+        None,
+        "Word in the name of the weights, such as fp16, which from_pretrained(variant=...) asks for.",
+        when={"format": ("diffusers",)},
+    )
+    taesd_name: str | None = option(
+        None,
+        "Whose latents the files of TAESD decode; they are named after it.",
+        choices=NAMES,
+        when={"format": ("taesd",)},
+    )
+    opset: int | None = option(
+        None,
+        f"Version of the ONNX operators, {OPSETS[0]} to {OPSETS[-1]}. By default the one that torch prefers.",
+        at_least=OPSETS[0],
+        below=OPSETS[-1] + 1,
+        when=ONNX,
     )
     overwrite: bool = option(False, "Replace existing files of the same name.")
 

@@ -27,7 +27,11 @@ def plain(model: Adapter | ModelMixin) -> ModelMixin:
 
 
 def save_diffusers_folder(
-    model: Adapter | ModelMixin, folder: Path, dtype: torch.dtype = torch.float32, overwrite: bool = False
+    model: Adapter | ModelMixin,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    overwrite: bool = False,
+    variant: str | None = None,
 ) -> type[ModelMixin]:
     """Write config.json and weights for images in [-1, 1]; the model itself is not changed.
 
@@ -36,6 +40,7 @@ def save_diffusers_folder(
         folder: folder to write.
         dtype: precision of the weights.
         overwrite: replace existing files of the same name; other files stay.
+        variant: word in the name of the weights, which `from_pretrained(variant=...)` asks for, such as "fp16".
 
     Returns:
         The class whose `from_pretrained` opens the folder.
@@ -48,7 +53,7 @@ def save_diffusers_folder(
     if converted is adapter.model:
         converted = copy.deepcopy(converted)
     with fill_folder(folder, overwrite) as staging:
-        in_precision(converted, dtype).save_pretrained(staging)
+        in_precision(converted, dtype).save_pretrained(staging, variant=variant)
     return type(converted)
 
 

@@ -6,8 +6,9 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,67 @@ TRACED = (
     6,
 )  # batch size, height and width of the latents: all different and none 1, so that none is taken for a constant
 CHECKED = (3, 5, 3)
-TOLERANCE = 1e-4  # of the largest value of an output; two float32 implementations of Stable Diffusion's differ by 2e-5
+# Of the largest value of an output: two float32 implementations of Stable Diffusion's differ by 2e-5, and a float16 one
+# rounds each of its many layers to 5e-4.
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 5e-2}
+INDICES_TOLERANCES = {torch.float32: 0.02, torch.float16: 0.2}  # share of indices
+OPSETS = range(18, 24)  # what torch writes, and what onnxscript converts it to
 ONE_FILE_BYTES = 1_900_000_000  # larger weights go to a file of their own, because a protobuf ends at 2 GiB
 
 
-def save_onnx(model: Adapter | ModelMixin, folder: Path, overwrite: bool = False) -> dict[str, float]:
-    """Write encoder.onnx and decoder.onnx in float32, for any batch size, height and width.
+@dataclass(frozen=True)
+class Layout:
+    """The names of files, inputs and outputs.
 
-    The encoder takes `image` (B, C, H, W) in [-1, 1]. Its outputs are
+    Attributes:
+        encoder, decoder: the files.
+        image, latents: the input of each.
+        reconstruction: the output of the decoder.
+        names: other names of what the encoder gives; "mean" and "logvar" are one tensor where they have one name.
+        has_config: whether a config.json stands beside each file.
+    """
+
+    encoder: str = "encoder.onnx"
+    decoder: str = "decoder.onnx"
+    image: str = "image"
+    latents: str = "latents"
+    reconstruction: str = "image"
+    names: Mapping[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    has_config: bool = False
+
+
+LAYOUTS = {
+    "plain": Layout(),
+    # That of optimum's exporter and of its ORTVaeEncoder and ORTVaeDecoder, which Triton and MIGraphX users follow.
+    "optimum": Layout(
+        encoder="vae_encoder/model.onnx",
+        decoder="vae_decoder/model.onnx",
+        image="sample",
+        latents="latent_sample",
+        reconstruction="sample",
+        names={
+            ("mean", "logvar"): ("latent_parameters",),
+            ("latents",): ("latent_sample",),
+            ("latents", "indices"): ("latent_sample",),
+        },
+        has_config=True,
+    ),
+}
+
+
+def save_onnx(
+    model: Adapter | ModelMixin,
+    folder: Path,
+    overwrite: bool = False,
+    *,
+    layout: str = "plain",
+    dtype: torch.dtype = torch.float32,
+    opset: int | None = None,
+) -> dict[str, float]:
+    """Write encoder and decoder as ONNX files for any batch size, height and width.
+
+    In the layout "plain" these are encoder.onnx and decoder.onnx. The encoder takes `image` (B, C, H, W) in [-1, 1].
+    Its outputs are
 
     - for a Gaussian autoencoder, `mean` and `logvar` of the posterior, each (B, c, H/f, W/f):
       z = mean + exp(logvar / 2) * noise;
@@ -48,6 +102,11 @@ def save_onnx(model: Adapter | ModelMixin, folder: Path, overwrite: bool = False
     positions to all codes in memory at once. `scaling_factor` and `shift_factor` are in the metadata too, and neither
     file applies them.
 
+    In the layout "optimum" the files are vae_encoder/model.onnx and vae_decoder/model.onnx, each with the config.json
+    of the model beside it. The encoder maps `sample` to `latent_parameters` (B, 2 c, H/f, W/f), the mean and
+    log-variance of a Gaussian posterior, or to the `latent_sample` of any other autoencoder; the decoder maps
+    `latent_sample` to `sample`.
+
     Both files are run in onnxruntime with a batch size and image size other than those of the trace, and compared with
     torch.
 
@@ -55,6 +114,9 @@ def save_onnx(model: Adapter | ModelMixin, folder: Path, overwrite: bool = False
         model: an autoencoder; it is not changed.
         folder: folder to write.
         overwrite: replace existing files of the same name; other files stay.
+        layout: of `LAYOUTS`.
+        dtype: of weights, inputs and outputs: float32 or float16. A quantiser stays in float32.
+        opset: version of the ONNX operators, of `OPSETS`. By default the one that torch prefers.
 
     Returns:
         The largest absolute difference from torch for each output, `{"encoder.mean": …, "decoder.image": …}`; for
@@ -71,34 +133,51 @@ def save_onnx(model: Adapter | ModelMixin, folder: Path, overwrite: bool = False
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         raise UserError(f"ONNX files need {', '.join(missing)}: pip install 'vae-plugin[onnx]'.")
-    adapter = copy.deepcopy(adapter)
-    adapter.model = in_precision(adapter.model, torch.float32).eval()
-    if hasattr(adapter.model, "disable_tiling"):
-        adapter.model.disable_tiling()
-        adapter.model.disable_slicing()
+    if dtype not in TOLERANCES or (opset is not None and opset not in OPSETS):
+        raise UserError(
+            f"ONNX files of {dtype} with opset {opset} cannot be written: give float32 or float16, and an opset from "
+            f"{OPSETS[0]} to {OPSETS[-1]}."
+        )
+    exact = copy.deepcopy(adapter)
+    exact.model = in_precision(exact.model, torch.float32).eval()
+    if hasattr(exact.model, "disable_tiling"):
+        exact.model.disable_tiling()
+        exact.model.disable_slicing()
+    cast = exact if dtype == torch.float32 else copy.deepcopy(exact)
+    cast.model = in_precision(cast.model, dtype)
+    names, metadata = LAYOUTS[layout], _metadata(exact)
     with fill_folder(folder, overwrite) as staging, torch.no_grad():
-        encoder, decoder = Encoder(adapter), Decoder(adapter.model)
-        images, z = _inputs(adapter, encoder, TRACED)
-        ratio, metadata = adapter.spatial_compression_ratio, _metadata(adapter)
-        _write(encoder, {"image": images}, adapter.onnx_outputs, ratio, staging / "encoder.onnx", metadata)
-        _write(decoder, {"latents": z}, ("image",), 1, staging / "decoder.onnx", metadata)
-        images, z = _inputs(adapter, encoder, CHECKED)
-        expected = dict(zip(adapter.onnx_outputs, encoder(images), strict=True))
-        return {
-            **_compare(staging / "encoder.onnx", images, expected),
-            **_compare(staging / "decoder.onnx", z, {"image": decoder(z)}),
-        }
+        encoder, decoder = Encoder(cast, names), Decoder(cast.model)
+        writer = _Writer(staging, metadata, opset)
+        images, z = (value.to(dtype) for value in _inputs(exact, TRACED))
+        ratio = exact.spatial_compression_ratio
+        writer.write(encoder, names.encoder, {names.image: images}, encoder.outputs, ratio)
+        writer.write(decoder, names.decoder, {names.latents: z}, (names.reconstruction,), 1)
+        if names.has_config:
+            for part in (names.encoder, names.decoder):
+                exact.model.save_config((staging / part).parent)
+        images, z = _inputs(exact, CHECKED)
+        encoder, decoder = Encoder(exact, names), Decoder(exact.model)
+        expected = dict(zip(encoder.outputs, encoder(images), strict=True))
+        encoded = _compare(staging / names.encoder, images.to(dtype), expected)
+        decoded = _compare(staging / names.decoder, z.to(dtype), {names.reconstruction: decoder(z)})
+        differences = {"encoder": encoded, "decoder": decoded}
+        return {f"{part}.{name}": value for part, found in differences.items() for name, value in found.items()}
 
 
 class Encoder(nn.Module):
-    """Map images to the tensors that the adapter names in `onnx_outputs`."""
+    """Map images to the tensors that the adapter names in `onnx_outputs`, in the form that a layout has them."""
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, layout: Layout) -> None:
         super().__init__()
         self.model, self.adapter = adapter.model, adapter
+        self.outputs = layout.names.get(adapter.onnx_outputs, adapter.onnx_outputs)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.adapter.onnx_encode(image)
+        encoded = self.adapter.onnx_encode(image)
+        if self.adapter.gaussian and len(self.outputs) == 1:
+            return (torch.cat(encoded, dim=1),)
+        return encoded[: len(self.outputs)]
 
 
 class Decoder(nn.Module):
@@ -112,13 +191,13 @@ class Decoder(nn.Module):
         return self.model.decode(latents).sample
 
 
-def _inputs(adapter: Adapter, encoder: Encoder, size: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def _inputs(adapter: Adapter, size: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise in place of images, and its latents to decode."""
     batch, height, width = size
     ratio = adapter.spatial_compression_ratio
     shape = (batch, adapter.in_channels, height * ratio, width * ratio)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return images, adapter.onnx_latents(encoder(images))
+    return images, adapter.onnx_latents(adapter.onnx_encode(images))
 
 
 def _metadata(adapter: Adapter) -> dict[str, str]:
@@ -131,48 +210,61 @@ def _metadata(adapter: Adapter) -> dict[str, str]:
     }
 
 
-def _write(
-    module: nn.Module,
-    inputs: dict[str, torch.Tensor],
-    outputs: tuple[str, ...],
-    ratio: int,
-    file: Path,
-    metadata: dict[str, str],
-) -> None:
-    """Trace a module and write it; height and width are `ratio` times any number."""
-    ((name, example),) = inputs.items()
-    dims = [ratio * torch.export.Dim(side) if ratio > 1 else torch.export.Dim(side) for side in ("height", "width")]
-    dynamic = {name: {0: torch.export.Dim("batch"), 2: dims[0], 3: dims[1]}}
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                module.eval(),
-                (example,),
-                dynamo=True,
-                input_names=[name],
-                output_names=list(outputs),
-                dynamic_shapes=dynamic,
-                # onnxscript's optimizer rounds the 1e-15 that AutoencoderDC adds to a divisor to 0, which gives 0 / 0.
-                # Runtimes optimise anyway.
-                optimize=False,
-                verbose=False,
+@dataclass(frozen=True)
+class _Writer:
+    """Traces modules and writes them into a folder, with the same metadata and version of the operators."""
+
+    folder: Path
+    metadata: dict[str, str]
+    opset: int | None
+
+    def write(
+        self, module: nn.Module, part: str, inputs: dict[str, torch.Tensor], outputs: tuple[str, ...], ratio: int
+    ) -> None:
+        """Write one file; height and width of its input are `ratio` times any number."""
+        from .onnx_splits import SPLITS  # needs onnxscript, of the extra "onnx"
+
+        ((name, example),) = inputs.items()
+        dims = [ratio * torch.export.Dim(side) if ratio > 1 else torch.export.Dim(side) for side in ("height", "width")]
+        model = f"the {type(module).__name__.lower()} of this {self.metadata['class']}"
+        try:
+            with _quiet():
+                program = torch.onnx.export(
+                    module.eval(),
+                    (example,),
+                    dynamo=True,
+                    input_names=[name],
+                    output_names=list(outputs),
+                    dynamic_shapes=({0: torch.export.Dim("batch"), 2: dims[0], 3: dims[1]},),
+                    opset_version=self.opset,
+                    custom_translation_table=SPLITS,
+                    # onnxscript's optimizer rounds the 1e-15 that AutoencoderDC adds to a divisor to 0, which gives
+                    # 0 / 0. Runtimes optimise anyway.
+                    optimize=False,
+                    verbose=False,
+                )
+        except Exception as error:  # each stage of the exporter raises its own class
+            reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+            raise UserError(f"torch cannot export {model}: {reason[0]}") from error
+        assert program is not None  # as always with dynamo=True
+        written = program.model.opset_imports[""]
+        if self.opset not in (None, written):
+            raise UserError(
+                f"{model} cannot be written with opset {self.opset}, only with {written}: leave --opset out."
             )
-    except Exception as error:  # each stage of the exporter raises its own class
-        reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"torch cannot export the {file.stem} of this {metadata['class']}: {reason[0]}") from error
-    assert program is not None  # as always with dynamo=True
-    for node in program.model.graph:
-        node.metadata_props.clear()  # stack traces: local paths, and most of a small file
-    program.model.metadata_props.update(metadata)
-    size = sum(tensor.nbytes for tensor in module.state_dict().values())
-    program.save(file, external_data=size > ONE_FILE_BYTES)
+        for node in program.model.graph:
+            node.metadata_props.clear()  # stack traces: local paths, and most of a small file
+        program.model.metadata_props.update(self.metadata)
+        size = sum(tensor.nbytes for tensor in module.state_dict().values())
+        (self.folder / part).parent.mkdir(exist_ok=True)
+        program.save(self.folder / part, external_data=size > ONE_FILE_BYTES)
 
 
 def _compare(file: Path, value: torch.Tensor, expected: dict[str, torch.Tensor]) -> dict[str, float]:
     """Compare the outputs of onnxruntime with those of torch, see `save_onnx`.
 
     Raises:
-        UserError: if an output differs by more than `TOLERANCE`.
+        UserError: if an output differs by more than `TOLERANCES`.
     """
     import onnxruntime
 
@@ -189,15 +281,15 @@ def _compare(file: Path, value: torch.Tensor, expected: dict[str, torch.Tensor])
             )
         if reference.is_floating_point():
             difference = (result - reference).abs().max().item()
-            accepted = TOLERANCE * max(1.0, reference.abs().max().item())
+            accepted = TOLERANCES[value.dtype] * max(1.0, reference.abs().max().item())
         else:
-            difference, accepted = (result != reference).float().mean().item(), 0.02
+            difference, accepted = (result != reference).float().mean().item(), INDICES_TOLERANCES[value.dtype]
         if not difference <= accepted:  # also true for NaN
             raise UserError(
                 f"{name} of {file.name} differs from torch by {difference:.2g}, more than {accepted:.2g}: "
                 "nothing was written; try another version of onnxscript or onnxruntime."
             )
-        differences[f"{file.stem}.{name}"] = difference
+        differences[name] = difference
     return differences
 
 

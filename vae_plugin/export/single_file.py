@@ -19,6 +19,7 @@ from .place import fill_file
 
 SUFFIX = ".safetensors"
 PREFIX = "first_stage_model"
+TAKEN_FOR_OTHERS = (32, 64)  # latent channels by which ComfyUI recognises FLUX.2's and HunyuanImage's autoencoders
 
 # Names inside residual blocks, norms and convolutions agree.
 _RENAMED = (
@@ -141,13 +142,14 @@ def foreign_to_other_tools(model: AutoencoderKL) -> list[str]:
         Each difference as "field = value (theirs)"; empty if they can load it.
     """
     config = model.config
-    channels = tuple(config.block_out_channels)
+    channels, latents = tuple(config.block_out_channels), config.latent_channels
     theirs = {
         "in_channels": (config.in_channels, (3,)),
         "out_channels": (config.out_channels, (3,)),
         "block_out_channels": (channels, ((128, 256, 512, 512), (128, 256, 512))),
         "layers_per_block": (config.layers_per_block, (2,)),
         "norm_num_groups": (config.norm_num_groups, (32,)),
+        "latent_channels": (latents, (4, 16) if latents in TAKEN_FOR_OTHERS else (latents,)),
         "act_fn": (config.act_fn, ("silu", "swish")),
         "mid_block_add_attention": (config.mid_block_add_attention, (True,)),
         "use_post_quant_conv": (config.use_post_quant_conv, (config.use_quant_conv,)),

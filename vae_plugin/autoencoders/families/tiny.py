@@ -11,6 +11,7 @@ class TinyAdapter(DeterministicAdapter):
     class_name = "AutoencoderTiny"
     kind = "tiny"
     can_distill = True
+    has_taesd_files = True
     latents_expression = ".latents"
 
     @property
