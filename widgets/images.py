@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from vae_plugin.datasets import Circles, DataError, load_images
 from vae_plugin.datasets.files import SHARDS
 from vae_plugin.datasets.reading import DEFAULT_READER
+from vae_plugin.datasets.rows import ENCODED
 from vae_plugin.datasets.transforms import MODES
 
 MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
@@ -123,8 +124,8 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
     The shorter side is resized and the longer one centre-cropped, as in fine-tuning.
 
     Args:
-        source: a PIL image; a file's path; a file's bytes; an array (H, W) or (H, W, C), 8-bit or floats in [0, 1]; a
-            tensor (C, H, W), or a batch of one, floats in [-1, 1] or 8-bit.
+        source: a PIL image; a file's path; a file's bytes, or a mapping with either; an array (H, W) or (H, W, C),
+            8-bit or floats in [0, 1]; a tensor (C, H, W), or a batch of one, floats in [-1, 1] or 8-bit.
         channels: C. Gray, RGB and RGBA are converted into each other.
         size: height and width.
 
@@ -135,7 +136,7 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
         source = bytes(source)
     elif isinstance(source, str):
         source = Path(source).expanduser()
-    if isinstance(source, (bytes, Path, Image.Image)):
+    if isinstance(source, (bytes, Path, Image.Image)) or _is_row(source):
         if channels not in MODES:
             raise DataError(f"the model takes {channels} channels, which no image file has: give a tensor (C, H, W).")
         return _fit(DEFAULT_READER.tensor(source, channels, min(size)), size)
@@ -146,7 +147,10 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
             f"an image was given as {type(source).__name__}: give a PIL image, a file's path, an array (H, W, C) or a "
             "tensor (C, H, W)."
         )
-    return _fit(_with_channels(_signed(source), channels), size)
+    try:
+        return _fit(_with_channels(_signed(source), channels), size)
+    except RuntimeError as error:  # such as for a sparse tensor, or one of the device "meta"
+        raise DataError(f"an image was given as a tensor that cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def _tensor_of_array(array: np.ndarray) -> torch.Tensor:
@@ -233,7 +237,20 @@ def _open_source(source: Any, channels: int, size: tuple[int, int]) -> Any:
             f"images were given as {type(source).__name__}: give a list, a batch (N, C, H, W), a folder, a parquet "
             "file, or a data set with a length."
         )
-    return source
+    return _undecoded(source) if isinstance(source, datasets.Dataset) else source
+
+
+def _undecoded(table: datasets.Dataset) -> datasets.Dataset:
+    """The table with its images as they are stored: `datasets` would open any address and any format."""
+    for name, feature in table.features.items():
+        if isinstance(feature, datasets.Image):
+            table = table.cast_column(name, ENCODED)
+    return table
+
+
+def _is_row(value: Any) -> bool:
+    """Whether a value is an image as `datasets` stores it."""
+    return isinstance(value, Mapping) and bool(ENCODED.keys() & value.keys())
 
 
 def _is_stack(source: np.ndarray | torch.Tensor) -> bool:
@@ -258,7 +275,10 @@ def _image_of(item: Any) -> Any:
         for key in IMAGE_KEYS:
             if key in item:
                 return item[key]
-        found = [value for value in item.values() if isinstance(value, (Image.Image, torch.Tensor, np.ndarray))]
+        if _is_row(item):
+            return item
+        kinds = (Image.Image, torch.Tensor, np.ndarray)
+        found = [value for value in item.values() if isinstance(value, kinds) or _is_row(value)]
         if len(found) == 1:
             return found[0]
         raise DataError(

@@ -1,6 +1,7 @@
 """Images in every form, and sets of them, against the rule in plain numpy and PIL."""
 
 import io
+import os
 
 import datasets
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
-from support.tiny_lab import one_sentence
+from support.tiny_lab import one_sentence, open_lab, tiny
 from vae_plugin.datasets import Circles, DataError
 from vae_plugin.errors import UserError
+from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.images import ImageSet, as_image
+from vae_plugin.widgets.survey import encode_in_batches
 
 SIZE = (8, 8)
 
@@ -386,3 +389,93 @@ def test_what_is_no_set_is_refused_in_one_sentence(make, words):
         make()
     assert words in str(raised.value)
     assert one_sentence(raised.value)
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder with one picture, and files that have its ending but are none of its kind."""
+    good = png_of(pixels(*SIZE, 3))
+    for name, data in {
+        "good.png": good,
+        "cut.png": good[:60],
+        "text.png": b"text",
+        "maximum.png": b"P5 1 1 70000 x",
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "postscript.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    )
+    (tmp_path / "bomb.png").write_bytes(good[:16] + b"\0\0\xea\x60" * 2 + good[24:])
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    return tmp_path
+
+
+def test_what_cannot_be_read_is_left_out_of_the_survey(hostile):
+    names = sorted(hostile.iterdir())
+    images = ImageSet(names, 3, (16, 16), 100)
+    for i, path in enumerate(names):
+        if path.name == "good.png":
+            assert images[i].shape == (3, 16, 16)
+        else:
+            with pytest.raises(DataError) as raised:
+                images[i]
+            assert one_sentence(raised.value)
+            assert path.name in str(raised.value)
+    rows = [row for batch in encode_in_batches(Codec(tiny("conv"), 16), images) for row in batch.rows]
+    assert [names[row].name for row in rows] == ["good.png"]
+
+
+def test_a_lab_with_files_that_cannot_be_read_goes_on(hostile):
+    """With the one image of them that can."""
+    with open_lab("conv", sorted(map(str, hostile.iterdir()))) as lab:
+        assert len(lab.space.rows) == 1
+        for path in sorted(hostile.iterdir()):
+            if path.name != "good.png":
+                with pytest.raises(UserError, match=path.name):
+                    lab.image = path
+        lab.image = hostile / "good.png"
+        lab.wait()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        torch.zeros(3, 8, 8, device="meta"),
+        torch.zeros(3, 8, 8).to_sparse(),
+        torch.zeros(3, 8, 8, dtype=torch.complex64),
+        torch.zeros(3, 0, 8),
+        torch.full((3, 8, 8), torch.nan),
+        np.zeros((8, 8, 3), object),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((8, 8, 0)),
+        Image.new("RGB", (0, 8)),
+        {"bytes": 7},
+    ],
+    ids=lambda source: type(source).__name__,
+)
+def test_tensors_and_arrays_that_hold_no_image_are_refused_in_one_sentence(source):
+    with pytest.raises(DataError) as raised:
+        as_image(source, 3, SIZE)
+    assert one_sentence(raised.value)
+
+
+def test_a_table_opens_what_is_local_and_no_address(hostile, monkeypatch):
+    opened = []
+    monkeypatch.setattr("fsspec.open", lambda *arguments, **more: opened.append(arguments))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *arguments, **more: opened.append(arguments))
+    good = (hostile / "good.png").read_bytes()
+    rows = [{"bytes": good, "path": None}, {"bytes": None, "path": str(hostile / "good.png")}]
+    rows += [
+        {"bytes": None, "path": path}
+        for path in ("http://127.0.0.1:1/x.png", "s3://a/b.png", str(hostile / "postscript.png"))
+    ]
+    for name in ("image", "picture"):
+        table = datasets.Dataset.from_dict({name: rows}, datasets.Features({name: datasets.Image()}))
+        images = ImageSet(table, 3, SIZE, 100)
+        assert torch.equal(images[0], images[1])
+        assert torch.equal(images[0], as_image(good, 3, SIZE))
+        for i in (2, 3, 4):
+            with pytest.raises(DataError):
+                images[i]
+    assert not opened
