@@ -6,6 +6,7 @@ Importing this package registers its classes with diffusers: a pipeline whose `m
 
 from typing import Any
 
+import diffusers as _diffusers
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES as _LOADABLE_CLASSES
 
@@ -16,6 +17,10 @@ from .version import __version__
 # diffusers looks up the library of a component here, then the component's class and the base classes named here at the
 # top level of that library. Hence the import of `ModelMixin`, and no lazy imports.
 _LOADABLE_CLASSES["vae_plugin"] = {"ModelMixin": ["save_pretrained", "from_pretrained"]}
+
+# `diffusers.AutoModel` looks up the class that a config.json names in diffusers alone.
+for _class in (AutoencoderVAE, AutoencoderVQVAE):
+    setattr(_diffusers, _class.__name__, _class)
 
 
 def _publish(model: Any, repo_id: str, **settings: Any) -> str:

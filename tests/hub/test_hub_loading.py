@@ -128,10 +128,10 @@ def test_pin_the_base_class_in_the_package():
 # --- pipelines ------------------------------------------------------------------------------------------------------
 
 
-def a_pipeline_loads_after_the_import_only(folder: str) -> None:
+def models_load_after_the_import_only(folder: str) -> None:
     import sys
 
-    from diffusers import DiffusionPipeline
+    from diffusers import AutoModel, DiffusionPipeline
 
     sources = {"the Hub": "user/pipe", "a folder": folder}
     for place, source in sources.items():
@@ -142,16 +142,25 @@ def a_pipeline_loads_after_the_import_only(folder: str) -> None:
             message = str(error)
         assert message is not None, f"diffusers now loads the pipeline from {place} without `import vae_plugin`"
         assert "vae_plugin" in message, f"from {place} the error does not name the package: {message}"
+    models = [("user/vae", {}), ("user/pipe", {"subfolder": "vae"}), (folder, {"subfolder": "vae"})]
+    for source, where in models:
+        try:
+            AutoModel.from_pretrained(source, **where)
+        except (ValueError, OSError):
+            continue
+        raise AssertionError(f"diffusers now loads {source} without `import vae_plugin`")
     assert "vae_plugin" not in sys.modules, "diffusers now imports a package because a repository names it"
 
     import vae_plugin
 
     for source in sources.values():
         assert type(DiffusionPipeline.from_pretrained(source).vae) is vae_plugin.AutoencoderVAE
+    for source, where in models:
+        assert type(AutoModel.from_pretrained(source, **where)) is vae_plugin.AutoencoderVAE, source
 
 
-def test_a_pipeline_loads_after_the_import_only(published, fresh):
-    fresh(a_pipeline_loads_after_the_import_only, published.hub, str(published.folder / "pipe"))
+def test_pipelines_and_auto_models_load_after_the_import_only(published, fresh):
+    fresh(models_load_after_the_import_only, published.hub, str(published.folder / "pipe"))
 
 
 def pipelines_load(folder: str, arguments: dict[str, object]) -> None:
