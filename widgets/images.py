@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from vae_plugin.datasets import Circles, DataError, load_images
 from vae_plugin.datasets.files import SHARDS
 from vae_plugin.datasets.reading import DEFAULT_READER
-from vae_plugin.datasets.rows import ENCODED
+from vae_plugin.datasets.rows import ENCODED, STORED
 from vae_plugin.datasets.transforms import MODES
 
 MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
@@ -244,7 +244,7 @@ def _undecoded(table: datasets.Dataset) -> datasets.Dataset:
     """The table with its images as they are stored: `datasets` would open any address and any format."""
     for name, feature in table.features.items():
         if isinstance(feature, datasets.Image):
-            table = table.cast_column(name, ENCODED)
+            table = table.cast_column(name, STORED)
     return table
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from support.hostile_images import png_of_size
 from vae_plugin import notices
 from vae_plugin.datasets import DataError, DataRules, ImageDataset, load_images, stream_images
 from vae_plugin.datasets.transforms import to_uint8
@@ -275,10 +276,27 @@ def test_heic_is_named_where_it_cannot_be_read(tmp_path, load, capsys, monkeypat
     assert f"2 HEIC file(s) in {tmp_path} are left out" in capsys.readouterr().err
 
 
+def test_what_cannot_be_used_is_counted_by_reason_at_the_start(tmp_path, load, capsys, monkeypatch):
+    monkeypatch.setattr(notices, "_said", set())
+    write_images(tmp_path, "a.png", "b.png", "c.png")
+    (tmp_path / "e.jpg").write_text("text")
+    (tmp_path / "f.jpg").write_text("text")
+    (tmp_path / "g.png").write_bytes(png_of_size(60_000, 60_000))
+    (tmp_path / "h.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "i.png")
+    load(tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"note: 3 of 8 images in {tmp_path} can be used; left out are 2 like {tmp_path / 'e.jpg'} (it"
+    )
+    for name in "ghi":
+        assert f"1 like {tmp_path / name}.png (" in line
+
+
 def test_loading_shows_no_progress_and_leaves_the_setting(tmp_path, load, capfd):
     write_parquet(tmp_path / "a.parquet", [1])
     load(tmp_path)
-    assert "Generating" not in capfd.readouterr().err
+    assert capfd.readouterr().err == ""
     assert not datasets.utils.are_progress_bars_disabled()
 
 

@@ -255,10 +255,11 @@ def test_refused_rows_are_named_and_left_out(data, capsys):
     item = images[2]
     assert list(item["unreadable"]) == [row["path"] for row in rows[2:]]
     assert item["pixel_values"].equal(good)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("note: ")
-    assert "is left out, and so are others like it" in lines[0]
+    counted, said = capsys.readouterr().err.splitlines()
+    assert counted.startswith(f"note: 2 of {len(rows)} images in {data / 'rows.parquet'} can be used; left out are ")
+    assert "(it names a place that is not opened)" in counted
+    assert said.startswith("note: ")
+    assert "is left out, and so are others like it" in said
 
 
 @pytest.mark.usefixtures("nothing_opened")

@@ -7,14 +7,13 @@ import socket
 import struct
 import sys
 import types
-import zlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from support.hostile_images import EXIF_BLOCKS, damage, encoded, exif, picture, seeds
+from support.hostile_images import EXIF_BLOCKS, damage, encoded, exif, picture, png_of_size, seeds
 from vae_plugin.datasets import DataError, DataRules, ImageReader
 from vae_plugin.datasets.formats import endings, formats
 from vae_plugin.datasets.transforms import to_uint8
@@ -82,15 +81,6 @@ def test_every_orientation_of_a_file_on_disk_is_that_of_pillow(tmp_path):
             for source in (path, path.read_bytes()):
                 got = to_uint8(READER.tensor(source, 3))
                 assert np.array_equal(got.permute(1, 2, 0).numpy(), expected), (form, orientation)
-
-
-def png_of_size(width, height):
-    """The 70 bytes or so of a PNG that claims a size."""
-    data = b"\x89PNG\r\n\x1a\n"
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    for kind, chunk in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")):
-        data += struct.pack(">I", len(chunk)) + kind + chunk + struct.pack(">I", zlib.crc32(kind + chunk))
-    return data
 
 
 def test_one_limit_of_pixels_that_can_be_lowered_and_raised(monkeypatch):

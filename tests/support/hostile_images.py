@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import struct
+import zlib
 
 import numpy as np
 from PIL import Image, features
@@ -64,6 +65,15 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (20, 14), seed: int = 0) 
         return Image.frombytes("LAB", size, rng.bytes(3 * size[0] * size[1]))
     pixels = rng.integers(0, 256, (size[1] // 2, size[0] // 2, 4), dtype=np.uint8).repeat(2, 0).repeat(2, 1)
     return Image.fromarray(pixels).convert(mode)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """The 70 bytes or so of a PNG that claims a size."""
+    data = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    for kind, chunk in ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")):
+        data += struct.pack(">I", len(chunk)) + kind + chunk + struct.pack(">I", zlib.crc32(kind + chunk))
+    return data
 
 
 def exif(*entries: tuple[int, int, int, bytes]) -> bytes:

@@ -102,6 +102,17 @@ class ImageDataset(Dataset):
             "data with images that an image viewer can open."
         )
 
+    def look_over(self, most: int) -> dict[str, list[str]]:
+        """Reason -> names of the images that cannot be used, among the first `most`, as far as their headers tell."""
+        found: dict[str, list[str]] = {}
+        for row in self.rows[:most].tolist():
+            value = value_of(self.table[row][self.image_column])
+            try:
+                self.reader.size(value)
+            except DataError as error:
+                found.setdefault(error.reason, []).append(self._name(row, value))
+        return found
+
     def set_epoch(self, epoch: int) -> None:
         """Select the random crops and flips of an epoch, counted from 0."""
         self._epoch.fill_(epoch)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 from huggingface_hub import DatasetCard
 
+from ..notices import say_once
 from .errors import DataError
 from .files import files_by_kind, files_digest, find_files, walk
 from .images import ImageDataset
@@ -26,6 +27,7 @@ from .rules import LATEST, DataRules
 from .streaming import ImageStream
 from .webdataset import index_shards, member_of, shard_of
 
+LOOKED_OVER = 1000  # images whose headers are read at the start
 BINARY = ("binary", "large_binary", "binary_view")  # a column of encoded images
 TEXT = ("string", "large_string", "string_view")  # a column of names of files
 
@@ -111,7 +113,24 @@ def load_images(
         reader=ImageReader(rules, max_image_pixels, Places(table.roots, remote_images)),
     )
     images[0]  # fails here, rather than in a loading process, if no image at all can be read
+    if not remote_images:  # which would be fetched for it
+        _say_what_is_left_out(images)
     return images
+
+
+def _say_what_is_left_out(images: ImageDataset) -> None:
+    reasons = images.look_over(LOOKED_OVER)
+    if not reasons:
+        return
+    looked, left_out = min(len(images), LOOKED_OVER), sum(map(len, reasons.values()))
+    listed = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    parts = [f"{len(names)} like {names[0]} ({reason.rstrip('.')})" for reason, names in listed[:5]]
+    more = f", and {len(listed) - 5} other reasons" if len(listed) > 5 else ""
+    say_once(
+        f"left out of {images.origin.location}",
+        f"{looked - left_out} of {'the first ' if len(images) > looked else ''}{looked} images in "
+        f"{images.origin.location} can be used; left out are {', '.join(parts)}{more}.",
+    )
 
 
 def stream_images(

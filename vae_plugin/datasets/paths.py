@@ -33,7 +33,9 @@ def regular_file(path: str | Path) -> str:
         OSError: if there is nothing, or it cannot be looked at.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise DataError(f"{path} is not a file but a folder, pipe, socket or device.")
+        error = DataError(f"{path} is not a file but a folder, pipe, socket or device.")
+        error.reason = "it is not a file but a folder, pipe, socket or device."
+        raise error
     return os.fspath(path)
 
 

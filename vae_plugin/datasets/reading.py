@@ -171,11 +171,15 @@ def one_sentence(name: str) -> Iterator[None]:
     """Turn whatever goes wrong with an image into a `DataError` of one sentence, which begins with its name."""
     try:
         yield
-    except RefusedError:
+    except RefusedError as error:
+        error.reason = "it names a place that is not opened"
         raise
     except Exception as error:  # on damaged files Pillow's decoders raise almost any exception, MemoryError included
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name} cannot be read as an image: {reason}") from error
+        said = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
+        reason = " ".join(str(said).split())
+        found = DataError(f"{name} cannot be read as an image: {reason}")
+        found.reason = reason
+        raise found from error
 
 
 def _name(source: Source) -> str:

@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 import datasets
 
-# Not datasets.Image(decode=False), which drops the bytes of a row if its path is that of a file which happens to lie in
-# the working directory.
+# The type of what is encoded row by row: STORED would drop the bytes of a row if its path is that of a file which happens
+# to lie in the working directory.
 ENCODED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
 
+STORED = datasets.Image(decode=False)
 
 Table = TypeVar("Table", datasets.Dataset, datasets.IterableDataset)
 
@@ -18,7 +19,10 @@ def undecoded(table: Table, column: str) -> Table:
     """The column alone of a table, its values as the rows have them; see `value_of`."""
     feature = table.features[column]
     table = table.select_columns([column])
-    return table.cast_column(column, ENCODED) if isinstance(feature, datasets.Image) else table
+    if not isinstance(feature, datasets.Image):
+        return table
+    # The rows of a stream are encoded anew. Those of a table on disk are not, and any other type would copy it.
+    return table.cast_column(column, ENCODED if isinstance(table, datasets.IterableDataset) else STORED)
 
 
 def value_of(value: Any) -> dict[str, Any]:
