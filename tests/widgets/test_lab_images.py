@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
+from support.hostile_images import png_of_size
 from support.tiny_lab import one_sentence, open_lab, tiny
 from vae_plugin.datasets import Circles, DataError
 from vae_plugin.errors import UserError
@@ -395,17 +396,11 @@ def test_what_is_no_set_is_refused_in_one_sentence(make, words):
 def hostile(tmp_path):
     """A folder with one picture, and files that have its ending but are none of its kind."""
     good = png_of(pixels(*SIZE, 3))
-    for name, data in {
-        "good.png": good,
-        "cut.png": good[:60],
-        "text.png": b"text",
-        "maximum.png": b"P5 1 1 70000 x",
-    }.items():
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "postscript.png").write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    )
-    (tmp_path / "bomb.png").write_bytes(good[:16] + b"\0\0\xea\x60" * 2 + good[24:])
+    files = {"good": good, "cut": good[:60], "text": b"text", "maximum": b"P5 1 1 70000 x"}
+    files["postscript"] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    files["bomb"] = png_of_size(60_000, 60_000)
+    for name, data in files.items():
+        (tmp_path / f"{name}.png").write_bytes(data)
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
     return tmp_path

@@ -6,10 +6,9 @@ from typing import Any, TypeVar
 
 import datasets
 
-# The type of what is encoded row by row: STORED would drop the bytes of a row if its path is that of a file which happens
-# to lie in the working directory.
+# The type of what is encoded row by row: STORED would drop the bytes of a row if its path is that of a file that
+# happens to lie in the working directory.
 ENCODED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
-
 STORED = datasets.Image(decode=False)
 
 Table = TypeVar("Table", datasets.Dataset, datasets.IterableDataset)
