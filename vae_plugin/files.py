@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .locks import FolderLock
 
 PARTIAL = ".partial"
+REPLACED = ".replaced"
+FILLING = ".result"  # of a folder: files that are complete, and on their way into it
+SETTLED_WITHIN = 10.0  # seconds that this may take
+ATTEMPTS = 20
+WINDOWS = os.name == "nt"
 
 
 def make_folder(path: Path) -> None:
@@ -50,19 +58,107 @@ def replacing_file(path: Path) -> Iterator[Path]:
 def filling_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder whose files move into `path` when the block ends; none moves if the block fails.
 
-    Other files in `path`, and in its folders, stay.
+    Other files in `path`, and in its folders, stay. The new ones are written inside `path`, which may be a file system
+    of its own. Once all are on the disk they will move, if need be by `finish_filling` after this process was killed.
     """
-    staging = start_partial(path)
+    is_new = not path.exists()
+    staging = path / (FILLING + PARTIAL)
     try:
+        finish_filling(path)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
         yield staging
-        make_folder(path)
-        for file in sorted(file for file in staging.rglob("*") if file.is_file()):
-            _sync(file)
+        files = [file for file in sorted(staging.rglob("*")) if file.is_file()]
+        for file in files:
             target = path / file.relative_to(staging)
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
+            _sync(file)
+        for folder in {file.parent for file in files} | {staging}:
+            _sync(folder)
+        os.rename(staging, path / FILLING)
+        _sync(path)
+        finish_filling(path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if is_new and path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def finish_filling(path: Path) -> None:
+    """Move what `filling_folder` had complete, and was killed before it had moved all of it."""
+    staging = path / FILLING
+    if not staging.is_dir():
+        return
+    for file in sorted(staging.rglob("*")):
+        if file.is_file():
+            with suppress(FileNotFoundError):  # moved by another process, which waited for it
+                os.replace(file, path / file.relative_to(staging))
+    _sync(path)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def settle(path: Path) -> None:
+    """Wait until no file of a folder is of a result and another of the one before.
+
+    Raises:
+        UserError: if it is being written for longer than that takes, or was not written to its end and cannot be.
+    """
+    end = time.monotonic() + SETTLED_WITHIN
+    while (path / FILLING).is_dir():
+        lock = FolderLock(path)
+        try:
+            if lock.take():  # of a run that was killed
+                finish_filling(path)
+                continue
+        except OSError as error:
+            raise UserError(
+                f"the result in {path} was not written to its end, and cannot be ({error.strerror}): continue the run "
+                "with --resume_from_checkpoint latest."
+            ) from error
+        finally:
+            lock.release()
+        if time.monotonic() > end:
+            raise UserError(f"a run is writing its result into {path}: try again when it has ended.")
+        time.sleep(0.05)
+
+
+def copy_files(folder: Path, target: Path, select: Callable[[], Mapping[str, Path]]) -> None:
+    """Copy files of a folder as they were at one moment, though a run may be writing there.
+
+    Args:
+        folder: of the files.
+        target: a new folder.
+        select: gives them by their path in `target`, as they are now.
+
+    Raises:
+        UserError: if they keep changing.
+    """
+    refusals = 0
+    for _ in range(ATTEMPTS):
+        settle(folder)
+        try:
+            before = _marks(select())
+            for name, path in select().items():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target / name)
+            if before == _marks(select()) and not (folder / FILLING).is_dir():
+                return
+        except UserError:  # perhaps because something is on its way
+            refusals += 1
+            if refusals == 2:
+                raise
+        except FileNotFoundError:  # of a folder that was replaced as a whole
+            pass
+        shutil.rmtree(target, ignore_errors=True)
+        time.sleep(0.05)
+    raise UserError(f"the files in {folder} keep changing: try again when nothing writes there.")
+
+
+def _marks(files: Mapping[str, Path]) -> dict[str, tuple[int, int, int]]:
+    """What changes with the content of files."""
+    return {name: (s.st_ino, s.st_size, s.st_mtime_ns) for name, path in files.items() if (s := path.stat())}
 
 
 @contextmanager
@@ -98,23 +194,26 @@ def start_partial(path: Path) -> Path:
 
     For processes that write a folder together; a single one uses `replacing_folder`.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    partial, old = path.with_name(path.name + PARTIAL), path.with_name(path.name + REPLACED)
     shutil.rmtree(partial, ignore_errors=True)
+    if old.exists() and not path.exists():  # killed between two renames
+        os.rename(old, path)
     partial.mkdir(parents=True)
     return partial
 
 
 def finish_partial(path: Path) -> None:
     """Rename the folder of `start_partial` to `path`, replacing an older one."""
-    partial = path.with_name(path.name + PARTIAL)
+    partial, old = path.with_name(path.name + PARTIAL), path.with_name(path.name + REPLACED)
     for file in partial.rglob("*"):
-        if file.is_file():
-            _sync(file)
+        _sync(file)
     _sync(partial)
     if path.exists():
-        shutil.rmtree(path)
-    os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(path, old)
+    os.rename(partial, path)
     _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:
@@ -127,7 +226,10 @@ def sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Have a file or folder on the disk, and not only on its way there."""
+    if WINDOWS and path.is_dir():  # which cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)  # Windows syncs what was opened to write
     try:
         os.fsync(descriptor)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
-from ..files import write_text
+from ..files import copy_files, write_text
 from ..texts import read_json_object, read_text
 
 WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.safetensors.index.json")
@@ -92,10 +91,11 @@ def remote_code_module(folder: Path) -> str | None:
 
 
 def snapshot(folder: Path, target: Path) -> Path:
-    """Copy the published files to `target`, a new folder, without local paths in them."""
-    for name, path in published_files(folder).items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / name)
+    """Copy the published files to `target`, a new folder, without local paths in them.
+
+    They are those of one moment, also while a run writes its result there.
+    """
+    copy_files(folder, target, lambda: published_files(folder))
     forget_paths(target)
     return target
 
