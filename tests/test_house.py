@@ -27,7 +27,7 @@ LAYERS = (  # each may import from those below it; what stands side by side know
     ("objectives",),
     ("models",),
     ("files", "hub_cards", "texts"),
-    ("errors", "locks", "near", "notices", "version"),
+    ("errors", "json_types", "locks", "near", "notices", "version"),
     ("signals",),
 )
 RANK = {room: len(LAYERS) - i for i, layer in enumerate(LAYERS) for room in layer}

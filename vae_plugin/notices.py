@@ -17,6 +17,11 @@ def say_once(kind: str, sentence: str) -> None:
     if kind in _said:
         return
     _said.add(kind)
+    say(sentence)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence to stderr, on the main process only."""
     if os.environ.get("RANK", "0") == "0":
         show(f"note: {sentence}", sys.stderr)
 

@@ -16,7 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
 
-from vae_plugin.autoencoders import Adapter, adapt, load_autoencoder
+from vae_plugin.autoencoders import Adapter, adapt, autoencoder_of, load_autoencoder
 from vae_plugin.autoencoders.registry import accepted_classes
 from vae_plugin.datasets.transforms import to_uint8
 from vae_plugin.errors import UserError
@@ -63,7 +63,7 @@ def open_model(model: object) -> Adapter:
     """
     if isinstance(model, (str, PathLike)):
         return load_autoencoder(str(model))
-    part = getattr(model, "vae", None) or getattr(model, "vqvae", None)
+    part = autoencoder_of(model)
     if part is not None and not isinstance(model, nn.Module):
         model = part
     try:

@@ -130,3 +130,24 @@ def test_a_mistake_is_one_sentence(mistake, source, tmp_path, capsys, monkeypatc
     assert (tmp_path / "full" / "there.safetensors").read_text() == "mine"
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["full", "full/there.safetensors"]
     assert before == {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("format", ["diffusers", "single_file"])
+@pytest.mark.parametrize(
+    ("dtype", "value", "fits"), [("float16", 7e4, False), ("float16", 6e4, True), ("bfloat16", 3.4e38, False)]
+)
+def test_a_precision_that_cannot_hold_the_weights_is_refused(format, dtype, value, fits, tmp_path, capsys):
+    model = kl()
+    with torch.no_grad():
+        model.quant_conv.bias[0] = value
+    model.save_pretrained(tmp_path / "model")
+    output = tmp_path / ("out.safetensors" if format == "single_file" else "out")
+    status = export(tmp_path / "model", "--output", output, "--format", format, "--dtype", dtype)
+    message = capsys.readouterr().err
+    if fits:
+        assert status == 0
+    else:
+        assert status == 2
+        assert f"{dtype} cannot hold these weights (quant_conv.bias)" in message
+        assert message.count("\n") == 1
+        assert not output.exists()

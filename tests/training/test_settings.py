@@ -101,6 +101,7 @@ OTHER = {
     "pretrained_model_name_or_path": "<other>",
     "subfolder": "vae",
     "revision": "main",
+    "variant": "fp16",
     "model_config": "<other>",
     "train": "decoder",
     "teacher": "<other>",
@@ -159,6 +160,7 @@ OWN_WORDS = {
     "image_column": "image_column",
     "max_image_pixels": "limit is 119 pixels",
     "revision": "revision 'main' has no effect on the local folder",
+    "variant": "with the variant 'fp16'",
     "disc_start": "too small for a discriminator",
     "model_type": "norm_num_groups",  # whose default is no divisor of such few channels
 }

@@ -1,7 +1,7 @@
 """What diffusers sees: `ModelMixin` classes around the models, and one adapter for each family of autoencoders."""
 
 from .adapter import Adapter, DeterministicPosterior, Posterior, TrainingPass, evaluation_mode
-from .loading import load_autoencoder, new_from_config
+from .loading import autoencoder_of, load_autoencoder, new_from_config
 from .registry import adapt
 from .vae import AutoencoderVAE
 from .vqvae import AutoencoderVQVAE
@@ -17,6 +17,7 @@ __all__ = [
     "Posterior",
     "TrainingPass",
     "adapt",
+    "autoencoder_of",
     "evaluation_mode",
     "load_autoencoder",
     "new_from_config",

@@ -26,6 +26,7 @@ from ..models.networks import pad_to_multiple
 from ..models.posteriors import DiagonalGaussian
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
+from .weights import NOT_SAVED, check_finite, plain_names
 
 DEFAULT_RESOLUTION = 256
 PARTS = ("all", "decoder", "encoder")
@@ -364,8 +365,15 @@ class Adapter:
         return self.model
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Write weights and configuration, in the class that the model was opened as."""
-        self.to_saved().save_pretrained(folder)
+        """Write weights and configuration, in the class that the model was opened as.
+
+        Raises:
+            UserError: if a weight is NaN or infinite.
+        """
+        model = self.to_saved()
+        check_finite(model.state_dict(), "the weights", NOT_SAVED)
+        with plain_names(model):
+            model.save_pretrained(folder)
 
     # --- ONNX ---
 

@@ -2,63 +2,89 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+from accelerate import init_empty_weights
+from diffusers import DiffusionPipeline
+
 from ..errors import UserError
+from ..json_types import shown
+from ..notices import say
 from ..texts import read_json_object
 from .adapter import Adapter
+from .config_fields import check_fields
 from .registry import accepted_classes, adapt, family_of
+from .single_file import as_folder, config_from_weights, config_in, is_original, load_original
+from .storage import NO_PICKLE, SafeStorage
 from .vae import AutoencoderVAE
+from .weights import load_fitting, reason
 
 SINGLE_FILE = (".safetensors", ".sft")
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+COMPONENTS = ("vae", "movq", "vqvae")  # names of a pipeline's autoencoder, the first that it has is opened
 
 
 def load_autoencoder(
-    source: str, subfolder: str | None = None, revision: str | None = None, config: str | None = None
+    source: str | os.PathLike,
+    subfolder: str | None = None,
+    revision: str | None = None,
+    config: str | None = None,
+    variant: str | None = None,
 ) -> Adapter:
     """Open the autoencoder in a folder, on the Hub or in a single file, to be used with images in [-1, 1].
 
-    Weights are read from safetensors only.
+    Weights are read from safetensors only, and have to fit: see `weights.load_fitting`. Of a whole pipeline its
+    autoencoder is opened, which is said.
 
     Args:
-        source: folder, id on the Hub, or .safetensors file with the names of the original code (such as Stable
-            Diffusion's).
+        source: folder, id on the Hub, or .safetensors file, with the names of diffusers or of the original code (such
+            as Stable Diffusion's).
         subfolder: folder of the model inside `source`.
         revision: branch, tag or commit on the Hub.
-        config: config.json (or its folder) of the model in a single file. Without it diffusers guesses which of the
-            published models it is, and fetches the config of that one from the Hub.
+        config: config.json (or its folder) of the model in a single file. Without it that of the file's metadata or
+            folder is taken; if there is none either, see `single_file.open_single_file`.
+        variant: of the weights, such as "fp16" for diffusion_pytorch_model.fp16.safetensors.
 
     Raises:
-        UserError: if there is no autoencoder, or something else (which diffusers would load into any class silently).
+        UserError: if there is no autoencoder, something else (which diffusers would load into any class silently), or
+            weights that do not fit.
     """
-    if source.endswith(SINGLE_FILE):
-        _refuse(f"the single file {source}", subfolder=subfolder, revision=revision)
+    source = os.path.expanduser(source)
+    if not os.path.isdir(source) and source.lower().endswith(SINGLE_FILE):
+        _refuse(f"the single file {source}", subfolder=subfolder, revision=revision, variant=variant)
         return _load_single_file(source, config)
+    if os.path.isfile(source):
+        pickle = f"{NO_PICKLE} " if source.lower().endswith(PICKLES) else ""
+        raise UserError(f"{source} is no model: {pickle}give a folder, a Hub id or a .safetensors file.")
     if config is not None:
         raise UserError(f"--model_config is for a new model or a single file, {source} has its own: leave it out.")
     where: dict[str, Any] = {"subfolder": subfolder, "revision": revision}
     if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).exists():  # no Hub id
         raise UserError(f"{source} does not exist: give the folder of a model, or its id on the Hub.")
     local = Path(source) / (subfolder or "")
-    if Path(source).exists() and not (local / "config.json").is_file():
-        vae = " It looks like a whole pipeline: add --subfolder vae." if (local / "vae").is_dir() else ""
-        raise UserError(f"no model can be opened at '{local}': there is no config.json in it.{vae}")
     if Path(source).exists():
         _refuse(f"the local folder {source}", revision=revision)
+        if (local / DiffusionPipeline.config_name).is_file() and not (local / "config.json").is_file():
+            return _load_component(str(local), read_json_object(local / DiffusionPipeline.config_name), variant=variant)
+        if not (local / "config.json").is_file():
+            vae = " It looks like a whole pipeline: add --subfolder vae." if (local / "vae").is_dir() else ""
+            raise UserError(f"no model can be opened at '{local}': there is no config.json in it.{vae}")
         # diffusers would prefer weights in the folder itself to those in the subfolder.
         source, where = str(local), {}
     try:
-        kind = AutoencoderVAE.load_config(source, **where).get("_class_name")
-        model = _model_class(_family(kind, source)).from_pretrained(source, use_safetensors=True, **where)
+        content = read_config(source) if os.path.isdir(source) else AutoencoderVAE.load_config(source, **where)
     except OSError as error:
-        reading = "" if Path(source).exists() else "no such folder, and on the Hub: "
-        raise UserError(f"no model can be opened at {source!r}: {reading}{str(error).splitlines()[0]}") from error
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"the model at {source!r} cannot be built: {str(error).splitlines()[0]}") from error
-    return _opened(model)
+        index = _pipeline_on_hub(source, revision) if subfolder is None else None
+        if index is not None:
+            return _load_component(source, index, revision=revision, variant=variant)
+        raise _cannot_open(source, error) from error
+    if not isinstance(content, dict):
+        raise UserError(f"the config.json of {source} does not hold a JSON object: give the id of a model.")
+    return _opened(_load(source, content, **where, variant=variant))
 
 
 def new_from_config(path: str) -> Adapter:
@@ -73,10 +99,20 @@ def new_from_config(path: str) -> Adapter:
     unknown = sorted(fields.keys() - cls._get_init_keys(cls) - {"block_out_channels", "force_upcast"})
     if unknown:
         raise UserError(f"{path} has {', '.join(unknown)}, which {cls.__name__} does not know: leave it out.")
+    check_fields(cls, fields, path)
     try:
+        with init_empty_weights():
+            needed = 4 * cls.from_config(fields).num_parameters()
+        if needed > psutil.virtual_memory().available:
+            raise UserError(
+                f"{cls.__name__} cannot be built from {path}: its weights would take {needed / 2**30:,.0f} GiB, more "
+                "than the memory that is free. Give smaller sizes."
+            )
         return _opened(cls.from_config(fields))
-    except (ValueError, TypeError, IndexError, RuntimeError) as error:
-        raise UserError(f"{cls.__name__} cannot be built from {path}: {str(error).splitlines()[0]}") from error
+    except UserError:
+        raise
+    except Exception as error:  # what impossible sizes lead to has no common class
+        raise UserError(f"{cls.__name__} cannot be built from {path}: {reason(error)}.") from error
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -90,6 +126,62 @@ def read_config(path: str) -> dict[str, Any]:
         return read_json_object(file)
     except OSError as error:
         raise UserError(f"no configuration can be read at {file}: {error.strerror}.") from error
+
+
+def autoencoder_of(pipeline: object) -> Any:
+    """The component of a pipeline that is its autoencoder; None if it has none."""
+    return next((part for part in (getattr(pipeline, name, None) for name in COMPONENTS) if part is not None), None)
+
+
+def _load(source: str, config: Mapping[str, Any], place: str | None = None, **where: Any) -> Any:
+    """The model whose config was read, with weights that fit it; `place` is where it is, if not at `source` itself."""
+    cls = _model_class(_family(config.get("_class_name"), source))
+    if config.get("quantization_config") is not None:
+        raise UserError(
+            f"the weights of {source} are quantised ({shown(config['quantization_config'])}): give the model that "
+            f"they were made from, or open them by {cls.__name__}.from_pretrained."
+        )
+    check_fields(cls, config, f"the config.json of {source}")
+    # Our classes add to it what is done here already.
+    parent: Any = super(SafeStorage, cls) if issubclass(cls, SafeStorage) else cls
+    try:
+        return load_fitting(parent.from_pretrained, place or source, named=source, use_safetensors=True, **where)[0]
+    except OSError as error:
+        raise _cannot_open(source, error, where.get("variant")) from error
+
+
+def _load_component(source: str, index: Mapping[str, Any], **where: Any) -> Adapter:
+    """The autoencoder of a pipeline, whose model_index.json was read."""
+    classes = {
+        name: entry[1]
+        for name, entry in index.items()
+        if isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[1], str)
+    }
+    name = next((name for name in COMPONENTS if name in classes), None)
+    if name is None:
+        raise UserError(
+            f"{source} is a pipeline without an autoencoder (it has {', '.join(sorted(classes)) or 'nothing'})."
+        )
+    _family(classes[name], f"the pipeline {source}")
+    adapter = load_autoencoder(source, name, **where)
+    say(f"{source} is a whole pipeline: its {name}, an {classes[name]}, is opened.")
+    return adapter
+
+
+def _pipeline_on_hub(source: str, revision: str | None) -> Mapping[str, Any] | None:
+    """The model_index.json of a repository, if it has one and can be reached."""
+    try:
+        index = DiffusionPipeline.load_config(source, revision=revision)
+    except (OSError, ValueError):
+        return None
+    return index if isinstance(index, dict) else None
+
+
+def _cannot_open(source: str, error: OSError, variant: str | None = None) -> UserError:
+    reading = "" if Path(source).exists() else "no such folder, and on the Hub: "
+    of = f" with the variant {variant!r}" if variant else ""
+    pickle = f" {NO_PICKLE}" if ".safetensors" in str(error) and not variant else ""
+    return UserError(f"no model{of} can be opened at {source!r}: {reading}{reason(error)}.{pickle}")
 
 
 def _refuse(place: str, **given: str | None) -> None:
@@ -106,32 +198,39 @@ def _opened(model: Any) -> Adapter:
 
 
 def _load_single_file(source: str, config: str | None) -> Adapter:
-    if not Path(source).is_file():
+    """The model in one file, by the config that is given, its own, that of its folder, or one made from its weights."""
+    file = Path(source)
+    if not file.is_file():
         raise UserError(f"{source} does not exist: give the file of a model.")
-    if config is None and (Path(source).parent / "config.json").is_file():
-        return load_autoencoder(str(Path(source).parent))
-    folder = None
-    kind: str | None = "AutoencoderKL"
+    own, beside, said = config_in(file), file.parent / "config.json", ""
     if config is not None:
-        kind = read_config(config).get("_class_name")
-        folder = str(Path(config) if Path(config).is_dir() else Path(config).parent)
-        if not (Path(folder) / "config.json").is_file():
-            raise UserError(f"--model_config {config}: next to a single file it must be called config.json.")
-    family = _family(kind, str(config))
-    if not family.from_single_file:
-        raise UserError(f"{kind} cannot be read from a single file: give the folder of the model.")
-    try:
-        return _opened(_model_class(family).from_single_file(source, config=folder))
-    except Exception as error:  # what a file of other weights leads to has no common class
-        hint = "" if config else " Its architecture was guessed: give its config.json by --model_config."
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{source} cannot be opened as {kind}: {reason}.{hint}") from error
+        content = read_config(config)
+    elif own is not None:
+        content = own
+    elif beside.is_file():
+        content = read_config(str(beside))
+    else:
+        content, said = config_from_weights(file)
+    family = _family(content.get("_class_name"), str(config or source))
+    if not is_original(file):
+        with as_folder(file, content) as folder:
+            model = _load(source, content, place=folder)
+    elif not family.from_single_file:
+        raise UserError(f"{content['_class_name']} cannot be read from a single file: give the folder of the model.")
+    else:
+        cls = _model_class(family)
+        check_fields(cls, content, f"the configuration of {source}")
+        model = load_original(cls, file, content)
+    if said:
+        say(said)
+    return _opened(model)
 
 
-def _family(kind: str | None, source: str) -> type[Adapter]:
+def _family(kind: Any, source: str) -> type[Adapter]:
     family = family_of(kind)
     if family is None:
-        raise UserError(f"{source} holds {kind}, which is not supported: {accepted_classes(kind)}")
+        named = kind if isinstance(kind, str) else shown(kind)
+        raise UserError(f"{source} holds {named}, which is not supported: {accepted_classes(kind)}")
     return family
 
 

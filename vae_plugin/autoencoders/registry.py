@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from accelerate.utils import extract_model_from_parallel
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
@@ -69,13 +72,14 @@ NOT_ADAPTED = {  # every other class in diffusers' models/autoencoders
 
 
 def adapt(model: Adapter | nn.Module) -> Adapter:
-    """The adapter of a model; an adapter is returned as it is.
+    """The adapter of a model, also of one in a wrapper (compiled, of several processes); an adapter stays as it is.
 
     Raises:
         UserError: if the model is of no class that is adapted.
     """
     if isinstance(model, Adapter):
         return model
+    model = unwrap(model)
     for cls in type(model).__mro__:
         family = ADAPTERS.get(cls.__name__)
         if family is not None and cls is family.model_class():
@@ -84,12 +88,19 @@ def adapt(model: Adapter | nn.Module) -> Adapter:
     raise UserError(f"{type(model).__name__} is not supported: {accepted_classes(type(model).__name__)}")
 
 
-def accepted_classes(refused: str | None = None) -> str:
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself inside what `torch.compile`, accelerate or torch's parallel modules have put around it."""
+    while (inner := extract_model_from_parallel(model, keep_torch_compile=False)) is not model:
+        model = inner
+    return model
+
+
+def accepted_classes(refused: Any = None) -> str:
     """A sentence that names the classes, and says of one of diffusers' why it is not among them."""
-    reason = NOT_ADAPTED.get(refused or "")
+    reason = NOT_ADAPTED.get(refused) if isinstance(refused, str) else None
     return f"it must be one of {', '.join(sorted(ADAPTERS))}." + (f" {refused}: {reason}." if reason else "")
 
 
-def family_of(class_name: str | None) -> type[Adapter] | None:
+def family_of(class_name: Any) -> type[Adapter] | None:
     """The adapter of a class by its name, as a config.json gives it; None if there is none."""
-    return ADAPTERS.get(class_name or "")
+    return ADAPTERS.get(class_name) if isinstance(class_name, str) else None

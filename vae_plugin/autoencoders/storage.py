@@ -9,7 +9,10 @@ from typing import Any
 
 from diffusers.models.modeling_utils import ModelMixin
 
+from ..errors import UserError
+from .config_fields import check_fields
 from .offload import restore_buffers
+from .weights import NOT_SAVED, check_finite, load_fitting, plain_names, reason
 
 NO_PICKLE = "Weights in a pickle (.bin) are not opened, because a pickle can run code: convert them to safetensors."
 
@@ -37,46 +40,58 @@ class SafeStorage:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
-        """As diffusers' `ModelMixin.from_pretrained`, from safetensors only.
+        """As diffusers' `ModelMixin.from_pretrained`, from safetensors only, and only if every tensor fits.
 
         Args:
             pretrained_model_name_or_path: folder or Hub id.
             kwargs: those of diffusers: `subfolder`, `revision`, `torch_dtype`, `variant`, ...
 
         Raises:
-            ValueError: if a pickle is asked for, or the weights belong to another class.
+            ValueError: if a pickle is asked for, the weights belong to another class, do not fit the configuration or
+                are not finite, or the configuration is impossible.
             OSError: if there are no such weights.
         """
         if kwargs.get("use_safetensors") is False:
             raise ValueError(f"use_safetensors=False: {NO_PICKLE}")
-        if kwargs.get("low_cpu_mem_usage") is False and getattr(cls, "_keep_in_fp32_modules", None):
-            kwargs.pop(
-                "low_cpu_mem_usage"
-            )  # which diffusers refuses where modules stay in float32; the result is equal
+        if kwargs.pop("ignore_mismatched_sizes", False):
+            raise ValueError("ignore_mismatched_sizes=True would leave random weights in the model: leave it out.")
         inherited: Any = super()
+        source, subfolder = pretrained_model_name_or_path, kwargs.get("subfolder")
+        if subfolder and os.path.isdir(os.path.join(source, subfolder)):
+            # diffusers would prefer weights in the folder itself to those in the subfolder.
+            source = os.path.join(source, kwargs.pop("subfolder"))
+        wants_info = kwargs.pop("output_loading_info", False)
         try:
-            loaded = inherited.from_pretrained(pretrained_model_name_or_path, **{**kwargs, "use_safetensors": True})
+            model, info = load_fitting(inherited.from_pretrained, source, **{**kwargs, "use_safetensors": True})
         except OSError as error:
             if ".safetensors" not in str(error):
                 raise
             raise OSError(f"{' '.join(str(error).split())} {NO_PICKLE}") from error
-        restore_buffers(loaded[0] if isinstance(loaded, tuple) else loaded)  # a tuple with output_loading_info
-        return loaded
+        restore_buffers(model)
+        return (model, info) if wants_info else model
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As diffusers' `ConfigMixin.from_config`, for the config of this class only.
 
         Raises:
-            ValueError: if the config names another class.
+            UserError: if the config names another class, or no model can be built from it.
         """
-        named = config.get("_class_name") if isinstance(config, Mapping) else None
+        if not isinstance(config, Mapping):
+            raise UserError(f"a configuration was given as {type(config).__name__}: give the fields by name.")
+        named = config.get("_class_name")
         if named not in (None, cls.__name__):
-            raise ValueError(f"this is the configuration of an {named}: open it with that class, not {cls.__name__}.")
-        if isinstance(config, Mapping):  # `auto_map` is for loading without this package, and no field of the model
-            config = {name: value for name, value in config.items() if name != "auto_map"}
+            raise UserError(f"this is the configuration of an {named}: open it with that class, not {cls.__name__}.")
+        # `auto_map` is for loading without this package, and no field of the model
+        config = {name: value for name, value in config.items() if name != "auto_map"}
+        check_fields(cls, {**config, **kwargs}, "this")
         inherited: Any = super()
-        return inherited.from_config(config, *args, **kwargs)
+        try:
+            return inherited.from_config(config, *args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:  # what impossible sizes lead to has no common class
+            raise UserError(f"no {cls.__name__} can be built from this configuration: {reason(error)}.") from error
 
     @wraps(ModelMixin.save_pretrained, assigned=())  # pipelines read its signature
     def save_pretrained(
@@ -85,7 +100,8 @@ class SafeStorage:
         """As diffusers' `ModelMixin.save_pretrained`, as safetensors only.
 
         Raises:
-            ValueError: if a pickle is asked for, or a push, which would upload everything in the folder.
+            ValueError: if a pickle is asked for, or a push, which would upload everything in the folder, or if a weight
+                is NaN or infinite.
         """
         if kwargs.get("safe_serialization") is False:
             raise ValueError(f"safe_serialization=False: {NO_PICKLE}")
@@ -94,7 +110,10 @@ class SafeStorage:
                 "save_pretrained(push_to_hub=True) would upload the whole folder: call push_to_hub(repo_id)."
             )
         inherited: Any = super()
-        inherited.save_pretrained(save_directory, *args, **kwargs)
+        model: Any = self
+        check_finite(model.state_dict(), "the weights", NOT_SAVED)
+        with plain_names(model):
+            inherited.save_pretrained(save_directory, *args, **kwargs)
 
     def push_to_hub(
         self,

@@ -21,6 +21,12 @@ class ModelSource:
     )
     subfolder: str | None = option(None, "Subfolder of the model in its folder or repository, such as vae.")
     revision: str | None = option(None, "Branch, tag or commit of the repository on the Hub.")
+    variant: str | None = option(
+        None, "Variant of the weights, such as fp16 of diffusion_pytorch_model.fp16.safetensors."
+    )
+    model_config: str | None = option(
+        None, "config.json of the model in a single file. By default that of its metadata or its folder.", path=True
+    )
 
     def open(self) -> Adapter:
         """Load the model, in evaluation mode.
@@ -28,7 +34,9 @@ class ModelSource:
         Raises:
             UserError: if it cannot be loaded.
         """
-        adapter = load_autoencoder(self.pretrained_model_name_or_path, self.subfolder, self.revision)
+        adapter = load_autoencoder(
+            self.pretrained_model_name_or_path, self.subfolder, self.revision, self.model_config, self.variant
+        )
         adapter.model.eval()
         return adapter
 

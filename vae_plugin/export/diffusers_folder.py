@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
 from ..autoencoders import Adapter, adapt
+from ..autoencoders.weights import some
 from ..errors import UserError
 from .place import fill_folder
 
@@ -58,6 +60,26 @@ def save_diffusers_folder(
 
 
 def in_precision(model: ModelMixin, dtype: torch.dtype) -> ModelMixin:
-    """Move a model to the CPU and cast it, but not to the precision it has, which would make diffusers warn."""
+    """Move a model to the CPU and cast it, but not to the precision it has, which would make diffusers warn.
+
+    Raises:
+        UserError: if a weight is beyond what the precision holds.
+    """
     model = model.to("cpu")
+    check_range(model.state_dict(), dtype)
     return model if all(tensor.dtype == dtype for tensor in model.parameters()) else model.to(dtype)
+
+
+def check_range(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
+    """Refuse weights that would become infinite in a precision.
+
+    Raises:
+        UserError: naming two of them, and the cure.
+    """
+    wrong = [name for name, w in state.items() if w.is_floating_point() and not w.to(dtype).isfinite().all()]
+    if wrong:
+        name = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"{name} cannot hold these weights ({some(wrong)}): its largest number is {torch.finfo(dtype).max:.5g}. "
+            "Export them as float32."
+        )

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from ..autoencoders import Adapter, adapt
 from ..autoencoders.kl_model import DESCRIPTION
 from ..errors import UserError
-from .diffusers_folder import plain
+from .diffusers_folder import check_range, plain
 from .place import fill_file
 
 SUFFIX = ".safetensors"
@@ -95,6 +95,7 @@ def save_single_file(
         UserError: if the layout has no place for the model, or if the file exists.
     """
     kl = single_file_form(model)
+    check_range(kl.state_dict(), dtype)
     start = f"{PREFIX}." if prefix else ""
     state = {start + name: value.detach().to("cpu", dtype) for name, value in ldm_state_dict(kl).items()}
     config = {name: value for name, value in kl.config.items() if not name.startswith("_")}

@@ -106,6 +106,7 @@ def staged(model_or_folder: Adapter | ModelMixin | str | Path) -> Iterator[Path]
         target = Path(root, "model")
         if isinstance(model_or_folder, (str, Path)):
             snapshot(Path(model_or_folder), target)
+            load_autoencoder(str(target))  # refuses weights that do not fit, before anything is asked of the Hub
         else:
             adapt(model_or_folder).save(target)
             published_files(target)  # refuses what cannot be published

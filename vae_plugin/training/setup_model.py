@@ -186,7 +186,7 @@ def make_losses(
 def _load(settings: ModelSettings, resolution: int | None, teacher: Adapter | None) -> Adapter:
     source = settings.pretrained_model_name_or_path
     assert source is not None
-    adapter = load_autoencoder(source, settings.subfolder, settings.revision, settings.model_config)
+    adapter = load_autoencoder(source, settings.subfolder, settings.revision, settings.model_config, settings.variant)
     if settings.teacher is not None and not adapter.can_distill:
         raise UserError(f"--teacher is for an AutoencoderTiny, and {source} holds {adapter.class_name}: leave it out.")
     if teacher is not None and _latents(teacher) != _latents(adapter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from .base import Quantizer
 from .finite_scalar import FiniteScalarQuantizer
@@ -143,8 +143,11 @@ def takes_codebook_settings(init: Init) -> Init:
     """
     signature = inspect.signature(init)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    types = get_type_hints(CodebookSettings)
     settings = [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name]
+        )
         for field in fields(CodebookSettings)
     ]
     init.__signature__ = signature.replace(parameters=[*own, *settings])  # type: ignore[attr-defined]

@@ -37,6 +37,12 @@ class ModelSettings:
         "Branch, tag or commit of the model's repository on the Hub.",
         when={"pretrained_model_name_or_path": GIVEN},
     )
+    variant: str | None = option(
+        None,
+        "Variant of the model's weights, such as fp16 of diffusion_pytorch_model.fp16.safetensors; they are trained in "
+        "float32.",
+        when={"pretrained_model_name_or_path": GIVEN},
+    )
     model_type: str = option("vae", "Kind of a new model.", choices=("vae", "vqvae", "tiny"), common=True)
     model_config: str | None = option(
         None, "config.json of a new model of the class that it names, or of the model in a single file.", path=True

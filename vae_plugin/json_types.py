@@ -1,0 +1,94 @@
+"""Whether a value from a JSON file is of the type that a field declares, and how a sentence names that type."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
+SHOWN = 40  # characters of a wrong value
+
+
+def declared_types(function: Callable[..., Any]) -> dict[str, Any]:
+    """The type of each parameter, that of its default where it is not annotated."""
+    hints = typing.get_type_hints(function)
+    found = {}
+    for name, parameter in list(inspect.signature(function).parameters.items()):
+        annotation = hints.get(name, parameter.annotation)
+        if annotation is inspect.Parameter.empty or isinstance(annotation, str):
+            default = parameter.default
+            annotation = Any if default in (None, inspect.Parameter.empty) else type(default)
+        found[name] = annotation
+    return found
+
+
+def misfits(values: Mapping[str, Any], declared: Mapping[str, Any]) -> list[str]:
+    """For each value of another type than declared, what it is and what would be accepted."""
+    return [
+        f"{name} is {shown(value)}, expected {accepted(declared[name])}"
+        for name, value in values.items()
+        if name in declared and not fits(value, declared[name])
+    ]
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value could have been written for a field of that type; true and false are no numbers."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in arguments)
+    if origin is typing.Literal:
+        return any(value == option and type(value) is type(option) for option in arguments)
+    if annotation in (list, tuple) or origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            return False
+        several = (
+            origin is list or len(arguments) == 1 or Ellipsis in arguments
+        )  # tuple[int] is any number to diffusers
+        options = [arguments[0]] * len(value) if several and arguments else arguments or [Any] * len(value)
+        return len(options) == len(value) and all(map(fits, value, options))
+    if annotation is dict or origin is dict:
+        of = arguments[1] if arguments else Any
+        return isinstance(value, Mapping) and all(isinstance(k, str) and fits(v, of) for k, v in value.items())
+    if annotation in (int, float):
+        return isinstance(value, (int, annotation)) and not isinstance(value, bool) and is_finite(value)
+    return isinstance(value, annotation)
+
+
+def accepted(annotation: Any) -> str:
+    """A type in words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return _or([accepted(option) for option in arguments])
+    if origin is typing.Literal:
+        return _or([f'"{option}"' for option in arguments])
+    if annotation in (list, tuple) or origin in (list, tuple):
+        of = PLURALS.get(arguments[0]) if arguments else None
+        number = f"{len(arguments)} " if origin is tuple and len(arguments) > 1 and Ellipsis not in arguments else ""
+        return f"a list of {number}{of or 'lists'}"
+    return "an object" if annotation is dict or origin is dict else WORDS.get(annotation, "another value")
+
+
+def shown(value: Any) -> str:
+    """A value for an error, cut to a readable length."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number is neither NaN nor beyond what a float holds."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _or(options: Iterable[str]) -> str:
+    *first, last = options
+    return f"{', '.join(first)} or {last}" if first else last
