@@ -58,7 +58,8 @@ def test_a_checkpoint_of_release_0_1_ends_with_the_weights_that_release_0_1_ende
     curves = (fixtures / run / "logs" / "train.jsonl").read_text().splitlines()
     assert len(curves) == len(expected_curves) == 4
     for line, before in zip(curves, expected_curves, strict=True):
-        assert json.loads(line) == pytest.approx(json.loads(before), rel=1e-4, abs=1e-6)
+        expected = json.loads(before)  # later versions may log more
+        assert {name: json.loads(line)[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
     metrics = json.loads((fixtures / run / "metrics.json").read_text())
     for name in {"psnr", "ssim", "elbo_nats", "psnr_gain"} & expected_metrics.keys():
         assert metrics[name] == pytest.approx(expected_metrics[name], rel=1e-4)

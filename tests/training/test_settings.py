@@ -150,6 +150,7 @@ OTHER = {
     "output_dir": "<elsewhere>",
     "resume_from_checkpoint": "step-000001",
     "report_to": "tensorboard",
+    "tracker_project_name": "cats",
     "latent_scaling": "keep",
 }
 AT_THE_END = {"latent_scaling", "export_remote_code", "license"}  # what only the result shows
@@ -164,7 +165,9 @@ OWN_WORDS = {
     "disc_start": "too small for a discriminator",
     "model_type": "norm_num_groups",  # whose default is no divisor of such few channels
 }
-SHOWN_ELSEWHERE = {"allow_changed_data"}  # by tests of a run that is continued
+SHOWN_ELSEWHERE = {  # by tests of a run that is continued, of schedules, and of trackers
+    "allow_changed_data", "lr_num_cycles", "lr_power", "lr_end", "tracker_project_name",
+}  # fmt: skip
 DRIVERS = {"pretrained_model_name_or_path", "model_config"} | {
     condition for option in OPTIONS.values() for condition in option.declaration.when
 }

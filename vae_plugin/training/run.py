@@ -192,6 +192,7 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
             learning_rate=rate if options.loss.disc_learning_rate is None else options.loss.disc_learning_rate,
             total_steps=data.total_steps,
             first_step=options.loss.disc_start or 0,
+            prefix="disc_",
         )
     trainees = [autoencoder, *([] if discriminator is None else [discriminator])]
     average = WeightAverage(adapter.model, options.optimization)

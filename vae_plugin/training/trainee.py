@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers.optimization import get_scheduler
 from torch import nn
 from torch.optim import Optimizer
 
 from ..errors import UserError
 from .failures import StepFailed
+from .schedule import make_schedule
 from .settings import OptimizationSettings
 
 
@@ -29,6 +29,7 @@ class Trainee:
         learning_rate: its peak.
         total_steps: optimiser steps of the run.
         first_step: step from which on the module is trained.
+        prefix: of the name of its gradient norm.
     """
 
     def __init__(
@@ -40,26 +41,24 @@ class Trainee:
         learning_rate: float,
         total_steps: int,
         first_step: int = 0,
+        prefix: str = "",
     ) -> None:
         self.accelerator = accelerator
         self.settings = settings
         self.learning_rate = learning_rate
         self.first_step = first_step
+        self.prefix = prefix
         optimizer = make_optimizer(settings, trained_parameters(module), learning_rate, accelerator.device)
         # Not prepared by accelerate, which would advance it once for every process.
-        self.scheduler = get_scheduler(
-            settings.lr_scheduler,
-            optimizer,
-            num_warmup_steps=settings.lr_warmup_steps,
-            num_training_steps=max(1, total_steps - first_step),
-        )
+        self.scheduler = make_schedule(settings, optimizer, max(1, total_steps - first_step))
         self.module, self.optimizer = accelerator.prepare(module, optimizer)
 
     def update(self, terms: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Backward from `terms["loss"]` and, after the last batch of a step, the step of optimiser and schedule.
 
         Returns:
-            The terms as numbers, means over all processes.
+            The terms as numbers, means over all processes, and after the last batch of a step "gradient_norm", the
+            length of the gradient before it is clipped.
 
         Raises:
             StepFailed: if the loss or the gradient is not finite; no step was taken with it.
@@ -74,6 +73,8 @@ class Trainee:
             # In float16 the loss scale is found by overflowing now and then; such steps are skipped.
             if norm is not None and accelerator.mixed_precision != "fp16" and not math.isfinite(norm):
                 raise StepFailed(f"the norm of the gradient is {norm}")
+            if norm is not None and math.isfinite(norm):
+                means[f"{self.prefix}gradient_norm"] = float(norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if accelerator.sync_gradients:
@@ -154,5 +155,9 @@ class TermMeans:
         self._batches.append(terms)
 
     def result(self) -> dict[str, float]:
-        """The means, by the names of the first batch."""
-        return {name: sum(terms[name] for terms in self._batches) / len(self._batches) for name in self._batches[0]}
+        """The means, each over the batches that have the term."""
+        values: dict[str, list[float]] = {}
+        for terms in self._batches:
+            for name, value in terms.items():
+                values.setdefault(name, []).append(value)
+        return {name: sum(given) / len(given) for name, given in values.items()}

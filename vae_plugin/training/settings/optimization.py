@@ -8,6 +8,8 @@ from ...options import GIVEN, LARGEST_SEED, Except, option
 
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
 
+POLYNOMIAL = {"lr_scheduler": ("polynomial",)}
+
 
 @dataclass
 class OptimizationSettings:
@@ -44,6 +46,25 @@ class OptimizationSettings:
         at_least=0,
         when={"lr_scheduler": Except("constant")},
         on_resume=True,
+    )
+    lr_num_cycles: int = option(
+        1,
+        "Falls of the rate from its peak to 0 under cosine_with_restarts; one is cosine.",
+        at_least=1,
+        when={"lr_scheduler": ("cosine_with_restarts",)},
+        on_resume=True,
+        since="0.2",
+    )
+    lr_power: float = option(
+        1.0,
+        "Power of the polynomial, by which the rate falls from its peak to --lr_end; 1 is linear.",
+        above=0,
+        when=POLYNOMIAL,
+        on_resume=True,
+        since="0.2",
+    )
+    lr_end: float = option(
+        1e-7, "Learning rate at the end of the polynomial.", at_least=0, when=POLYNOMIAL, on_resume=True, since="0.2"
     )
     adam_beta1: float = option(0.9, "Decay of the first moment of AdamW.", at_least=0, below=1, on_resume=True)
     adam_beta2: float = option(0.99, "Decay of the second moment of AdamW.", at_least=0, below=1, on_resume=True)

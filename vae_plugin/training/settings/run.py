@@ -11,6 +11,7 @@ from ...models.quantizers.gradients import GRADIENTS
 from ...models.quantizers.settings import QUANTIZERS, CodebookSettings, quantizers_with
 from ...objectives import TrainingObjective
 from ...options import GIVEN, UNKNOWN, Except, declared, given_in, group, judge, options_of
+from ...options.fields import excused_in
 from ...options.rules import check_new_model
 from .data import DataSettings
 from .hub import HubSettings
@@ -104,6 +105,7 @@ class FinetuneOptions:
         model, data = self.model, self.data
         if data.streaming and self.optimization.max_train_steps is None:
             raise UserError("a stream has no known length: give --max_train_steps with --streaming.")
+        self._check_schedule()
         if model.teacher is not None and model.is_new and model.model_type != "tiny":
             raise UserError(
                 "--teacher needs a model that can learn its latents: add --model_type tiny, or give an AutoencoderTiny "
@@ -116,6 +118,19 @@ class FinetuneOptions:
             )
         if model.model_config is not None and model.is_new and "model_type" in given_in(self):
             raise UserError("--model_type has no effect with --model_config, which names the class: leave it out.")
+
+    def _check_schedule(self) -> None:
+        """Reject the name of a schedule whose parameters make it another one.
+
+        Runs and files of 0.1, which had no such parameters, go on.
+        """
+        settings = self.optimization
+        if self.output.resume_from_checkpoint is not None or "lr_scheduler" in excused_in(self):
+            return
+        if settings.lr_scheduler == "cosine_with_restarts" and settings.lr_num_cycles == 1:
+            raise UserError("--lr_scheduler cosine_with_restarts with one cycle is cosine: give --lr_num_cycles.")
+        if settings.lr_scheduler == "polynomial" and not {"lr_power", "lr_end"} & given_in(self):
+            raise UserError("--lr_scheduler polynomial of power 1 is linear: give --lr_power or --lr_end.")
 
     def check_model(self, adapter: Adapter, source: str | None) -> None:
         """Reject options that this model would ignore.
