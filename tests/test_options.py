@@ -558,6 +558,31 @@ def test_a_resumed_run_keeps_what_it_must():
     assert changed(then, run("out", "--beta", "2", "--sizes", "5")) == {}
 
 
+@dataclass
+class Paths:
+    base: str | None = option(None, "A model.", path=True)
+
+
+def test_a_path_that_was_moved_or_is_written_in_another_way_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("new/base", "other", "base", "new/name"):
+        (tmp_path / folder).mkdir(parents=True)
+    then = {"base": str(tmp_path / "old" / "base")}
+    assert changed(then, build(Paths, base="new/base")) == then  # and it is said
+    assert changed({"base": "base"}, build(Paths, base=str(tmp_path / "base"))) == {}
+    assert changed({"base": "./base"}, build(Paths, base="base")) == {}
+    for was, now in (
+        (then["base"], "other"),  # another name
+        (then["base"], "nowhere/base"),  # not there
+        (str(tmp_path / "base"), "new/base"),  # the old one is still there
+        ("user/name", "new/name"),  # an id of the Hub is never gone
+        (None, "base"),
+        (["base"], "base"),
+    ):
+        with pytest.raises(OptionError, match="a resumed run must keep it"):
+            changed({"base": was}, build(Paths, base=now))
+
+
 def test_an_option_of_a_new_model_agrees_with_an_existing_one():
     check_new_model(run("out"), {"widths": [5, 5]}, "S")
     check_new_model(run("out", "--sizes", "5", "5"), {"widths": [5, 5]}, "S")

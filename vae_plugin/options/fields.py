@@ -166,17 +166,32 @@ def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
         now: the options of the resumed run.
 
     Returns:
-        The options that changed: name -> the value in the checkpoint.
+        The options that changed: name -> the value in the checkpoint. A path that is only written in another way has
+        not.
 
     Raises:
-        OptionError: for a changed option that a resumed run must keep.
+        OptionError: for a changed option that a resumed run must keep. A path may change where the old one is gone and
+            the new one has its last name: it was moved.
     """
     options, values = options_of(type(now)), to_dict(now)
     found = {name: then[name] for name in values if name in then and values[name] != then[name]}
-    for name, value in found.items():
-        if not options[name].declaration.on_resume:
+    for name, value in list(found.items()):
+        path = options[name].declaration.path and isinstance(value, str) and isinstance(values[name], str)
+        if path and os.path.abspath(value) == os.path.abspath(values[name]):
+            del found[name]
+        elif not options[name].declaration.on_resume and not (path and _was_moved(value, values[name])):
             raise OptionError(f"--{name} was {value} and is now {values[name]}: a resumed run must keep it.")
     return found
+
+
+def _was_moved(then: str, now: str) -> bool:
+    is_path = os.path.isabs(then) or then.startswith(".")  # and no id of the Hub
+    gone = is_path and not os.path.exists(then)
+    return (
+        gone
+        and os.path.exists(now)
+        and os.path.basename(os.path.abspath(then)) == os.path.basename(os.path.abspath(now))
+    )
 
 
 def is_null(word: Any) -> bool:

@@ -7,6 +7,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from .declare import Declaration, OptionError, unknown
@@ -67,7 +68,10 @@ def parse(cls: type[T], argv: Sequence[str] | None = None, *, prog: str | None =
     file: dict[str, Any] = {}
     complete = False
     if given.config is not None:
-        file, complete = read_file(check_text(given.config, Declaration(path=True), "config"), options, in_full(cls))
+        path = check_text(given.config, Declaration(path=True), "config")
+        file, complete = read_file(path, options, in_full(cls))
+        if (read_at := getattr(cls, "read_at", None)) is not None:
+            file = read_at(Path(path), file, flags)
     file = {name: value for name, value in file.items() if has_effect(options[name], flags)}
     return _make(cls, {**file, **flags}, file.keys() if complete else ())
 

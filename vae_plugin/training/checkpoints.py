@@ -132,6 +132,11 @@ def find_checkpoint(output_dir: Path, resume_from: str) -> Path | None:
         if path.is_dir() and (path in checkpoints or (path / STATE_FILE).is_file()):
             verify_checkpoint(path)
             return path
+    moved = output_dir / "checkpoints" / Path(resume_from).name
+    if moved in checkpoints and not Path(resume_from).exists():
+        print(f"{resume_from} is gone: taking {moved}.")
+        verify_checkpoint(moved)
+        return moved
     names = ", ".join(p.name for p in checkpoints) or "none"
     raise UserError(
         f"--resume_from_checkpoint {resume_from}: no checkpoint there; {output_dir / 'checkpoints'} has: {names}. "

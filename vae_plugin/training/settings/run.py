@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ...autoencoders import Adapter
@@ -17,6 +19,7 @@ from .data import DataSettings
 from .hub import HubSettings
 from .loss import LossSettings
 from .model import ModelSettings
+from .moved import read_where_it_lies
 from .optimization import OptimizationSettings
 from .output import OutputSettings
 
@@ -80,6 +83,11 @@ class FinetuneOptions:
 
     phrases: ClassVar = PHRASES
     in_full: ClassVar[frozenset[str]]  # the options of 0.1, whose files held all of them
+
+    @classmethod
+    def read_at(cls, path: Path, values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a file of options that lies at `path`, beside the flags that are given."""
+        return read_where_it_lies(cls, path, values, flags)
 
     def facts(self) -> dict[str, Any]:
         """Facts that decide which options apply, as far as they are known before the model is open."""
