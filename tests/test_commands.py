@@ -1,8 +1,11 @@
 """`vae-plugin` as a user types it: its commands, and what it says to mistakes."""
 
+import io
 import json
 import math
+import os
 import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 from diffusers import DiTPipeline
 from PIL import Image
 
+from support.hostile_images import png_of_size
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, commands
 from vae_plugin.cli import COMMANDS, main
 from vae_plugin.datasets import Circles
@@ -92,6 +96,41 @@ def test_reconstruct_writes_original_and_reconstruction_side_by_side(folder, tmp
         expected = vae(torch.from_numpy(np.array(image)).float()[None, None] / 127.5 - 1).sample[0, 0]
     assert np.abs(pair[:, 30:] - ((expected.clamp(-1, 1) + 1) * 127.5).numpy()).max() <= 0.51
     assert "PSNR" in capsys.readouterr().out
+
+
+def test_reconstruct_refuses_what_is_no_image_in_one_sentence(folder, tmp_path, capsys):
+    files = {"maximum.pgm": b"P5 1 1 70000 x", "bomb.png": png_of_size(60_000, 60_000), "empty.jpg": b""}
+    files |= {"float.pfm": b"Pf\n2 2\n-1.0\n" + bytes(16), "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n"}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    os.mkfifo(tmp_path / "pipe.png")
+    Image.new("L", (16, 16)).save(tmp_path / "good.png")
+    output = ["--output_dir", str(tmp_path / "out")]
+    for name in (*files, "pipe.png", "missing.png"):
+        assert main(["reconstruct", str(folder), str(tmp_path / name), *output]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {tmp_path / name} cannot be read as an image: ")
+        assert error.count("\n") == 1
+    words = [str(tmp_path / "good.png"), *output]
+    assert main(["reconstruct", str(folder), *words, "--max_image_pixels", "255"]) == 2
+    assert "claims 16 x 16 pixels" in capsys.readouterr().err
+    assert main(["reconstruct", str(folder), *words, "--max_image_pixels", "256"]) == 0
+
+
+def test_evaluate_leaves_out_what_cannot_be_read_and_says_so_on_any_terminal(folder, tmp_path, capsys, monkeypatch):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(3):
+        Image.new("L", (16, 16), i).save(images / f"{i}.png")
+    for name in (b"\xff.png", "東京.png".encode(), b"new\nline.png"):
+        (images / os.fsdecode(name)).write_bytes(b"no image")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    assert main(["evaluate", str(folder), "--train_data_dir", str(images)]) == 0
+    *_, last = written.getvalue().splitlines()
+    assert last.startswith(b"3 file(s) could not be read as images and were left out: ")
+    for name in (b"%FF.png", b"\\u6771\\u4eac.png", b"new\\nline.png"):
+        assert name in last
 
 
 def test_both_commands_take_a_discrete_model(tmp_path, capsys):

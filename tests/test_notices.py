@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from vae_plugin import notices
 from vae_plugin.errors import UserError, exit_status
+from vae_plugin.training.data import TrainingData
 
 NAMES = ["plain.jpg", "Zürich 東京.jpg", os.fsdecode(b"\xff\xfe.jpg"), "a\x1b[31mred.jpg", "two\nlines.jpg"]
 
@@ -30,12 +33,22 @@ def test_every_name_can_be_shown(name, encoding):
 
 
 def test_each_kind_is_said_once_and_by_the_main_process_alone(monkeypatch, capsys):
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(notices, "_said", bytearray(1 << 16))
     for kind in ("one", "one", "other"):
         notices.say_once(kind, f"sentence {kind}.")
     monkeypatch.setenv("RANK", "1")
     notices.say_once("third", "sentence third.")
     assert capsys.readouterr().err == "note: sentence one.\nnote: sentence other.\n"
+
+
+def test_processes_that_are_forked_do_not_repeat_one_another(capfd):
+    kind = f"a kind of process {os.getpid()}"
+    for _ in range(3):
+        process = multiprocessing.get_context("fork").Process(target=notices.say_once, args=(kind, "a sentence."))
+        process.start()
+        process.join()
+    notices.say_once(kind, "a sentence.")
+    assert capfd.readouterr().err == "note: a sentence.\n"
 
 
 def test_a_command_ends_as_it_should_where_the_terminal_lacks_characters(monkeypatch):
@@ -51,6 +64,15 @@ def test_a_command_ends_as_it_should_where_the_terminal_lacks_characters(monkeyp
     assert exit_status(work) == 2
     assert written["stdout"].getvalue() == b"\\u6771\\u4eac \\udcff\n"
     assert written["stderr"].getvalue() == b"error: \\u6771\\u4eac\n"
+
+
+def test_the_end_of_a_run_names_what_was_left_out_on_any_terminal(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    TrainingData.report_unreadable(SimpleNamespace(train=None, unreadable=set(NAMES)))
+    (line,) = written.getvalue().decode("ascii").splitlines()
+    assert line.startswith("5 file(s) could not be read as images and were skipped: ")
+    assert "\\udcff" in line
 
 
 def test_streams_that_are_no_files_are_left_alone(monkeypatch):

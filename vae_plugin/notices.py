@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
-from typing import TextIO
+import zlib
+from typing import Any, TextIO
 
-_said: set[str] = set()
+_said: Any = mmap.mmap(-1, 1 << 16)  # a flag for each kind, shared with processes that are forked later
 
 
 def say_once(kind: str, sentence: str) -> None:
     """Print a sentence to stderr, on the main process only, unless one of its kind was printed before.
 
-    Processes that are forked later, such as those that load images, do not repeat it.
+    Neither do processes that are forked later repeat it, such as those that load images.
     """
-    if kind in _said:
+    flag = zlib.crc32(kind.encode("utf-8", "backslashreplace")) % len(_said)
+    if _said[flag]:
         return
-    _said.add(kind)
+    _said[flag] = 1
     say(sentence)
 
 

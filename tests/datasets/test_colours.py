@@ -17,7 +17,7 @@ from vae_plugin.datasets.transforms import to_uint8
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch):
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(notices, "_said", bytearray(1 << 16))
 
 
 def pixels_of(data, channels=3, version=2):

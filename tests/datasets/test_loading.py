@@ -269,7 +269,7 @@ def test_a_pipe_that_is_called_a_shard_is_refused_at_once(tmp_path, load, name):
 
 
 def test_heic_is_named_where_it_cannot_be_read(tmp_path, load, capsys, monkeypatch):
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(notices, "_said", bytearray(1 << 16))
     monkeypatch.setattr("vae_plugin.datasets.files.HEIC_ENDINGS", frozenset({".heic-too"}))
     write_images(tmp_path, "a.png", "b.HEIC-too", "c.heic-too")
     assert grays(load(tmp_path)) == [1]
@@ -277,7 +277,7 @@ def test_heic_is_named_where_it_cannot_be_read(tmp_path, load, capsys, monkeypat
 
 
 def test_what_cannot_be_used_is_counted_by_reason_at_the_start(tmp_path, load, capsys, monkeypatch):
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(notices, "_said", bytearray(1 << 16))
     write_images(tmp_path, "a.png", "b.png", "c.png")
     (tmp_path / "e.jpg").write_text("text")
     (tmp_path / "f.jpg").write_text("text")

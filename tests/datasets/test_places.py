@@ -27,7 +27,7 @@ STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch):
-    monkeypatch.setattr(notices, "_said", set())
+    monkeypatch.setattr(notices, "_said", bytearray(1 << 16))
 
 
 @pytest.fixture
