@@ -57,8 +57,8 @@ def train(
         TrainingStopped: if training cannot continue, or its result cannot be published.
     """
     run = build_run(options, perceptual)
-    measure_base(run)
     try:
+        measure_base(run)
         with interrupt or InterruptRequest() as interrupt:
             batches = run.data.batches(run.state, run.loss.noise_shape)
             while run.state.step < run.total_steps:
@@ -94,11 +94,15 @@ def options(**values: Any) -> FinetuneOptions:
 
 def measure_base(run: Run) -> None:
     """Measure the model before its first step, where the result will be compared with it."""
-    if not run.accelerator.is_main_process or run.state.step:
+    if run.state.step:
         return
-    run.base_file.unlink(missing_ok=True)
+    main = run.accelerator.is_main_process
+    if main:
+        run.base_file.unlink(missing_ok=True)
     if not run.options.model.is_new and run.options.model.in_channels is None:
-        save_base(run.evaluator.measure(), run.base_file)
+        measured = run.evaluator.measure("So it was before the first step: check the weights of that model")
+        if main:
+            save_base(measured, run.base_file)
 
 
 def main(argv: Sequence[str] | None, prog: str) -> None:

@@ -15,9 +15,7 @@ import torch
 
 from .models.distributed import mean_over_processes
 from .models.likelihoods import Likelihood
-from .models.posteriors import DiagonalGaussian, standard_normal, standard_normal_log_prob
-
-Generators = torch.Generator | Sequence[torch.Generator] | None
+from .models.posteriors import DiagonalGaussian, Generators, standard_normal, standard_normal_log_prob
 
 
 class LatentVariableModel(Protocol):

@@ -23,7 +23,7 @@ from torch import nn
 from ..errors import UserError
 from ..models.likelihoods import Likelihood
 from ..models.networks import pad_to_multiple
-from ..models.posteriors import DiagonalGaussian
+from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
 from .weights import NOT_SAVED, check_finite, plain_names
@@ -54,7 +54,7 @@ class DeterministicPosterior:
         """The latents."""
         return self.latents
 
-    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+    def sample(self, generator: Generators = None) -> torch.Tensor:
         """The latents: there is nothing to draw."""
         return self.latents
 
@@ -312,7 +312,7 @@ class Adapter:
         """Latents as the tensor (B, C, h, w) whose channels have statistics of their own."""
         return z
 
-    def sample_latents(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    def sample_latents(self, x: torch.Tensor, generator: Generators = None) -> torch.Tensor:
         """The latents that a pipeline's training sees: a sample of what `encode` gives."""
         return self.posterior(x).sample(generator)
 

@@ -7,6 +7,7 @@ from .images import ImageDataset, collate
 from .loading import load_images, stream_images
 from .reading import ImageReader
 from .rules import LATEST, DataRules
+from .shares import shared_batches
 from .streaming import ImageStream
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "draw",
     "image_batches",
     "load_images",
+    "shared_batches",
     "stream_images",
 ]

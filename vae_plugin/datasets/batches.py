@@ -26,16 +26,9 @@ def image_batches(
     Raises:
         ValueError: for a stream without a limit.
     """
-    if isinstance(dataset, ImageStream):
-        if limit is None:
-            raise ValueError("got a stream without a limit: a stream is endless, so give the number of images to take.")
-        dataset = dataset.first(limit)
-    length = len(dataset)  # type: ignore[arg-type]  # torch's Dataset declares no length, but all of ours have one
-    if limit is not None and limit < length:
-        dataset = Subset(dataset, [i * length // limit for i in range(limit)])
-        length = limit
+    dataset = evenly(dataset, limit)
     batch: list[torch.Tensor] = []
-    for i in range(length):
+    for i in range(len(dataset)):  # type: ignore[arg-type]  # torch's Dataset declares no length, but all of ours have one
         item = dataset[i]
         if item.get("unreadable"):
             if unreadable is not None:
@@ -56,3 +49,19 @@ def draw(dataset: Dataset, count: int | None, seed: int) -> Dataset:
         return dataset
     chosen = np.random.default_rng((seed, 4)).choice(length, count, replace=False)
     return Subset(dataset, sorted(chosen.tolist()))
+
+
+def evenly(dataset: Dataset | ImageStream, limit: int | None) -> Dataset:
+    """The data set itself, or `limit` images spread evenly over it; of a stream its first ones.
+
+    Raises:
+        ValueError: for a stream without a limit.
+    """
+    if isinstance(dataset, ImageStream):
+        if limit is None:
+            raise ValueError("got a stream without a limit: a stream is endless, so give the number of images to take.")
+        dataset = dataset.first(limit)
+    length = len(dataset)  # type: ignore[arg-type]
+    if limit is None or limit >= length:
+        return dataset
+    return Subset(dataset, [i * length // limit for i in range(limit)])

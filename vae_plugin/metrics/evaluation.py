@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
 from ..autoencoders import Adapter, adapt, evaluation_mode
+from ..errors import UserError
+from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 from ..models.posteriors import DiagonalGaussian
+from ..models.shares import Share, as_share
 from ..models.vqvae import CodePosterior
 from ..objectives import bits_per_dim, elbo, importance_weighted_bound
 from .codebook import CodebookUsage
@@ -22,22 +27,39 @@ class Evaluation(dict[str, float]):
 
     Attributes:
         per_image: the values of each image, in order, by the names of the metrics that are means over images.
+        numbers: of the images in their data set, in the same order.
     """
 
-    def __init__(self, metrics: dict[str, float], per_image: dict[str, list[float]]) -> None:
+    def __init__(
+        self, metrics: dict[str, float], per_image: dict[str, list[float]], numbers: Sequence[int] | None = None
+    ) -> None:
         super().__init__(metrics)
         self.per_image = per_image
+        self.numbers = list(range(len(per_image["psnr"])) if numbers is None else numbers)
+
+
+class NotFiniteError(UserError):
+    """A model gives what is no finite number, so that there is nothing to measure.
+
+    Args:
+        reason: which measure, and how many images it fails on.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}: the weights are damaged, or their precision is too low for this model.")
+        self.reason = reason
 
 
 @torch.no_grad()
 def evaluate(
     model: Adapter | ModelMixin,
-    batches: Iterable[torch.Tensor],
+    batches: Iterable[torch.Tensor | Share],
     *,
     num_importance_samples: int = 0,
     seed: int = 0,
     reconstruct: Callable[[torch.Tensor], torch.Tensor] | None = None,
     compare: Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] | None = None,
+    shared: bool = False,
 ) -> Evaluation:
     """Measure reconstruction, likelihood and latents over a set of images; each metric is the mean over images.
 
@@ -48,6 +70,8 @@ def evaluate(
         seed: of the samples of q(z|x).
         reconstruct: images -> what they are compared with. Default: the decoded mode of q(z|x).
         compare: what else to measure: (images, reconstructions) -> values (B,) by name.
+        shared: whether all processes call this, each with its own `Share` of the same batches; every one of them gets
+            the result, which is that of one process.
 
     Returns:
         "psnr" (dB) and "ssim" of the reconstruction after rounding to 8 bits, and what `compare` returns; "psnr_std",
@@ -59,53 +83,131 @@ def evaluate(
 
     Raises:
         ValueError: if there is no image, or the importance-weighted bound is asked for of a model that has none.
+        NotFiniteError: if a reconstruction or a measure is NaN or infinite.
     """
     adapter = adapt(model)
     if num_importance_samples and (reason := no_importance_weighted_bound(adapter)) is not None:
         raise ValueError(f"{reason}: leave num_importance_samples out.")
-    network, reconstruct = adapter.model, reconstruct or adapter.reconstruct
-    usage: CodebookUsage | None = None
+    measured = Measured()
     generator = torch.Generator().manual_seed(seed)
-    columns: dict[str, list[torch.Tensor]] = {}
-    means = []
-    with evaluation_mode(network):
+    with evaluation_mode(adapter.model):
         for batch in batches:
-            x = batch.to(network.device, network.dtype)
-            reconstruction = reconstruct(x)
-            values = {"psnr": psnr(reconstruction, x), "ssim": ssim(reconstruction, x)}
-            if compare is not None:
-                values |= compare(x, reconstruction)
-            if adapter.likelihood is not None:
-                terms = elbo(network, x, generator)
-                values |= {
-                    "elbo_nats": terms.value,
-                    "kl_nats": terms.kl,
-                    "bits_per_dim": bits_per_dim(terms.value, x.shape[1:]),
-                }
-            q = adapter.posterior(x)
-            if num_importance_samples:
-                values["log_likelihood_nats"] = importance_weighted_bound(network, x, num_importance_samples, generator)
-            if isinstance(q, CodePosterior):
-                usage = usage or CodebookUsage(network.codebook_size)
-                usage.update(q.indices)
-            elif isinstance(q, DiagonalGaussian):
-                values.setdefault("kl_nats", q.kl())
-                means.append(q.mean.cpu())
-            for name, value in values.items():
-                columns.setdefault(name, []).append(exact(value))
-    if not columns:
-        raise ValueError("there is no image to evaluate on.")
-    values_of = {name: torch.cat(values) for name, values in columns.items()}
-    result: dict[str, float] = {name: values.mean().item() for name, values in values_of.items()}
-    result |= spread(values_of["psnr"])
-    if usage is not None:
-        result |= usage.result()
-    elif sum(map(len, means)) > 1:  # a variance over images takes two of them
-        result["active_units"] = active_units(torch.cat(means))
-    result["num_images"] = len(values_of["psnr"])
+            share = as_share(batch, measured.num_images)
+            measured.add(_measure(adapter, share, generator, num_importance_samples, reconstruct, compare))
+    if shared:
+        measured = Measured.together(objects_over_processes(measured))
+    usage = CodebookUsage(adapter.model.codebook_size) if adapter.discrete else None
+    result = measured.result(usage)
     if num_importance_samples:
         result["num_importance_samples"] = num_importance_samples
-    return Evaluation(result, {name: values.tolist() for name, values in values_of.items()})
+    return result
+
+
+@dataclass
+class Batch:
+    """What is measured of the images of one process in a batch.
+
+    Attributes:
+        numbers: of the images in their data set.
+        values: (B,) float64 by name of the metric; "finite", whether the reconstruction is.
+        means: of a Gaussian posterior, (B, ...).
+        indices: of a codebook, (B, ...).
+    """
+
+    numbers: tuple[int, ...]
+    values: dict[str, torch.Tensor]
+    means: torch.Tensor | None = None
+    indices: torch.Tensor | None = None
+
+
+def _measure(
+    adapter: Adapter,
+    share: Share,
+    generator: torch.Generator,
+    num_importance_samples: int,
+    reconstruct: Callable[[torch.Tensor], torch.Tensor] | None,
+    compare: Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] | None,
+) -> Batch:
+    network, noise = adapter.model, share.noise(generator)
+    x = share.images.to(network.device, network.dtype)
+    reconstruction = (reconstruct or adapter.reconstruct)(x)
+    values = {"psnr": psnr(reconstruction, x), "ssim": ssim(reconstruction, x)}
+    if compare is not None:
+        values |= compare(x, reconstruction)
+    if adapter.likelihood is not None:
+        terms = elbo(network, x, noise)
+        values |= {
+            "elbo_nats": terms.value,
+            "kl_nats": terms.kl,
+            "bits_per_dim": bits_per_dim(terms.value, x.shape[1:]),
+        }
+    q = adapter.posterior(x)
+    if num_importance_samples:
+        values["log_likelihood_nats"] = importance_weighted_bound(network, x, num_importance_samples, noise)
+    if isinstance(q, DiagonalGaussian):
+        values.setdefault("kl_nats", q.kl())
+    values["finite"] = reconstruction.isfinite().flatten(1).all(1)
+    count = len(share.numbers)  # what has no number does not count
+    return Batch(
+        share.numbers,
+        {name: exact(value[:count]) for name, value in values.items()},
+        q.mean[:count].cpu() if isinstance(q, DiagonalGaussian) else None,
+        q.indices[:count].cpu() if isinstance(q, CodePosterior) else None,
+    )
+
+
+class Measured:
+    """What was measured of batches, in order."""
+
+    def __init__(self, batches: Iterable[Batch] = ()) -> None:
+        self.batches = list(batches)
+
+    @property
+    def num_images(self) -> int:
+        """Images so far."""
+        return sum(len(batch.numbers) for batch in self.batches)
+
+    def add(self, batch: Batch) -> None:
+        """Take the next batch."""
+        self.batches.append(batch)
+
+    @classmethod
+    def together(cls, processes: Sequence[Measured]) -> Measured:
+        """What all processes have measured, in the order of the images."""
+        rounds = zip_longest(*(one.batches for one in processes))
+        return cls(batch for one_round in rounds for batch in one_round if batch is not None)
+
+    def result(self, usage: CodebookUsage | None) -> Evaluation:
+        """The metrics over all images, see `evaluate`; `usage` counts the indices of a codebook."""
+        if not self.num_images:
+            raise ValueError("there is no image to evaluate on.")
+        values = {name: torch.cat([b.values[name] for b in self.batches]) for name in self.batches[0].values}
+        _require_finite(values)
+        metrics: dict[str, float] = {name: value.mean().item() for name, value in values.items()}
+        metrics |= spread(values["psnr"])
+        means = [b.means for b in self.batches if b.means is not None]
+        if usage is not None:
+            for batch in self.batches:
+                assert batch.indices is not None
+                usage.update(batch.indices)
+            metrics |= usage.result()
+        elif sum(map(len, means)) > 1:  # a variance over images takes two of them
+            metrics["active_units"] = active_units(torch.cat(means))
+        metrics["num_images"] = self.num_images
+        numbers = [number for batch in self.batches for number in batch.numbers]
+        return Evaluation(metrics, {name: value.tolist() for name, value in values.items()}, numbers)
+
+
+def _require_finite(values: dict[str, torch.Tensor]) -> None:
+    """Remove "finite" from the values of all images, and refuse what is not.
+
+    Raises:
+        NotFiniteError: naming the measure, and how many images it fails on.
+    """
+    finite = values.pop("finite").bool()
+    for name, ok in {"reconstruction": finite, **{name: value.isfinite() for name, value in values.items()}}.items():
+        if not ok.all():
+            raise NotFiniteError(f"the {name} is NaN or infinite for {int((~ok).sum())} of {len(ok)} images")
 
 
 def no_importance_weighted_bound(adapter: Adapter) -> str | None:

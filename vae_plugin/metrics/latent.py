@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 
+from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 
 
@@ -77,17 +77,11 @@ class RunningMoments:
         Returns:
             The object itself.
         """
-        if not (dist.is_available() and dist.is_initialized()):
-            return self
-        channels = _reduced(torch.tensor([float(len(self._mean))]), "MAX")
-        if not self._count:
-            self._mean = self._squares = torch.zeros(int(channels), dtype=torch.float64)
-        count, *sums = _reduced(torch.cat([torch.ones(1), self._mean]) * self._count).unbind()
-        if count:
-            mean = torch.stack(sums) / count
-            # Deviations from the common mean, to avoid cancellation between large numbers.
-            self._squares = _reduced(self._squares + self._count * (self._mean - mean).square())
-            self._count, self._mean = int(count), mean
+        streams = objects_over_processes((self._count, self._mean, self._squares))
+        self._count = 0
+        for count, mean, squares in streams:
+            if count:
+                self._merge(count, mean, squares)
         return self
 
     @property
@@ -110,11 +104,3 @@ class RunningMoments:
     def _require_latents(self) -> None:
         if not self._count:
             raise ValueError("no latents yet: call update(z) before asking for their mean or std.")
-
-
-def _reduced(values: torch.Tensor, operation: str = "SUM") -> torch.Tensor:
-    """All-reduce in float64, on the device that the processes communicate on."""
-    on_cpu = "cpu:" in dist.get_backend_config()
-    values = values.double().to("cpu" if on_cpu else torch.accelerator.current_accelerator())
-    dist.all_reduce(values, getattr(dist.ReduceOp, operation))
-    return values.cpu()

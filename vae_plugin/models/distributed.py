@@ -5,13 +5,56 @@ With a single process, tensors come back unchanged. All results are detached and
 
 from __future__ import annotations
 
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
+
+_LONG = timedelta(days=7)
+_meetings = count()  # of this process, and so of all: they meet in the same order
 
 
 def world_size() -> int:
     """Number of processes that train together; 1 outside `torch.distributed`."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def wait_for_processes() -> None:
+    """Return when every process has called this, however long one of them takes.
+
+    Collective operations fail after the time-out of their backend, some minutes. So where one process works while the
+    others wait (reading files, drawing, writing), they meet here first: it only asks the store of the process group.
+    """
+    if world_size() == 1:
+        return
+    store, number = PrefixStore("vae_plugin", _get_default_store()), next(_meetings)
+    if store.add(f"meeting {number}", 1) == world_size():
+        store.set(f"all at {number}", "yes")
+    store.wait([f"all at {number}"], _LONG)
+    if rank() == 0 and number:  # all have left the meeting before
+        store.delete_key(f"meeting {number - 1}")
+        store.delete_key(f"all at {number - 1}")
+
+
+def objects_over_processes(value: Any) -> list[Any]:
+    """Picklable values of all processes, in their order; waits however long one of them takes to call this.
+
+    Tensors have to be on the CPU. Unlike the sums below it keeps float64, whatever the processes communicate through.
+    """
+    if world_size() == 1:
+        return [value]
+    wait_for_processes()
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 @torch.no_grad()

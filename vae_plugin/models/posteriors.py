@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -11,22 +12,51 @@ LOG_2PI = math.log(2 * math.pi)
 LOGVAR_RANGE = (-30.0, 20.0)  # that of diffusers' own posterior, so that weights are interchangeable
 
 
+@dataclass(frozen=True)
+class NoiseShare:
+    """The noise of one process's images in a batch that several processes share.
+
+    Each process draws the noise of the whole batch from a generator of its own with the same seed, and takes its rows:
+    so an image gets the same noise however many processes there are.
+
+    Attributes:
+        generator: in the same state on all processes.
+        first: number of this process's first image in the batch.
+        total: images of the batch.
+    """
+
+    generator: torch.Generator
+    first: int
+    total: int
+
+    def draw(self, shape: Sequence[int], device: torch.device | str) -> torch.Tensor:
+        """The rows of this process: noise of that shape (B, ...)."""
+        first = min(self.first, self.total - shape[0])  # a process without an image works on one that does not count
+        return standard_normal((self.total, *shape[1:]), self.generator, device)[first : first + shape[0]]
+
+
+Generators = torch.Generator | Sequence[torch.Generator] | NoiseShare | None
+
+
 def standard_normal(
     shape: Sequence[int],
-    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    generator: Generators = None,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
     """Standard normal noise in float32.
 
     Args:
         shape: (B, ...).
-        generator: one generator, or one for each of the B samples. A generator draws on its own device, and the noise
-            is then moved to `device`, so that a CPU seed gives the same noise on every device.
+        generator: one generator, one for each of the B samples, or a share of the noise of a larger batch. A generator
+            draws on its own device, and the noise is then moved to `device`, so that a CPU seed gives the same noise on
+            every device.
         device: device of the result.
 
     Raises:
         ValueError: if the number of generators differs from the batch size.
     """
+    if isinstance(generator, NoiseShare):
+        return generator.draw(shape, device)
     if isinstance(generator, Sequence):
         if len(generator) != shape[0]:
             raise ValueError(f"got {len(generator)} generators for a batch of {shape[0]}: give one for each sample.")
@@ -99,7 +129,7 @@ class DiagonalGaussian:
         """Reparameterised sample mean + sigma * noise in float32 (Kingma & Welling 2013, section 2.4)."""
         return self.mean + self.std * noise
 
-    def sample(self, generator: torch.Generator | Sequence[torch.Generator] | None = None) -> torch.Tensor:
+    def sample(self, generator: Generators = None) -> torch.Tensor:
         """Draw one reparameterised sample per posterior, in `dtype`; gradients flow to mean and logvar."""
         return self.rsample(standard_normal(self.mean.shape, generator, self.mean.device)).to(self.dtype)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .autoencoder import EncoderDecoder
+from .posteriors import Generators
 from .quantizers import Quantizer
 from .quantizers.base import Losses
 
@@ -26,7 +27,7 @@ class CodePosterior:
     indices: torch.Tensor
     nats_per_position: float
 
-    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+    def sample(self, generator: Generators = None) -> torch.Tensor:
         """The quantised latents; q is deterministic."""
         return self.quantized
 

@@ -10,9 +10,11 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets import Circles, ImageDataset, ImageStream, collate, draw, image_batches, load_images, stream_images
+from ..datasets import Circles, ImageDataset, ImageStream, collate, draw, load_images, shared_batches, stream_images
 from ..datasets.members import DataRecord
 from ..errors import UserError
+from ..models.distributed import objects_over_processes
+from ..models.shares import Share
 from ..notices import show
 from .interrupts import leave_signals_to_the_parent
 from .sampler import GlobalBatchSampler, image_noise
@@ -122,13 +124,17 @@ class TrainingData:
         if hasattr(owner, "set_epoch"):
             owner.set_epoch(epoch)
 
-    def statistics_images(self) -> Iterator[torch.Tensor]:
-        """Batches of training images to measure latents on, spread evenly over the set."""
-        return image_batches(self.train, self.batch_size, limit=STATISTICS_IMAGES)
+    def statistics_images(self) -> Iterator[Share]:
+        """This process's shares of training images to measure latents on, spread evenly over the set."""
+        return shared_batches(self.train, self.batch_size, limit=STATISTICS_IMAGES)
 
-    def validation_images(self) -> Iterator[torch.Tensor]:
-        """Batches of the images held out, each that can be read once."""
-        return image_batches(self.validation, self.batch_size, self.unreadable)
+    def validation_images(self) -> Iterator[Share]:
+        """This process's shares of the images held out, each that can be read once."""
+        return shared_batches(self.validation, self.batch_size, self.unreadable)
+
+    def gather_unreadable(self) -> None:
+        """Let every process know which files were left out."""
+        self.unreadable.update(*objects_over_processes(self.unreadable))
 
     def report_unreadable(self) -> None:
         """Say which files were left out."""

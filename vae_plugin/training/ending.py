@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..hub import write_card
+from ..metrics import Evaluation
+from ..models.distributed import wait_for_processes
 from ..options import save as save_options
 from .evaluation import compare_with_base
 from .latent_space import denoiser_needs
@@ -19,7 +21,8 @@ OF_A_CONTINUATION = ("resume_from_checkpoint", "allow_changed_data")
 def finish(run: Run) -> dict[str, Any] | None:
     """Write the result: averaged weights where there are any, and what was measured of them on held-out images.
 
-    The latents get mean 0 and variance 1, unless they are to stay as they were.
+    The latents get mean 0 and variance 1, unless they are to stay as they were. All processes measure; the main one
+    writes, and the others wait for it.
 
     Returns:
         The content of metrics.json on the main process, None on the others.
@@ -30,39 +33,49 @@ def finish(run: Run) -> dict[str, Any] | None:
     run.checkpoints.save()
     run.data.set_epoch(run.state.epoch)  # the crops that statistics are taken of, also if no step was made here
     run.log.close()
+    evaluation, latents = _measure_result(run)
     metrics = None
     if run.accelerator.is_main_process:
-        run.average.keep()
-        metrics = _write_result(run)
+        metrics = _write_result(run, evaluation, latents)
         elbo = f", ELBO {metrics['elbo_nats']:.1f} nats" if "elbo_nats" in metrics else ""
         print(f"PSNR {metrics['psnr']:.2f} dB{elbo}. The result is in {run.output_dir}/")
-    run.accelerator.wait_for_everyone()
+    wait_for_processes()
     run.accelerator.end_training()
     if run.publisher is not None:
         run.publisher.result(run.total_steps)
     return metrics
 
 
-def _write_result(run: Run) -> dict[str, Any]:
-    """Weights, config, metrics.json, samples, options and the card; each is written beside its place and renamed."""
-    adapter, data, output_dir, seed = run.loss.adapter, run.data, run.output_dir, run.options.optimization.seed
-    merge_lora(adapter.model, output_dir / "lora")
+def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
+    """Make the model what it is as a result, and measure it and its latents; every process has the same of both."""
+    adapter, data, seed = run.loss.adapter, run.data, run.options.optimization.seed
+    run.average.keep()
+    merge_lora(adapter.model, run.output_dir / "lora" if run.accelerator.is_main_process else None)
     adapter.model.eval()
     if not run.options.keeps_latents:
         normalize_latents(adapter, data.statistics_images(), seed=seed)
     fit_noise_scale(adapter, data.statistics_images(), seed=seed)
     evaluation = run.evaluator.measure()
-    psnr = evaluation.per_image["psnr"]
-    metrics: dict[str, Any] = {**evaluation, **compare_with_base(psnr, run.base_file)}
-    if adapter.likelihood is None:
-        metrics |= measured_latents(adapter, data.statistics_images(), seed=seed)
-    metrics["steps"] = run.state.step
+    latents = {} if adapter.likelihood is not None else measured_latents(adapter, data.statistics_images(), seed=seed)
+    data.gather_unreadable()
+    return evaluation, latents
+
+
+def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -> dict[str, Any]:
+    """Weights, config, metrics.json, samples, options and the card; each is written beside its place and renamed."""
+    output_dir = run.output_dir
+    metrics: dict[str, Any] = {
+        **evaluation,
+        **compare_with_base(evaluation.per_image["psnr"], run.base_file),
+        **latents,
+        "steps": run.state.step,
+    }
     if run.state.images_per_second is not None:
         metrics["images_per_second"] = run.state.images_per_second
     run.accelerator.log({f"final/{name}": value for name, value in metrics.items()}, step=run.state.step)
 
-    save_weights(adapter, output_dir, run.options.hub.export_remote_code)
-    pictures = {**run.pictures.save(), **run.pictures.save_extremes(psnr)}
+    save_weights(run.loss.adapter, output_dir, run.options.hub.export_remote_code)
+    pictures = {**run.pictures.save(), **run.pictures.save_extremes(evaluation)}
     save_metrics(metrics, output_dir)
     save_options(run.options, output_dir / "training_options.yaml", without=OF_A_CONTINUATION)
     record = run.recorder.record(pictures, run.state.seconds)
@@ -70,5 +83,5 @@ def _write_result(run: Run) -> dict[str, Any]:
     write_card(output_dir)
     if (needs := denoiser_needs(record.latent_space, record.base_model)) is not None:
         print(needs)
-    data.report_unreadable()
+    run.data.report_unreadable()
     return metrics

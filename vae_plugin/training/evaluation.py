@@ -11,9 +11,10 @@ import torch
 
 from ..files import write_json
 from ..metrics import evaluate
-from ..metrics.evaluation import Evaluation
+from ..metrics.evaluation import Evaluation, NotFiniteError
 from ..texts import read_json_object
 from .data import TrainingData
+from .failures import LOWER_RATE, StepFailed
 from .losses import TrainingLoss
 
 COMPARED = (
@@ -23,7 +24,7 @@ NORMAL_95 = 1.96  # half width of the interval that holds 95 % of a normal distr
 
 
 class Evaluator:
-    """Measures a model as its loss sees it.
+    """Measures a model as its loss sees it, on all processes together.
 
     Args:
         loss: of the model.
@@ -34,15 +35,26 @@ class Evaluator:
     def __init__(self, loss: TrainingLoss, data: TrainingData, seed: int) -> None:
         self.loss, self.data, self.seed = loss, data, seed
 
-    def measure(self) -> Evaluation:
-        """The metrics over the images held out."""
-        return evaluate(
-            self.loss.adapter,
-            self.data.validation_images(),
-            seed=self.seed,
-            reconstruct=self.loss.reconstruct,
-            compare=self.loss.compare,
-        )
+    def measure(self, remedy: str = LOWER_RATE) -> Evaluation:
+        """The metrics over the images held out; every process calls this, and gets all of it.
+
+        Args:
+            remedy: what may help where the model gives what is no number.
+
+        Raises:
+            StepFailed: if it does.
+        """
+        try:
+            return evaluate(
+                self.loss.adapter,
+                self.data.validation_images(),
+                seed=self.seed,
+                reconstruct=self.loss.reconstruct,
+                compare=self.loss.compare,
+                shared=True,
+            )
+        except NotFiniteError as error:
+            raise StepFailed(error.reason, remedy) from error
 
 
 def save_base(evaluation: Evaluation, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from .. import pictures
 from ..autoencoders import evaluation_mode
 from ..datasets import image_batches
+from ..metrics import Evaluation
 from .losses import TrainingLoss
 
 CAPTIONS = {
@@ -61,21 +62,21 @@ class SamplePictures:
                     drawn["traversal"] = pictures.latent_traversal(model, x)
         return {CAPTIONS[name]: self._write(picture, f"{prefix}{name}.png") for name, picture in drawn.items()}
 
-    def save_extremes(self, psnr: Sequence[float]) -> dict[str, str]:
+    def save_extremes(self, evaluation: Evaluation) -> dict[str, str]:
         """OUT/samples/extremes.png: the worst images by PSNR, those in the middle, and the best; none picked by hand.
 
         Args:
-            psnr: of each image that can be read, in order.
+            evaluation: of the model on these images.
         """
+        psnr = evaluation.per_image["psnr"]
         order = sorted(range(len(psnr)), key=psnr.__getitem__)
         middle = max(0, (len(order) - EACH_EXTREME) // 2)
         ends = [*order[:EACH_EXTREME], *order[middle : middle + EACH_EXTREME], *order[-EACH_EXTREME:]]
         chosen = list(dict.fromkeys(ends))
-        one_by_one = (image for batch in image_batches(self.images) for image in batch)
-        found = {i: image for i, image in enumerate(one_by_one) if i in chosen}
+        found = torch.stack([self.images[evaluation.numbers[i]]["pixel_values"] for i in chosen])
         adapter = self.loss.adapter
         with evaluation_mode(adapter.model):
-            picture = pictures.extremes(adapter, torch.stack([found[i] for i in chosen]), self.loss.reconstruct)
+            picture = pictures.extremes(adapter, found, self.loss.reconstruct)
         return {CAPTIONS["extremes"]: self._write(picture, "extremes.png")}
 
     def _write(self, picture: Image.Image, name: str) -> str:

@@ -1,19 +1,26 @@
-"""What is set from the training data once the weights are final: the latents' mean and variance, the optimal sigma."""
+"""What is set from the training data once the weights are final: the latents' mean and variance, the optimal sigma.
+
+Every process calls these functions with its own shares of the same batches, and gets the same result.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 
 from ..autoencoders import Adapter
 from ..metrics import RunningMoments
+from ..models.distributed import objects_over_processes
 from ..models.exact import exact
+from ..models.shares import Share, as_share
+from .failures import StepFailed
 
 
 @torch.no_grad()
 def latent_statistics(
-    adapter: Adapter, batches: Iterable[torch.Tensor], seed: int = 0
+    adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of the latents per channel, over all positions: (C,) each.
 
@@ -24,16 +31,25 @@ def latent_statistics(
         adapter: of the autoencoder.
         batches: images (B, C, H, W) in [-1, 1].
         seed: of the samples.
+
+    Raises:
+        StepFailed: if there is no scale to tell: they are not finite, or all equal.
     """
     generator = torch.Generator().manual_seed(seed)
     moments = RunningMoments()
-    for batch in batches:
-        x = batch.to(adapter.model.device, adapter.model.dtype)
-        moments.update(adapter.statistics_vectors(adapter.sample_latents(x, generator)))
+    for share in map(as_share, batches):
+        x = share.images.to(adapter.model.device, adapter.model.dtype)
+        z = adapter.sample_latents(x, share.noise(generator))[: len(share.numbers)]
+        moments.update(adapter.statistics_vectors(z))
+    moments.all_reduce()
+    if not (moments.mean.isfinite().all() and moments.std.isfinite().all()):
+        raise StepFailed("the latents of training images are NaN or infinite")
+    if not (moments.std > 0).any():
+        raise StepFailed("the latents of all training images are equal", "Give more images, or --latent_scaling keep")
     return moments.mean, moments.std
 
 
-def normalize_latents(adapter: Adapter, batches: Iterable[torch.Tensor], seed: int = 0) -> None:
+def normalize_latents(adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> None:
     """Measure the latents over training images, and let pipelines see them with mean 0 and variance 1.
 
     How that is done is up to the family of the model, see `Adapter.write_latent_statistics`.
@@ -42,7 +58,7 @@ def normalize_latents(adapter: Adapter, batches: Iterable[torch.Tensor], seed: i
 
 
 @torch.no_grad()
-def measured_latents(adapter: Adapter, batches: Iterable[torch.Tensor], seed: int = 0) -> dict[str, float]:
+def measured_latents(adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> dict[str, float]:
     """The latents as pipelines see them: "latents_mean" and "latents_std" over all channels, ideally 0 and 1."""
     mean, std = adapter.pipeline_statistics(*latent_statistics(adapter, batches, seed))
     pooled = mean.mean()
@@ -53,7 +69,7 @@ def measured_latents(adapter: Adapter, batches: Iterable[torch.Tensor], seed: in
 
 
 @torch.no_grad()
-def fit_noise_scale(adapter: Adapter, batches: Iterable[torch.Tensor], seed: int = 0) -> None:
+def fit_noise_scale(adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> None:
     """Set an "optimal" sigma to its maximum-likelihood value over training images; any other is left alone.
 
     During training it is an average over past steps, when the reconstructions were worse, and of weights that a moving
@@ -64,9 +80,13 @@ def fit_noise_scale(adapter: Adapter, batches: Iterable[torch.Tensor], seed: int
         return
     model, generator = adapter.model, torch.Generator().manual_seed(seed)
     total, count = 0.0, 0
-    for batch in batches:
-        x = batch.to(model.device, model.dtype)
-        output = model.decoder_output(model.posterior(x).sample(generator), x.shape[-2:])
-        deviation = (exact(x) - exact(adapter.likelihood.mean(output))).abs().pow(scale.power)
+    for share in map(as_share, batches):
+        x = share.images.to(model.device, model.dtype)
+        output = model.decoder_output(model.posterior(x).sample(share.noise(generator)), x.shape[-2:])
+        deviation = (exact(x) - exact(adapter.likelihood.mean(output))).abs().pow(scale.power)[: len(share.numbers)]
         total, count = total + deviation.sum().item(), count + deviation.numel()
-    scale.fit(torch.tensor(total / count))
+    totals, counts = zip(*objects_over_processes((total, count)), strict=True)
+    moment = sum(totals) / sum(counts)
+    if not math.isfinite(moment):
+        raise StepFailed("the reconstructions of training images are NaN or infinite")
+    scale.fit(torch.tensor(moment))

@@ -1,13 +1,9 @@
 """Two processes keep the same codebook as a single process with the whole batch."""
 
-import os
-import socket
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from support.processes import together
 from vae_plugin.models import LookupFreeQuantizer, ResidualVectorQuantizer, VectorQuantizer
 
 STEPS, PER_PROCESS = 8, 3
@@ -41,26 +37,15 @@ def train(name, rank, processes):
     return quantizer.state_dict(), {name: loss.detach() for name, loss in losses.items()}, gradients
 
 
-def work(rank, port, folder):
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def work(rank, folder):
     results = {name: train(name, rank, 2) for name in QUANTIZERS}
     torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    # A fork server imports everything only once, in half the time of two fresh interpreters.
-    method = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
-    if method == "forkserver":
-        mp.get_context(method).set_forkserver_preload(["vae_plugin.models"])
-    mp.start_processes(work, (port, str(folder)), nprocs=2, start_method=method)
+    together(work, str(folder), preload=["vae_plugin.models"])
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -160,7 +160,7 @@ class VQVAEAdapter(OwnAdapter):
         """The vectors before quantisation."""
         return self.model.encoder_output(x)
 
-    def sample_latents(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    def sample_latents(self, x: torch.Tensor, generator: Generators = None) -> torch.Tensor:
         """The vectors before quantisation: what `encode` gives."""
         return self.model.encode(self._in_range(x)).latents
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from ...files import replacing_folder, write_json
+from ...metrics import Evaluation
+from ...models.distributed import wait_for_processes
 from ..average import WeightAverage
 from ..evaluation import Evaluator
 from ..pictures import SamplePictures, log_pictures
@@ -17,7 +19,7 @@ from .base import Hook, Step
 
 
 class ValidationHook(Hook):
-    """Evaluates on the main process, with the averaged weights where there are any.
+    """Evaluates on all processes, with the averaged weights where there are any; the main one draws and writes.
 
     Args:
         accelerator: of the run.
@@ -48,16 +50,18 @@ class ValidationHook(Hook):
     def act(self, step: Step) -> None:
         """Measure, draw, and keep the weights if they are the best."""
         with self.stopwatch:
-            if self.accelerator.is_main_process:
-                with self.average.applied():
-                    self._evaluate(step.number)
-            self.accelerator.wait_for_everyone()
+            with self.average.applied():
+                metrics = self.evaluator.measure()
+                is_best = self.state.best_psnr is None or metrics["psnr"] > self.state.best_psnr
+                if is_best:
+                    self.state.best_psnr = metrics["psnr"]
+                if self.accelerator.is_main_process:
+                    self._write(metrics, is_best, step.number)
+            wait_for_processes()
 
-    def _evaluate(self, step: int) -> None:
-        metrics = self.evaluator.measure()
+    def _write(self, metrics: Evaluation, is_best: bool, step: int) -> None:
         paths = self.pictures.save(f"step-{step:06d}-")
-        if self.state.best_psnr is None or metrics["psnr"] > self.state.best_psnr:
-            self.state.best_psnr = metrics["psnr"]
+        if is_best:
             with replacing_folder(self.output_dir / "best") as staging:
                 save_model(self.evaluator.loss.adapter, staging)
                 write_json(staging / "metrics.json", {**metrics, "steps": step})

@@ -1,0 +1,68 @@
+"""Images that several processes go through together, once, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from ..models.distributed import objects_over_processes, rank, world_size
+from ..models.shares import Share
+from .batches import evenly
+from .streaming import ImageStream
+
+
+def shared_batches(
+    dataset: Dataset | ImageStream, batch_size: int, unreadable: set[str] | None = None, limit: int | None = None
+) -> Iterator[Share]:
+    """Yield this process's share of every batch; each image is read by one process, and unreadable ones by none.
+
+    A batch is the next `batch_size` images of each process, so what is in it depends on the product alone. All
+    processes have to go through all batches. No process waits for more than the reading of one batch, and then without
+    a time-out. In the last batch the last processes can be without a share.
+
+    Args:
+        dataset: data set whose items have "pixel_values" and possibly "unreadable".
+        batch_size: images of one process.
+        unreadable: set to which the names of the unreadable images of this process are added.
+        limit: maximum number of images, as of `image_batches`.
+
+    Raises:
+        UserError: on every process, if the images of one of them cannot be read.
+    """
+    dataset = evenly(dataset, limit)
+    length, processes, own = len(dataset), world_size(), rank()  # type: ignore[arg-type]
+    for start in range(0, length, batch_size * processes):
+        first = start + own * batch_size
+        found = _read(dataset, range(first, min(first + batch_size, length)), unreadable)
+        counts = objects_over_processes(found if isinstance(found, UserError) else len(found[1]))
+        for failure in counts:
+            if isinstance(failure, UserError):
+                raise failure
+        assert not isinstance(found, UserError)
+        if sum(counts) and len(found[0]):
+            yield Share(*found, first=sum(counts[:own]), total=sum(counts))
+
+
+def _read(
+    dataset: Dataset, numbers: range, unreadable: set[str] | None
+) -> tuple[torch.Tensor, tuple[int, ...]] | UserError:
+    """The images that can be read, and their numbers; without any a substitute, which has no number."""
+    images, read, substitute = [], [], None
+    try:
+        for number in numbers:
+            item = dataset[number]
+            if item.get("unreadable"):
+                substitute = item["pixel_values"]
+                if unreadable is not None:
+                    unreadable.update(item["unreadable"])
+                continue
+            images.append(item["pixel_values"])
+            read.append(number)
+    except UserError as error:
+        return error
+    if not images and substitute is not None:
+        images = [substitute]  # so that this process makes the same steps as the others
+    return torch.stack(images) if images else torch.empty(0), tuple(read)
