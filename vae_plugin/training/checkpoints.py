@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import TrainingStopped, UserError
 from ..files import PARTIAL, finish_partial, sha256, start_partial, write_json
+from ..models.distributed import wait_for_processes
 from ..texts import read_json_object
 from .failures import StepFailed
 from .main_process import on_main
@@ -88,7 +89,7 @@ def save_checkpoint(parts: RunParts, output_dir: Path, content: Content, total_l
     on_main(parts.accelerator, lambda: start_partial(path))
     parts.save_engine(partial)
     trees = parts.collect()
-    parts.accelerator.wait_for_everyone()
+    wait_for_processes()
 
     def write() -> None:
         for name, tree in trees.items():

@@ -6,11 +6,11 @@ from typing import Any
 
 from ..hub import write_card
 from ..metrics import Evaluation
-from ..models.distributed import wait_for_processes
 from ..options import save as save_options
 from .evaluation import compare_with_base
 from .latent_space import denoiser_needs
 from .lora import merge_lora
+from .main_process import on_main
 from .result import save_metrics, save_weights
 from .run import Run
 from .statistics import fit_noise_scale, measured_latents, normalize_latents
@@ -34,16 +34,14 @@ def finish(run: Run) -> dict[str, Any] | None:
     run.data.set_epoch(run.state.epoch)  # the crops that statistics are taken of, also if no step was made here
     run.log.close()
     evaluation, latents = _measure_result(run)
-    metrics = None
+    metrics = on_main(run.accelerator, lambda: _write_result(run, evaluation, latents))
     if run.accelerator.is_main_process:
-        metrics = _write_result(run, evaluation, latents)
         elbo = f", ELBO {metrics['elbo_nats']:.1f} nats" if "elbo_nats" in metrics else ""
         print(f"PSNR {metrics['psnr']:.2f} dB{elbo}. The result is in {run.output_dir}/")
-    wait_for_processes()
     run.accelerator.end_training()
     if run.publisher is not None:
         run.publisher.result(run.total_steps)
-    return metrics
+    return metrics if run.accelerator.is_main_process else None
 
 
 def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:

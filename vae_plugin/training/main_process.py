@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+
+from ..models.distributed import objects_over_processes
 
 T = TypeVar("T")
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
-    """What `work` returns on the main process, on all of them.
+    """What `work` returns on the main process, on all of them, however long it takes.
 
     Args:
         accelerator: of the run; every process calls this.
@@ -27,8 +28,7 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
             outcome[0] = work()
         except Exception as error:
             outcome[1] = error
-    if accelerator.num_processes > 1:
-        broadcast_object_list(outcome)
+    outcome = objects_over_processes(outcome)[0]
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]

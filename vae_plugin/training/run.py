@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from ..datasets.trained_on import save_record
 from ..errors import TrainingStopped, UserError
 from ..files import make_folder
+from ..models.distributed import wait_for_processes
 from ..options import given_in, to_dict
 from .accelerator import make_accelerator
 from .average import WeightAverage
@@ -124,7 +125,7 @@ class Run:
         )
         if self.publisher is not None:
             self.publisher.interrupted()
-        self.accelerator.wait_for_everyone()  # when one process ends, their launcher ends the others
+        wait_for_processes()  # when one process ends, their launcher ends the others
         self.accelerator.end_training()
 
     def stopped(self, failure: StepFailed) -> TrainingStopped:

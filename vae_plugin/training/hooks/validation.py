@@ -8,9 +8,9 @@ from accelerate import Accelerator
 
 from ...files import replacing_folder, write_json
 from ...metrics import Evaluation
-from ...models.distributed import wait_for_processes
 from ..average import WeightAverage
 from ..evaluation import Evaluator
+from ..main_process import on_main
 from ..pictures import SamplePictures, log_pictures
 from ..progress import Stopwatch
 from ..result import save_model
@@ -49,15 +49,12 @@ class ValidationHook(Hook):
 
     def act(self, step: Step) -> None:
         """Measure, draw, and keep the weights if they are the best."""
-        with self.stopwatch:
-            with self.average.applied():
-                metrics = self.evaluator.measure()
-                is_best = self.state.best_psnr is None or metrics["psnr"] > self.state.best_psnr
-                if is_best:
-                    self.state.best_psnr = metrics["psnr"]
-                if self.accelerator.is_main_process:
-                    self._write(metrics, is_best, step.number)
-            wait_for_processes()
+        with self.stopwatch, self.average.applied():
+            metrics = self.evaluator.measure()
+            is_best = self.state.best_psnr is None or metrics["psnr"] > self.state.best_psnr
+            if is_best:
+                self.state.best_psnr = metrics["psnr"]
+            on_main(self.accelerator, lambda: self._write(metrics, is_best, step.number))
 
     def _write(self, metrics: Evaluation, is_best: bool, step: int) -> None:
         paths = self.pictures.save(f"step-{step:06d}-")
