@@ -6,15 +6,14 @@ import json
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
-import yaml
 from safetensors import SafetensorError, safe_open
 
 from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
 from ..files import copy_files, write_text
 from ..texts import read_json_object, read_text
+from .paths import command_without_paths, is_local, without_paths, yaml_without_paths
 
 WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.safetensors.index.json")
 PUBLISHED = (
@@ -101,35 +100,23 @@ def snapshot(folder: Path, target: Path) -> Path:
 
 
 def forget_paths(folder: Path) -> None:
-    """Remove local paths from the options and the configuration in a staged folder."""
+    """Remove local paths from the options, the configuration and the facts of a run in a staged folder.
+
+    Raises:
+        UserError: if one of these files cannot be read.
+    """
     options = folder / "training_options.yaml"
     if options.exists():
-        lines = read_text(options).splitlines(keepends=True)
-        write_text(options, "".join(map(_without_path, lines)))
-    config = read_json_object(folder / "config.json")
-    if is_local(config.get("_name_or_path")):
-        del config["_name_or_path"]
-        write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def is_local(value: Any) -> bool:
-    """Whether a value is a local path rather than a Hub id."""
-    return isinstance(value, str) and (
-        value[:1] in ("/", "~", ".") or Path(value).is_absolute() or Path(value).exists()
-    )
-
-
-def public_name(value: str | None) -> str | None:
-    """Reduce a local path to its last component; return a Hub id as it is."""
-    return Path(value).name if value is not None and is_local(value) else value
-
-
-def _without_path(line: str) -> str:
-    """Reduce the local path in a line of the options to its last component."""
-    try:
-        content = yaml.safe_load(line)
-    except yaml.YAMLError:
-        return line
-    if not isinstance(content, dict) or not any(is_local(value) for value in content.values()):
-        return line
-    return yaml.safe_dump({name: public_name(value) for name, value in content.items()})
+        write_text(options, yaml_without_paths(read_text(options), options.name))
+    for name in ("config.json", "metrics.json", "run.json"):
+        path = folder / name
+        if not path.exists():
+            continue
+        content = read_json_object(path)
+        public = {key: value for key, value in content.items() if key != "_name_or_path" or not is_local(value)}
+        command = public.get("command")
+        public = without_paths(public)
+        if name == "run.json" and isinstance(command, str):
+            public["command"] = command_without_paths(command)
+        if public != content:
+            write_text(path, json.dumps(public, indent=2, sort_keys=name == "config.json") + "\n")

@@ -16,12 +16,13 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
 from .. import hub
 from ..errors import UserError
-from ..hub.folder import is_local, public_name
 from ..hub.front_matter import split
 from ..hub.merging import LICENSE_KEYS
+from ..hub.paths import is_local, public_name, without_paths
+from ..options import options_of
 from ..texts import read_text
 from .latent_space import LatentSpace
-from .settings import DataSettings, HubSettings, ModelSettings
+from .settings import DataSettings, FinetuneOptions, HubSettings, ModelSettings
 
 LIBRARIES = ("vae-plugin", "torch", "diffusers", "accelerate")
 NOT_TOLD = (
@@ -32,7 +33,7 @@ NOT_TOLD = (
     "dataloader_num_workers",
     "revision",
 )
-PATHS = ("pretrained_model_name_or_path", "train_data_dir", "dataset_name", "teacher", "model_config")
+PATHS = {name for name, option in options_of(FinetuneOptions).items() if option.declaration.path}
 
 
 class Recorder:
@@ -102,7 +103,7 @@ def _told(given: Mapping[str, Any], accelerator: Accelerator) -> dict[str, Any]:
     for name, value in given.items():
         if name in NOT_TOLD:
             continue
-        value = public_name(value) if name in PATHS else value
+        value = without_paths(public_name(value) if name in PATHS else value)
         told[name] = list(value) if isinstance(value, tuple) else value
     if given.get("revision") is not None:
         told["revision"] = given["revision"]

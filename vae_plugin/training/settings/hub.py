@@ -39,6 +39,7 @@ class HubSettings:
         "Move the tags step-N of an earlier run in the repository to the checkpoints of this one.",
         when={"push_to_hub": GIVEN, "hub_strategy": ("checkpoint",)},
         on_resume=True,
+        since="0.2",
     )
     license: str | None = option(
         None,
