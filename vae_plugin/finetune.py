@@ -99,10 +99,12 @@ def measure_base(run: Run) -> None:
     main = run.accelerator.is_main_process
     if main:
         run.base_file.unlink(missing_ok=True)
+        run.pictures.base_file.unlink(missing_ok=True)
     if not run.options.model.is_new and run.options.model.in_channels is None:
         measured = run.evaluator.measure("So it was before the first step: check the weights of that model")
         if main:
             save_base(measured, run.base_file)
+            run.pictures.keep_base()
 
 
 def main(argv: Sequence[str] | None, prog: str) -> None:

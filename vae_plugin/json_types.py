@@ -72,7 +72,10 @@ def accepted(annotation: Any) -> str:
         of = PLURALS.get(arguments[0]) if arguments else None
         number = f"{len(arguments)} " if origin is tuple and len(arguments) > 1 and Ellipsis not in arguments else ""
         return f"a list of {number}{of or 'lists'}"
-    return "an object" if annotation is dict or origin is dict else WORDS.get(annotation, "another value")
+    if annotation is dict or origin is dict:
+        of = PLURALS.get(arguments[1]) if arguments else None
+        return f"an object of {of}" if of else "an object"
+    return WORDS.get(annotation, "another value")
 
 
 def shown(value: Any) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
 
@@ -55,16 +56,40 @@ def reconstructions(
     images: torch.Tensor,
     columns: int = 8,
     reconstruct: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    base: torch.Tensor | None = None,
 ) -> Image.Image:
-    """Show originals (odd rows) above their reconstructions (even rows), by default from the posterior mode."""
+    """Show originals above their reconstructions, row by row.
+
+    Args:
+        model: an autoencoder, or its adapter.
+        images: (N, C, H, W) in [-1, 1].
+        columns: images in a row.
+        reconstruct: images -> reconstructions; by default from the posterior mode.
+        base: reconstructions by another model, of the same shape, for a row between the two.
+    """
     adapter = adapt(model)
     images = images.to(adapter.model.device, adapter.model.dtype)
-    decoded = (reconstruct or adapter.reconstruct)(images)
+    shown = [images, *([] if base is None else [base.to(images)]), (reconstruct or adapter.reconstruct)(images)]
     rows = []
-    for original, copy in zip(images.split(columns), decoded.split(columns), strict=True):
-        blank = original.new_ones(columns - len(original), *original.shape[1:])
-        rows += [original, blank, copy, blank]
+    for group in zip(*(row.split(columns) for row in shown), strict=True):
+        for row in group:
+            rows += [row, row.new_ones(columns - len(row), *row.shape[1:])]
     return grid(torch.cat(rows), columns)
+
+
+@torch.no_grad()
+def round_trip(model: Adapter | ModelMixin, image: Image.Image) -> Image.Image:
+    """Encode a picture and decode it by diffusers' image processor, as the code in a card does.
+
+    Args:
+        model: an autoencoder of gray or RGB images, or its adapter.
+        image: whose sides are multiples of the spatial compression ratio.
+    """
+    adapter = adapt(model)
+    gray = adapter.in_channels == 1
+    processor = VaeImageProcessor(adapter.spatial_compression_ratio, do_convert_grayscale=gray)
+    x = processor.preprocess(image.convert("RGB")).to(adapter.model.device, adapter.model.dtype)
+    return processor.postprocess(adapter.reconstruct(x).float().cpu())[0]
 
 
 @torch.no_grad()

@@ -2,4 +2,6 @@
 
 from importlib.metadata import version
 
-__version__ = version("vae-plugin")
+from .distribution import NAME
+
+__version__ = version(NAME)

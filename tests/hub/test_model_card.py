@@ -1,14 +1,19 @@
 """The card says what was measured and nothing else, and its code runs."""
 
+import dataclasses
+import json
+import random
 import re
 
 import pytest
 import torch
 import yaml
+from diffusers import AutoencoderKL
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
-from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, distribution
 from vae_plugin.hub import METRICS, RunRecord, model_card
 
 
@@ -28,7 +33,7 @@ def test_the_code_of_the_card_runs(kind, request, tmp_path):
     model = request.getfixturevalue(kind)
     model.save_pretrained(tmp_path)
     text = str(model_card(model, {}, RunRecord(dataset="circles")))
-    [code] = re.findall(r"```python\n(.*?)```", text, re.S)
+    code, *_ = re.findall(r"```python\n(.*?)```", text, re.S)
     names: dict = {}
     exec(code.replace("PATH-OR-HUB-ID", str(tmp_path)), names)
     assert names["reconstruction"].shape == (1, 1, 16, 16)
@@ -109,6 +114,68 @@ def test_the_metadata_hold_the_numbers_as_the_hub_shows_them(vae):
     assert (data.library_name, data.pipeline_tag) == ("vae-plugin", "image-to-image")
 
 
+@pytest.mark.parametrize(
+    ("record", "title"),
+    [
+        ({}, "VAE: 16 × 16 pixels to 4 × 8 × 8 latents"),
+        ({"dataset": "photos"}, "VAE trained on photos: 16 × 16 pixels to 4 × 8 × 8 latents"),
+        (
+            {"dataset": "photos", "base_model": "b", "part": "decoder"},
+            "VAE, decoder fine-tuned from b on photos: 16 × 16 pixels to 4 × 8 × 8 latents",
+        ),
+    ],
+)
+def test_the_title_says_what_it_is(vae, record, title):
+    assert f"\n# {title}\n" in str(model_card(vae, {}, RunRecord(**record)))
+
+
+MOVED = {"moved": True, "scaling_factor": {"was": 0.18215, "is": 0.95}}
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"part": "all"}, "The latent space has moved"),  # of 0.1, which told nothing else
+        ({"part": "all", "latent_space": MOVED}, "scaling_factor was 0.18215 and is 0.95"),
+        ({"part": "decoder", "latent_space": {**MOVED, "rescaled_only": True}}, "needs the old values"),
+        ({"part": "decoder"}, None),
+        ({"part": "decoder", "latent_space": {"moved": False}}, None),
+        ({"part": "all", "teacher": "t"}, None),
+        ({"base_model": None}, None),
+    ],
+)
+def test_moved_latents_stand_in_the_first_lines(vae, record, words):
+    text = str(model_card(vae, {}, RunRecord(**{"dataset": "photos", "base_model": "sd-vae", **record})))
+    first = " ".join(text.partition("\n# ")[2].replace("\\", "").split("\n\n")[1].split())
+    if words is None:
+        assert not first.startswith(">")
+    else:
+        assert first.startswith("> **Note for pipelines.**")
+        assert words in first
+        assert "sd-vae" in first
+
+
+def test_the_card_tells_how_to_install_what_its_code_needs(vae, monkeypatch):
+    monkeypatch.setattr(distribution, "_addresses", lambda: {"repository": "https://git.example/p"})
+    text = str(model_card(vae, {}))
+    assert "pip install git+https://git.example/p\n" in text
+    assert "[vae-plugin](https://git.example/p)" in text
+    assert "https://arxiv.org/abs/1312.6114" in text
+    kl = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    text = str(model_card(kl, {}))
+    assert "pip install diffusers torch\n" in text
+    assert "https://arxiv.org/abs/2112.10752" in text
+    monkeypatch.setattr(distribution, "_addresses", dict)
+    assert "http" not in str(model_card(vae, {})).partition("## Citation")[0]
+
+
+def test_a_fine_tune_of_the_decoder_names_the_pipeline_that_it_is_of():
+    kl = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    record = RunRecord(base_model="a/b", base_model_id="a/b", part="decoder", options={"subfolder": "vae"})
+    assert 'DiffusionPipeline.from_pretrained("a/b", vae=vae)' in str(model_card(kl, {}, record))
+    assert '"a/b", vae=vae' not in str(model_card(kl, {}, dataclasses.replace(record, part="all")))
+
+
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "a | b",
@@ -163,3 +230,71 @@ def test_what_users_write_stays_words(vae, words):
         yaml.safe_load(re.match("---\n(.*?)\n---\n", text, re.S)[1])["model-index"][0]["results"][0]["dataset"]["name"]
         == words
     )
+
+
+FRAGMENTS = [
+    *HOSTILE, "<!-- generated:end -->", "<!-- generated:begin x", "-->", "\n---\n", "\n# h\n", "\n\n    code", "\n> q",
+    "\n- l", "\n1. l", "\n===\n", "|", "\\", "\\|", "`", "``", "~~~", "*b*", "__b__", "~~s~~", "![i](http://x/i.png)",
+    "<http://x>", "https://evil.example", "www.evil.example", "evil.com", "//evil.com", "me@evil.com", "@user",
+    "mailto:a@b.cc", "&lt;b&gt;", "&#60;b&#62;", "$x$", "$$", "[^1]", "[r]: http://x", "[r]", "{% raw %}", "{# c",
+    "{{ cycler }}", "{%", "\0", "\x1b[31m", "\ud800", "\udcff", "\u202e", "\u2028", "\r", "\t", " ", "", "é", "words",
+    "!!python/object/apply:os.system [x]", "&a [*a]", "key: value", "'", '"', "\n...\n", "%YAML 1.1", ": ", " #", "? ",
+    "</details>", "<script>", "javascript:alert(1)",
+]  # fmt: skip
+TEXTS = (
+    "dataset", "split", "base_model", "base_revision", "teacher", "license",
+    "license_name", "license_link", "command", "device", "mixed_precision", "commit",
+)  # fmt: skip
+
+
+def filled(words) -> RunRecord:
+    """A record with words from `words()` wherever text can stand."""
+    return RunRecord(
+        **{name: words() for name in TEXTS},
+        **{name: f"no id {words()}" for name in ("dataset_id", "base_model_id")},  # a valid one is a link
+        resolution=16,
+        num_processes=2,
+        seconds=100.0,
+        options={words(): words(), f"{words()} list": [words(), words()]},
+        pictures={words(): "samples/example.png", f"{words()} 1": "samples/example-decoded.png"},
+        versions={words(): words()},
+        latent_space={"moved": True, words(): {"was": words(), "is": words()}},
+    )
+
+
+def structure(card: str) -> list[tuple[str, str]]:
+    """What an independent reader of Markdown finds: elements with their addresses, and the names of the metadata."""
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    tokens = reader.parse(ModelCard(card).text)
+    plain = ("text", "text_special", "code_inline", "softbreak", "inline")
+
+    def found(token: Token) -> list[tuple[str, str]]:
+        inner = [pair for child in token.children or () for pair in found(child)]
+        address = str(token.attrs.get("href", token.attrs.get("src", "")))
+        return ([] if token.type in plain else [(token.type, address)]) + inner
+
+    inline = [child for token in tokens for child in token.children or ()]
+    literal = " ".join(child.content for child in inline if child.type == "text")
+    # What GitHub makes a link of without any mark; the papers' own addresses are meant to be.
+    linked = re.search(r"https?://(?!arxiv)|www\.|\w@\w|\b\w+\.(com|example)", literal)
+    assert linked is None, literal
+    metadata = yaml.safe_load(re.match("---\n(.*?)\n---\n", card, re.S)[1])
+    return [pair for token in tokens for pair in found(token)] + [("metadata", name) for name in sorted(metadata)]
+
+
+def test_no_words_of_a_run_make_an_element_a_link_or_a_key(vae, tmp_path):
+    """Whatever stands in run.json, the card has the elements that it has with harmless words in the same places."""
+    draw = random.Random(0)
+    metrics = {"psnr": 3.0, "psnr_std": 1.0, "base_psnr": 1.0, "num_images": 2}
+    numbers = iter(range(10**6))
+    plain = structure(str(model_card(vae, metrics, filled(lambda: f"words {next(numbers)}"), repo_id="user/name")))
+    assert ("metadata", "license") in plain
+    assert ("image", "samples/example.png") in plain
+    for _ in range(60):
+        record = filled(lambda: "".join(draw.choices(FRAGMENTS, k=draw.randint(1, 4))) + str(next(numbers)))
+        (tmp_path / "run.json").write_text(json.dumps(dataclasses.asdict(record)))
+        record = RunRecord.load(tmp_path)
+        text = str(model_card(vae, metrics, record, repo_id="user/name"))
+        assert structure(text) == plain
+        assert ModelCard(text).text.count("<!-- generated:") == 2
+        text.encode()  # can be written

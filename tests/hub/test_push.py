@@ -215,7 +215,7 @@ def run_code(text: str) -> None:
 
 def test_the_code_of_a_pushed_card_runs(connected, folder, fresh):
     published.push(folder, REPO)
-    [code] = re.findall(r"```python\n(.*?)```", card(connected), re.S)
+    code, *_ = re.findall(r"```python\n(.*?)```", card(connected), re.S)
     fresh(run_code, connected, code)
 
 

@@ -75,7 +75,7 @@ def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_pa
     assert metrics["steps"] == 4
     assert metrics["psnr"] > 0
     assert metrics["base_psnr"] + metrics["psnr_gain"] == pytest.approx(metrics["psnr"])
-    [code] = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.S)
+    code, *_ = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.S)
     names: dict = {}
     exec(code.replace("PATH-OR-HUB-ID", str(out)), names)  # of the card
     assert names["reconstruction"].shape == (1, 3, 16, 16)

@@ -5,7 +5,8 @@ import torch
 
 from support.tiny_diffusers import tiny
 from vae_plugin.autoencoders import adapt
-from vae_plugin.training.latent_space import LatentSpace, denoiser_needs
+from vae_plugin.hub.latent_space import denoiser_needs
+from vae_plugin.training.latent_space import LatentSpace
 
 
 @pytest.mark.parametrize("stays", [False, True])

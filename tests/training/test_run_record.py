@@ -4,12 +4,13 @@ import json
 import math
 import shlex
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from support.runs import options
-from vae_plugin import AutoencoderVAE, finetune
+from vae_plugin import AutoencoderVAE, finetune, pictures
 from vae_plugin.metrics.evaluation import Evaluation
 from vae_plugin.options import flat, given_in, parse
 from vae_plugin.training.evaluation import compare_with_base, save_base
@@ -60,6 +61,33 @@ def test_the_command_repeats_the_run(tuned):
     }  # fmt: skip
     assert flat(told) == expected
     assert given_in(told) == given_in(given)
+
+
+def test_the_code_of_the_card_gives_the_picture_that_it_shows(tuned):
+    out, _ = tuned
+    code = (out / "README.md").read_text().split("```python\n")[1].partition("```")[0]
+    names: dict = {}
+    exec(code.replace("PATH-OR-HUB-ID", str(out)), names)
+    for name, picture in (("example", names["image"]), ("example-decoded", names["picture"])):
+        with Image.open(out / "samples" / f"{name}.png") as shown:
+            assert shown.convert("RGB").tobytes() == picture.convert("RGB").tobytes()
+
+
+def test_the_base_model_s_reconstructions_stand_beside_those_of_the_result(tuned, folder):
+    """In the row between the originals and the reconstructions, of a base that decodes as its folder does."""
+    out, _ = tuned
+    with (
+        Image.open(out / "samples" / "reconstructions.png") as sheet,
+        Image.open(out / "samples" / "example.png") as image,
+    ):
+        side, gap = 64, pictures.GAP  # small images are enlarged to that
+        tiles = [sheet.crop((gap, top, gap + side, top + side)) for top in range(gap, 3 * (side + gap), side + gap)]
+        example = image.convert("L")
+    base = pictures.round_trip(AutoencoderVAE.from_pretrained(folder / "base").eval(), example)
+    for tile, expected in zip(tiles, (example, base), strict=False):
+        difference = np.subtract(*(np.asarray(x, dtype=int) for x in (tile.resize(example.size, 0), expected)))
+        assert abs(difference).max() <= 1  # a last bit of float32
+    assert tiles[2].tobytes() != tiles[1].tobytes()
 
 
 def test_no_path_of_the_machine_is_told(tuned, folder):

@@ -26,6 +26,7 @@ from ..models.networks import pad_to_multiple
 from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
+from .papers import LATENT_DIFFUSION, Paper
 from .weights import NOT_SAVED, check_finite, plain_names
 
 DEFAULT_RESOLUTION = 256
@@ -101,6 +102,7 @@ class Adapter:
         has_taesd_files: whether they can be written as the two files of TAESD's code.
         can_distill: whether the model can learn the latents of a teacher.
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
+        papers: that introduced the architecture.
     """
 
     class_name: ClassVar[str]
@@ -113,6 +115,7 @@ class Adapter:
     has_taesd_files: ClassVar[bool] = False
     can_distill: ClassVar[bool] = False
     latents_expression: ClassVar[str] = ".latent_dist.mode()"
+    papers: tuple[Paper, ...] = (LATENT_DIFFUSION,)
 
     model: ModelMixin
 

@@ -1,8 +1,9 @@
 """Publishing of autoencoders on the Hub, with cards that report what was measured."""
 
 from ..errors import PushError
-from .card import METRICS, model_card
+from .card import model_card
 from .push import push, write_card
 from .record import RunRecord
+from .results import METRICS
 
 __all__ = ["METRICS", "PushError", "RunRecord", "model_card", "push", "write_card"]

@@ -71,7 +71,7 @@ def own_words(body: str) -> tuple[str, str]:
 
 def lacks_a_mark(card: str) -> bool:
     """Whether one of the two marks of the generated part was deleted."""
-    begins = [mark[0] != END for mark in MARK.finditer(card)]
+    begins = [mark[0] != END for mark in MARK.finditer(split(card)[1])]
     return bool(begins) and (True, False) not in pairwise(begins)
 
 

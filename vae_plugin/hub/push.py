@@ -28,7 +28,7 @@ from .destination import CARD, Destination, State, check_proposal, find_destinat
 from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot
 from .front_matter import split
 from .merging import lacks_a_mark, merged
-from .record import RunRecord, read_json
+from .record import RunRecord, read_metrics
 from .waiting import bounded_waiting
 
 ATTEMPTS_AGAINST_OTHERS = 5  # retries after commits of others
@@ -134,7 +134,7 @@ def write_card(
         record.license, record.license_name, record.license_link = license, None, None
     card = model_card(
         load_autoencoder(str(folder)),
-        read_json(folder / "metrics.json"),
+        read_metrics(folder),
         record,
         repo_id=repo_id,
         files={name: sha256(path) for name, path in files.items() if fnmatch(name, WEIGHTS[0])},

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from ..autoencoders.adapter import PARTS
 from ..errors import UserError
 from ..files import write_json
+from ..json_types import accepted, fits, shown
 from ..texts import read_json_object
+from .results import METRICS
 
 FILE_NAME = "run.json"
+METRICS_FILE = "metrics.json"
+Scalar = str | int | float | bool | None
 
 
 @dataclass
@@ -56,7 +61,7 @@ class RunRecord:
     license_name: str | None = None
     license_link: str | None = None
     command: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Scalar | list[Scalar]] = field(default_factory=dict)
     pictures: dict[str, str] = field(default_factory=dict)
     device: str | None = None
     num_processes: int | None = None
@@ -76,17 +81,43 @@ class RunRecord:
         Raises:
             UserError: if the file has other content than `save` writes.
         """
-        content = read_json(folder / FILE_NAME)
-        known = {f.name for f in fields(cls)}
-        if unknown := content.keys() - known:
-            raise UserError(f"{folder / FILE_NAME} has unknown entries {', '.join(sorted(unknown))}: remove them.")
-        return cls(**content)
+        path = folder / FILE_NAME
+        content = {name: value for name, value in _read(path).items() if value is not None}
+        hints = get_type_hints(cls)
+        if unknown := content.keys() - {f.name for f in fields(cls)}:
+            raise UserError(f"{path} has unknown entries {', '.join(sorted(map(repr, unknown)))}: remove them.")
+        for name, value in content.items():
+            _check(value, hints[name], f"{path}: {name}")
+        record = cls(**content)
+        if record.part not in PARTS:
+            raise UserError(f"{path}: part is {record.part!r}: it must be one of {', '.join(PARTS)}.")
+        return record
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, or an empty one if the file does not exist.
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The numbers in FOLDER/metrics.json; none without that file.
 
     Raises:
-        UserError: if the file has other content.
+        UserError: if the file is not a JSON object, or a metric that cards show is no number.
     """
+    path = folder / METRICS_FILE
+    content = _read(path)
+    others = ("num_images", "steps", "images_per_second", "psnr_gain", "psnr_gain_ci95")
+    spread = ("psnr_std", "psnr_worst", "psnr_median", "psnr_best")
+    for name in (*METRICS, *(f"base_{name}" for name in METRICS), *others, *spread):
+        _check(content.get(name), float | None, f"{path}: {name}")
+    return content
+
+
+def _read(path: Path) -> dict[str, Any]:
     return read_json_object(path) if path.exists() else {}
+
+
+def _check(value: Any, annotation: Any, name: str) -> None:
+    """Refuse a value of another type, and numbers that are not finite.
+
+    Raises:
+        UserError: that names it.
+    """
+    if not fits(value, annotation):
+        raise UserError(f"{name} is {shown(value)}: it must be {accepted(annotation)}. Correct it, or remove the file.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..hub import write_card
+from ..hub.latent_space import denoiser_needs_after
 from ..metrics import Evaluation
 from ..options import save as save_options
 from .evaluation import compare_with_base
-from .latent_space import denoiser_needs
 from .lora import merge_lora
 from .main_process import on_main
 from .result import save_metrics, save_weights
@@ -79,7 +79,7 @@ def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -
     record = run.recorder.record(pictures, run.state.seconds)
     record.save(output_dir)
     write_card(output_dir)
-    if (needs := denoiser_needs(record.latent_space, record.base_model)) is not None:
+    if (needs := denoiser_needs_after(record)) is not None:
         print(needs)
     run.data.report_unreadable()
     return metrics

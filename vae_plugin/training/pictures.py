@@ -9,16 +9,21 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
 from .. import pictures
 from ..autoencoders import evaluation_mode
 from ..datasets import image_batches
+from ..datasets.transforms import to_pil, to_uint8
+from ..files import replacing_file
 from ..metrics import Evaluation
 from .losses import TrainingLoss
 
 CAPTIONS = {
     "reconstructions": "Held-out images (odd rows) and their reconstructions (even rows)",
+    "example": "A held-out image",
+    "example-decoded": "What the code above gives for it",
     "prior": "Decoded samples of the prior",
     "traversal": "One latent moved along one direction per row",
     "indices": "Held-out images, the indices of their codes in false colours, their reconstructions",
@@ -26,7 +31,11 @@ CAPTIONS = {
     "and four times the error",
     "code_changes": "Reconstructions (odd rows) with another code at one position, and what that changes (even rows)",
 }
+BESIDE_BASE = {
+    "reconstructions": "Held-out images, their reconstructions by the base model, and those by this one, row by row"
+}
 MOST_IMAGES = 128
+SHOWN = 32  # of the images held out, in the sheet of reconstructions
 EACH_EXTREME = 3
 
 
@@ -42,17 +51,29 @@ class SamplePictures:
     def __init__(self, loss: TrainingLoss, images: Dataset, output_dir: Path) -> None:
         self.loss, self.images, self.output_dir = loss, images, output_dir
 
+        self.base_file = output_dir / "logs" / "base-pictures.safetensors"
+
+    @torch.no_grad()
+    def keep_base(self) -> None:
+        """Keep what the model reconstructs before its first step, to show it beside the result's reconstructions."""
+        adapter = self.loss.adapter
+        x = self._first(SHOWN).to(adapter.model.device, adapter.model.dtype)
+        with evaluation_mode(adapter.model), replacing_file(self.base_file) as partial:
+            pixels = to_uint8(self.loss.reconstruct(x).cpu()).contiguous()
+            save_file({"reconstructions": pixels}, partial)
+
     def save(self, prefix: str = "") -> dict[str, str]:
-        """OUT/samples/*.png; of a model without a likelihood the reconstructions only.
+        """OUT/samples/*.png: reconstructions, and more of a model with a likelihood.
 
         Returns:
             Caption -> path relative to the output folder.
         """
         adapter, model = self.loss.adapter, self.loss.adapter.model
-        limit = min(len(self.images), MOST_IMAGES)  # type: ignore[arg-type]
-        x = torch.cat(list(image_batches(self.images, limit=limit)))
+        x = self._first(MOST_IMAGES)
         with evaluation_mode(model):
-            drawn = {"reconstructions": pictures.reconstructions(adapter, x[:32], reconstruct=self.loss.reconstruct)}
+            drawn = {"reconstructions": self._reconstructions(x[:SHOWN])}
+            if not prefix:
+                drawn |= self._example(x[0])
             if adapter.likelihood is not None:
                 drawn["prior"] = pictures.prior_samples(model)
                 if adapter.discrete:
@@ -60,7 +81,8 @@ class SamplePictures:
                     drawn["code_changes"] = pictures.code_changes(model, x[:3])
                 else:
                     drawn["traversal"] = pictures.latent_traversal(model, x)
-        return {CAPTIONS[name]: self._write(picture, f"{prefix}{name}.png") for name, picture in drawn.items()}
+        captions = {**CAPTIONS, **(BESIDE_BASE if self.base_file.exists() else {})}
+        return {captions[name]: self._write(picture, f"{prefix}{name}.png") for name, picture in drawn.items()}
 
     def save_extremes(self, evaluation: Evaluation) -> dict[str, str]:
         """OUT/samples/extremes.png: the worst images by PSNR, those in the middle, and the best; none picked by hand.
@@ -78,6 +100,26 @@ class SamplePictures:
         with evaluation_mode(adapter.model):
             picture = pictures.extremes(adapter, found, self.loss.reconstruct)
         return {CAPTIONS["extremes"]: self._write(picture, "extremes.png")}
+
+    def _first(self, most: int) -> torch.Tensor:
+        """The first images, (N, C, H, W), `most` of them or all."""
+        limit = min(len(self.images), most)  # type: ignore[arg-type]
+        return torch.cat(list(image_batches(self.images, limit=limit)))
+
+    def _reconstructions(self, x: torch.Tensor) -> Image.Image:
+        base = None
+        if self.base_file.exists():
+            kept = load_file(self.base_file)["reconstructions"]
+            base = kept / 127.5 - 1 if kept.shape == x.shape else None
+        return pictures.reconstructions(self.loss.adapter, x, reconstruct=self.loss.reconstruct, base=base)
+
+    def _example(self, image: torch.Tensor) -> dict[str, Image.Image]:
+        """A picture, and what the code of the card gives for it; of gray and RGB images."""
+        ratio = self.loss.adapter.spatial_compression_ratio
+        if len(image) not in (1, 3) or any(side % ratio for side in image.shape[1:]):
+            return {}
+        picture = to_pil(image)
+        return {"example": picture, "example-decoded": pictures.round_trip(self.loss.adapter, picture)}
 
     def _write(self, picture: Image.Image, name: str) -> str:
         path = pictures.save_png(picture, self.output_dir / "samples" / name)

@@ -9,12 +9,14 @@ import torch
 from ...errors import UserError
 from ...models.posteriors import DiagonalGaussian
 from ..adapter import Adapter, TrainingPass
+from ..papers import ASYMMETRIC
 
 
 class AsymmetricAdapter(Adapter):
     """An `AutoencoderKL` with another decoder, which is trained with random masks."""
 
     class_name = "AsymmetricAutoencoderKL"
+    papers = (ASYMMETRIC,)
 
     @property
     def spatial_compression_ratio(self) -> int:

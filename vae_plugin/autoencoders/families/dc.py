@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..adapter import DeterministicAdapter
+from ..papers import DEEP_COMPRESSION
 
 
 class DCAdapter(DeterministicAdapter):
@@ -10,6 +11,7 @@ class DCAdapter(DeterministicAdapter):
 
     class_name = "AutoencoderDC"
     latents_expression = ".latent"
+    papers = (DEEP_COMPRESSION,)
 
     @property
     def spatial_compression_ratio(self) -> int:

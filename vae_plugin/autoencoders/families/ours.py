@@ -16,6 +16,9 @@ from ...models.vqvae import VQVAE, CodePosterior
 from ...objectives import ELBO, Generators, elbo
 from ..adapter import Adapter, TrainingPass, pooled_scaling, usual_resolution
 from ..base import height_and_width
+from ..papers import QUANTIZERS, VQGAN, Paper
+from ..papers import VAE as VAE_PAPER
+from ..papers import VQVAE as VQVAE_PAPER
 from ..vae import AutoencoderVAE
 from ..vqvae import AutoencoderVQVAE
 
@@ -82,6 +85,7 @@ class VAEAdapter(OwnAdapter):
     """`AutoencoderVAE`."""
 
     class_name = "AutoencoderVAE"
+    papers = (VAE_PAPER,)
     kind = "vae"
     has_single_file = True
     model: AutoencoderVAE
@@ -136,6 +140,7 @@ class VQVAEAdapter(OwnAdapter):
     """`AutoencoderVQVAE`."""
 
     class_name = "AutoencoderVQVAE"
+    first_paper = VQVAE_PAPER
     kind = "vqvae"
     gaussian = False
     discrete = True
@@ -146,6 +151,12 @@ class VQVAEAdapter(OwnAdapter):
     def model_class(cls) -> type[ModelMixin] | None:
         """`AutoencoderVQVAE`."""
         return AutoencoderVQVAE
+
+    @property
+    def papers(self) -> tuple[Paper, ...]:  # type: ignore[override]
+        """That of the model, and that of its quantiser where it is a later one."""
+        later = QUANTIZERS.get(self.config.quantizer_type)
+        return (self.first_paper,) if later is None else (self.first_paper, later)
 
     @property
     def standardizes_channels(self) -> bool:
@@ -217,6 +228,7 @@ class VQModelAdapter(VQVAEAdapter):
     """
 
     class_name = "VQModel"
+    first_paper = VQGAN
     remote_code = False
 
     def __init__(self, model: ModelMixin) -> None:

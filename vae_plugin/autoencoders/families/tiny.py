@@ -13,6 +13,7 @@ class TinyAdapter(DeterministicAdapter):
     can_distill = True
     has_taesd_files = True
     latents_expression = ".latents"
+    papers = ()  # it has none
 
     @property
     def spatial_compression_ratio(self) -> int:

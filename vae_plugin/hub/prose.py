@@ -1,0 +1,152 @@
+"""The sentences of a card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from .record import RunRecord
+from .results import Results, duration, written
+from .text import Markdown, in_code
+
+HUB = "https://huggingface.co"
+
+
+def title(name: str, record: RunRecord, shapes: str) -> Markdown:
+    """What the model is: its kind, its origin, its data, and the shapes of images and latents."""
+    text = Markdown(name)
+    if record.teacher:
+        text += Markdown(" distilled from {}").format(record.teacher)
+    elif record.base_model:
+        part = "" if record.part == "all" else f", {record.part}"
+        text += Markdown(part + " fine-tuned from {}").format(record.base_model)
+    elif record.dataset:
+        text += Markdown(" trained")
+    if record.dataset:
+        text += Markdown(" on {}").format(record.dataset)
+    return text + Markdown(": " + shapes)
+
+
+def origin(record: RunRecord, results: Results) -> Markdown:
+    """How the model came about, to follow its name; empty where nobody knows."""
+    if record.base_model:
+        text = Markdown(" fine-tuned from {}").format(_base(record))
+    elif record.dataset:
+        text = Markdown(" trained from scratch")
+    else:
+        return Markdown("")
+    if record.dataset:
+        text += Markdown(" on {}").format(_linked(record.dataset, record.dataset_id, "datasets/"))
+    steps = results["steps"]
+    return text + Markdown("" if steps is None else f" for {written(steps)} steps")
+
+
+def what_was_trained(record: RunRecord) -> Markdown:
+    """The part that was trained, and from whom; empty where that is everything."""
+    text = Markdown("")
+    if record.part == "decoder" and record.base_model:
+        text += Markdown(
+            " Only the decoder was trained: the latents are exactly those of {}, and a denoiser trained on them works "
+            "with this model."
+        ).format(record.base_model)
+    elif record.part == "encoder":
+        text += Markdown(" Only the encoder was trained.")
+    if record.teacher:
+        text += Markdown(
+            " It was trained to encode and decode the latents of {} as a pipeline sees them, shifted and scaled."
+        ).format(record.teacher)
+    return text
+
+
+def limits(results: Results, record: RunRecord) -> list[Markdown]:
+    """Limitations that were measured."""
+    found = []
+    spread = [results.written(f"psnr_{name}") for name in ("worst", "median", "best")]
+    if None not in spread:
+        worst, median, best = spread
+        count = results.written("num_images")
+        found.append(
+            f"The worst of the {f'{count} ' if count else ''}reconstructions has a PSNR of {worst} dB (median "
+            f"{median}, best {best})" + (", see the picture of extremes." if picture(record, "extremes.png") else ".")
+        )
+    if results["dead_codes"]:
+        positions = results.written("codebook_positions")
+        counted = "" if positions is None else f" at any of the {positions} positions counted"
+        found.append(f"{results.written('dead_codes')} codes were not used{counted}.")
+    if record.resolution:
+        found.append(f"Trained and measured at {record.resolution} × {record.resolution} pixels only.")
+    return [Markdown(line) for line in found]
+
+
+def training(results: Results, record: RunRecord) -> dict[str, Any]:
+    """Circumstances of the training, by name."""
+    rows: dict[str, Any] = {"images": f"{record.train_images:,}"} if record.train_images else {}
+    rows |= {in_code(f"--{name}"): in_code(_as_typed(value)) for name, value in record.options.items()}
+    if record.num_processes and record.device:
+        rows["processes"] = f"{record.num_processes} ({record.device})"
+    if record.mixed_precision:
+        rows["precision"] = "float32" if record.mixed_precision == "no" else f"{record.mixed_precision} (mixed)"
+    if record.seconds:
+        rows["time"] = duration(record.seconds)
+    if (speed := results.written("images_per_second")) is not None:
+        rows["images per second"] = speed
+    if record.versions:
+        rows["versions"] = Markdown(", ").join(Markdown("{} {}").format(*item) for item in record.versions.items())
+    if record.commit:
+        rows["commit of vae-plugin"] = in_code(record.commit)
+    return rows
+
+
+def _as_typed(value: Any) -> str:
+    """The value of an option as somebody would type it."""
+    if isinstance(value, list):
+        return " ".join(map(_as_typed, value))
+    return json.dumps(value) if isinstance(value, bool) or value is None else str(value)
+
+
+def pipeline_rule(config: Mapping[str, Any]) -> str | None:
+    """How pipelines scale latents, from the fields of the config; None if they do it in another way."""
+    scale, shift = config.get("scaling_factor"), config.get("shift_factor")
+    mean, std = config.get("latents_mean") or [], config.get("latents_std") or []
+    if scale is None or any(value != 0 for value in mean) or any(value != 1 for value in std):
+        return None
+    shifted = f"(z - {shift})" if shift else "z"
+    return shifted if scale == 1 else f"{shifted} * {scale}"
+
+
+def pictures(record: RunRecord, besides: Collection[str] = ()) -> list[dict[str, str]]:
+    """Caption and path of every picture, but for those of some file names."""
+    found = {caption: path for caption, path in record.pictures.items() if path.rpartition("/")[2] not in besides}
+    return [{"caption": caption, "path": Markdown(quote(path))} for caption, path in found.items()]
+
+
+def picture(record: RunRecord, name: str) -> dict[str, str] | None:
+    """Caption and path of the picture of that file name; None if there is none."""
+    return next((found for found in pictures(record) if found["path"].rpartition("/")[2] == name), None)
+
+
+def hub_id(name: str | None) -> str | None:
+    """The name, if it can be that of a repository on the Hub."""
+    try:
+        validate_repo_id(name or "")
+    except HFValidationError:
+        return None
+    return name
+
+
+def _base(record: RunRecord) -> Markdown:
+    text = _linked(record.base_model, record.base_model_id)
+    return text + Markdown(" (commit {})").format(in_code(record.base_revision)) if record.base_revision else text
+
+
+def _linked(name: str | None, repository: str | None, place: str = "") -> Markdown:
+    """A name, with a link to its place on the Hub where it has one."""
+    valid = hub_id(repository)
+    if valid is None:
+        return Markdown.escape(name)
+    return Markdown(f"[{{}}]({HUB}/{place}{quote(valid)})").format(name if place else valid)

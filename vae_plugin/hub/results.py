@@ -1,0 +1,108 @@
+"""Measured numbers as cards show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..json_types import fits
+
+METRICS = {
+    "psnr": ("PSNR of the reconstruction", "dB"),
+    "ssim": ("SSIM of the reconstruction", ""),
+    "elbo_nats": ("ELBO per image", "nats"),
+    "log_likelihood_nats": ("importance-weighted bound on log p(x) per image", "nats"),
+    "perceptual": ("perceptual distance of the reconstruction", ""),
+    "psnr_to_teacher": ("PSNR between decoded latents and the images that the teacher decodes", "dB"),
+    "latent_mse": ("mean squared error of the encoded latents, whose variance is about 1", ""),
+    "latents_mean": ("mean of the latents in pipelines", ""),
+    "latents_std": ("standard deviation of the latents in pipelines", ""),
+    "bits_per_dim": ("-ELBO / (D ln 2), of D values per image", "bits"),
+    "kl_nats": ("KL divergence of the posterior from the prior per image", "nats"),
+    "active_units": ("active latent units", ""),
+    "codebook_usage": ("share of codes in use", ""),
+    "codebook_perplexity": ("perplexity of the codes", ""),
+    "dead_codes": ("unused codes", ""),
+    "codebook_positions": ("positions counted for these three", ""),
+}
+RENAMED = {"codebook_tokens": "codebook_positions"}  # names in the metrics.json of 0.1
+
+
+@dataclass
+class Row:
+    """A line of the table of results.
+
+    Attributes:
+        name: of the metric.
+        value: of the model, with its unit.
+        base: of the base model; "" where it was not measured.
+    """
+
+    name: str
+    value: str
+    base: str
+
+
+class Results:
+    """The numbers of metrics.json; whatever is not a finite number counts as not measured.
+
+    Args:
+        metrics: content of metrics.json.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any]) -> None:
+        self._metrics = {RENAMED.get(name, name): value for name, value in metrics.items()}
+
+    def __getitem__(self, name: str) -> float | None:
+        """A measured number; None if there is none."""
+        value = self._metrics.get(name)
+        return value if fits(value, float) else None
+
+    def written(self, name: str) -> str | None:
+        """A measured number in four digits, or in all of them if it is whole; None if there is none."""
+        value = self[name]
+        return None if value is None else written(value)
+
+    def measured(self) -> dict[str, float]:
+        """The metrics that cards show, by name."""
+        return {name: value for name in METRICS if (value := self[name]) is not None}
+
+    def rows(self) -> list[Row]:
+        """The table of results."""
+        rows = []
+        for key in self.measured():
+            name, unit = METRICS[key]
+            unit = f" {unit}" if unit else ""
+            deviation = self.written("psnr_std") if key == "psnr" else None
+            base = self.written(f"base_{key}")
+            rows.append(
+                Row(
+                    name if deviation is None else f"{name}, ± standard deviation over images",
+                    f"{self.written(key)}{'' if deviation is None else f' ± {deviation}'}{unit}",
+                    "" if base is None else base + unit,
+                )
+            )
+        return rows
+
+    def gain(self) -> str | None:
+        """The difference from the base model on the same images, with its confidence interval."""
+        gain, half = self["psnr_gain"], self["psnr_gain_ci95"]
+        if gain is None:
+            return None
+        interval = "" if half is None else f" (95 % confidence interval {gain - half:+.3g} to {gain + half:+.3g})"
+        return f"{gain:+.3g} dB of PSNR{interval}"
+
+
+def written(value: float) -> str:
+    """A number as cards show it."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the two largest units that it fills."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
