@@ -32,6 +32,7 @@ from vae_plugin.training.evaluation import save_base
 from vae_plugin.training.failures import StepFailed
 from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
+from vae_plugin.training.main_process import on_main
 from vae_plugin.training.run import Run, build_run
 from vae_plugin.training.settings import FinetuneOptions
 from vae_plugin.training.trainee import TermMeans
@@ -96,15 +97,17 @@ def measure_base(run: Run) -> None:
     """Measure the model before its first step, where the result will be compared with it."""
     if run.state.step:
         return
-    main = run.accelerator.is_main_process
-    if main:
+    if run.accelerator.is_main_process:
         run.base_file.unlink(missing_ok=True)
         run.pictures.base_file.unlink(missing_ok=True)
     if not run.options.model.is_new and run.options.model.in_channels is None:
         measured = run.evaluator.measure("So it was before the first step: check the weights of that model")
-        if main:
+
+        def keep() -> None:
             save_base(measured, run.base_file)
             run.pictures.keep_base()
+
+        on_main(run.accelerator, keep)
 
 
 def main(argv: Sequence[str] | None, prog: str) -> None:

@@ -50,7 +50,6 @@ class SamplePictures:
 
     def __init__(self, loss: TrainingLoss, images: Dataset, output_dir: Path) -> None:
         self.loss, self.images, self.output_dir = loss, images, output_dir
-
         self.base_file = output_dir / "logs" / "base-pictures.safetensors"
 
     @torch.no_grad()
@@ -71,7 +70,8 @@ class SamplePictures:
         adapter, model = self.loss.adapter, self.loss.adapter.model
         x = self._first(MOST_IMAGES)
         with evaluation_mode(model):
-            drawn = {"reconstructions": self._reconstructions(x[:SHOWN])}
+            base = self._base_reconstructions(x[:SHOWN])
+            drawn = {"reconstructions": pictures.reconstructions(adapter, x[:SHOWN], 8, self.loss.reconstruct, base)}
             if not prefix:
                 drawn |= self._example(x[0])
             if adapter.likelihood is not None:
@@ -81,7 +81,7 @@ class SamplePictures:
                     drawn["code_changes"] = pictures.code_changes(model, x[:3])
                 else:
                     drawn["traversal"] = pictures.latent_traversal(model, x)
-        captions = {**CAPTIONS, **(BESIDE_BASE if self.base_file.exists() else {})}
+        captions = {**CAPTIONS, **({} if base is None else BESIDE_BASE)}
         return {captions[name]: self._write(picture, f"{prefix}{name}.png") for name, picture in drawn.items()}
 
     def save_extremes(self, evaluation: Evaluation) -> dict[str, str]:
@@ -106,12 +106,12 @@ class SamplePictures:
         limit = min(len(self.images), most)  # type: ignore[arg-type]
         return torch.cat(list(image_batches(self.images, limit=limit)))
 
-    def _reconstructions(self, x: torch.Tensor) -> Image.Image:
-        base = None
-        if self.base_file.exists():
-            kept = load_file(self.base_file)["reconstructions"]
-            base = kept / 127.5 - 1 if kept.shape == x.shape else None
-        return pictures.reconstructions(self.loss.adapter, x, reconstruct=self.loss.reconstruct, base=base)
+    def _base_reconstructions(self, x: torch.Tensor) -> torch.Tensor | None:
+        """What `keep_base` kept, in [-1, 1]; None if that is nothing, or of other images than x."""
+        if not self.base_file.exists():
+            return None
+        kept = load_file(self.base_file)["reconstructions"]
+        return kept / 127.5 - 1 if kept.shape == x.shape else None
 
     def _example(self, image: torch.Tensor) -> dict[str, Image.Image]:
         """A picture, and what the code of the card gives for it; of gray and RGB images."""
