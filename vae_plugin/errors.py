@@ -14,6 +14,18 @@ class UserError(ValueError):
     """A mistake in the input; the message says what was given, what is accepted and what to do."""
 
 
+class NotFiniteError(UserError):
+    """A model gives NaN or infinity, so that there is nothing to show or to measure.
+
+    Args:
+        what: that is so, a noun phrase.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.reason = f"{what} is NaN or infinite"
+        super().__init__(f"{self.reason}: the weights are damaged, or their precision is too low for this model.")
+
+
 class TrainingStopped(RuntimeError):
     """Training cannot continue; the message says why, and where the last good checkpoint is."""
 

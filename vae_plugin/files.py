@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -184,9 +185,46 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file through `replacing_file`; raise ValueError for NaN and infinity, which JSON lacks."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, sort_keys: bool = False) -> None:
+    """Write a JSON file through `replacing_file`.
+
+    Raises:
+        UserError: if the value has NaN or infinity, which JSON lacks; the message names where.
+    """
+    write_text(path, json_text(value, path.name, indent=2, sort_keys=sort_keys) + "\n")
+
+
+def json_text(value: Any, name: str, **layout: Any) -> str:
+    """A value as JSON; everything of ours that is JSON is written through this.
+
+    Args:
+        value: of plain types.
+        name: of what it is written to, for the message.
+        layout: as of `json.dumps`.
+
+    Raises:
+        UserError: if it has NaN or infinity.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **layout)
+    except ValueError as error:
+        place = next(_not_finite(value), None)
+        if place is None:
+            raise
+        raise UserError(
+            f"{name} cannot hold {place}: JSON has no such number, and the model that has it is damaged."
+        ) from error
+
+
+def _not_finite(value: Any, place: str = "") -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{place} = {value}" if place else str(value)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, (list, tuple)):
+        for i, inner in enumerate(value):
+            yield from _not_finite(inner, f"{place}[{i}]")
 
 
 def start_partial(path: Path) -> Path:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from vae_plugin.autoencoders import Adapter, adapt, autoencoder_of, load_autoencoder
 from vae_plugin.autoencoders.registry import accepted_classes
 from vae_plugin.datasets.transforms import to_uint8
-from vae_plugin.errors import UserError
+from vae_plugin.errors import NotFiniteError, UserError
 from vae_plugin.models.posteriors import DiagonalGaussian
 
 SLOW = 0.08  # seconds; a slower decode cannot follow a drag, and a smaller picture comes first
@@ -156,6 +156,9 @@ class Codec:
         Args:
             z: latents (B, C, h, w) of any grid size.
             indices: (B, h, w, indices per position), decoded instead of the latents; or None.
+
+        Raises:
+            NotFiniteError: if there is no picture of it, which would be shown as black.
         """
         ratio = self.spatial_compression_ratio
         height, width = (min(side * ratio, full) for side, full in zip(z.shape[-2:], self.image_size, strict=True))
@@ -165,7 +168,10 @@ class Codec:
             images = self.adapter.decode_indices(self.native(indices).to(self.model.device))[..., :height, :width]
         else:
             images = self.adapter.decode(self._to_device(z), (height, width))
-        return _on_cpu(images)
+        images = _on_cpu(images)
+        if not images.isfinite().all():
+            raise NotFiniteError("what the decoder gives for this latent")
+        return images
 
     def decode_full(
         self, z: torch.Tensor, indices: torch.Tensor | None = None, superseded: Callable[[], bool] | None = None

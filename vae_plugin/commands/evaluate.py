@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from .. import metrics
 from ..datasets import LATEST, Circles, DataRules, ImageDataset, draw, image_batches, load_images
 from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
-from ..files import write_json
+from ..files import json_text, write_json
 from ..notices import show
 from ..options import LARGEST_SEED, option, parse
 from ..training.settings.opening import max_image_pixels, remote_images
@@ -92,7 +91,7 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
         num_importance_samples=options.num_importance_samples,
         seed=options.seed,
     )
-    print(json.dumps(result, indent=2))
+    print(json_text(result, "the metrics", indent=2))
     if unreadable:
         names = ", ".join(sorted(unreadable))
         show(f"{len(unreadable)} file(s) could not be read as images and were left out: {names}")

@@ -11,7 +11,7 @@ import torch
 from .. import pictures
 from ..datasets import ImageReader
 from ..datasets.transforms import to_pil
-from ..errors import UserError
+from ..errors import NotFiniteError, UserError
 from ..files import make_folder
 from ..metrics import psnr
 from ..options import option, parse
@@ -52,6 +52,8 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     for name, path in _output_paths(options).items():
         x = reader.tensor(name, adapter.in_channels)[None]
         reconstruction = adapter.reconstruct(x)
+        if not reconstruction.isfinite().all():
+            raise NotFiniteError(f"the reconstruction of {name}")
         pair = torch.cat([x, reconstruction], dim=3)[0]
         pictures.save_png(to_pil(pair), path)
         print(f"{path}  PSNR {psnr(reconstruction, x).item():.2f} dB")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from torch import nn
 
 from ..autoencoders import Adapter, adapt
 from ..errors import UserError
+from ..files import json_text
 from .diffusers_folder import in_precision
 from .place import fill_folder
 
@@ -206,7 +206,7 @@ def _metadata(adapter: Adapter) -> dict[str, str]:
     return {
         "class": type(adapter.model).__name__,
         "spatial_compression_ratio": str(adapter.spatial_compression_ratio),
-        **{name: json.dumps(value) for name, value in known.items() if value is not None},
+        **{name: json_text(value, name) for name, value in known.items() if value is not None},
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from ..autoencoders import Adapter, adapt
 from ..autoencoders.kl_model import DESCRIPTION
 from ..errors import UserError
+from ..files import json_text
 from .diffusers_folder import check_range, plain
 from .place import fill_file
 
@@ -103,7 +103,7 @@ def save_single_file(
         "format": "pt",
         "_class_name": "AutoencoderKL",
         "layout": f"latent diffusion, {f'{start}* keys' if prefix else 'keys of the VAE alone'}",
-        "config": json.dumps({"_class_name": "AutoencoderKL", **config}),
+        "config": json_text({"_class_name": "AutoencoderKL", **config}, "the config"),
         **{name: str(config[name]) for name in (*DESCRIPTION, "shift_factor") if config[name] is not None},
     }
     with fill_file(file, SUFFIX, overwrite) as partial:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
-from ..files import copy_files, write_text
+from ..files import copy_files, write_json, write_text
 from ..texts import read_json_object, read_text
 from .paths import command_without_paths, is_local, without_paths, yaml_without_paths
 
@@ -119,4 +118,4 @@ def forget_paths(folder: Path) -> None:
         if name == "run.json" and isinstance(command, str):
             public["command"] = command_without_paths(command)
         if public != content:
-            write_text(path, json.dumps(public, indent=2, sort_keys=name == "config.json") + "\n")
+            write_json(path, public, sort_keys=name == "config.json")

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 
 from ..autoencoders import Adapter, adapt, evaluation_mode
-from ..errors import UserError
+from ..errors import NotFiniteError
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 from ..models.posteriors import DiagonalGaussian
@@ -36,18 +36,6 @@ class Evaluation(dict[str, float]):
         super().__init__(metrics)
         self.per_image = per_image
         self.numbers = list(range(len(per_image["psnr"])) if numbers is None else numbers)
-
-
-class NotFiniteError(UserError):
-    """A model gives what is no finite number, so that there is nothing to measure.
-
-    Args:
-        reason: which measure, and how many images it fails on.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}: the weights are damaged, or their precision is too low for this model.")
-        self.reason = reason
 
 
 @torch.no_grad()
@@ -207,7 +195,7 @@ def _require_finite(values: dict[str, torch.Tensor]) -> None:
     finite = values.pop("finite").bool()
     for name, ok in {"reconstruction": finite, **{name: value.isfinite() for name, value in values.items()}}.items():
         if not ok.all():
-            raise NotFiniteError(f"the {name} is NaN or infinite for {int((~ok).sum())} of {len(ok)} images")
+            raise NotFiniteError(f"the {name} of {int((~ok).sum())} of {len(ok)} images")
 
 
 def no_importance_weighted_bound(adapter: Adapter) -> str | None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from ..errors import NotFiniteError
 from ..files import write_json
 from ..metrics import evaluate
-from ..metrics.evaluation import Evaluation, NotFiniteError
+from ..metrics.evaluation import Evaluation
 from ..texts import read_json_object
 from .data import TrainingData
 from .failures import LOWER_RATE, StepFailed

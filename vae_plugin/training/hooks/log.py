@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from ...files import write_text
+from ...files import json_text, write_text
 from ...texts import read_text
 from ..progress import Progress, Stopwatch
 from ..state import TrainingState
@@ -82,8 +82,9 @@ class CurveLog:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open for as long as the run lasts
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Append the values of a step."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        """Append the values of a step; null stands for what is no finite number, which JSON lacks."""
+        known = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json_text({"step": step, **known}, "a line of the curves") + "\n")
         self._file.flush()
 
     def close(self) -> None:
