@@ -14,7 +14,7 @@ from .rules import LATEST, DataRules
 USUAL = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000", "HEIF")
 HEIC_ENDINGS = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-HEIC_EXTRA = "pip install 'vae-plugin[heic]'"
+HEIC_EXTRA = "pip install pillow-heif"
 STARTS_A_PROGRAM = ("EPS",)
 
 

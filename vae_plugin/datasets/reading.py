@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from .rules import LATEST, DataRules
 from .transforms import image_to_tensor, to_tensor
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses an image, and release 0.1 did
-MOST_BYTES = 16  # that an encoded image takes for each pixel, generously
+MOST_BYTES = 8  # of an encoded image for each pixel, and
+MOST_BYTES_BESIDE = 1 << 24  # beside the pixels
 
 Source = str | Path | bytes | Image.Image | Mapping[str, Any] | None
 
@@ -98,7 +100,7 @@ class ImageReader:
         """
         with one_sentence(_name(source)):
             found = self._find(source)
-            return found if isinstance(found, bytes) else Path(regular_file(found)).read_bytes()
+            return found if isinstance(found, bytes) else Path(found).read_bytes()
 
     def content(self, source: Source) -> str:
         """SHA-256 of the bytes of an image file; empty if they cannot be read."""
@@ -127,7 +129,7 @@ class ImageReader:
             yield self._within_limit(source)
             return
         found = self._find(source)
-        with io.BytesIO(found) if isinstance(found, bytes) else open(regular_file(found), "rb") as file:
+        with io.BytesIO(found) if isinstance(found, bytes) else open(found, "rb") as file:
             yield self._identify(file)
 
     def _find(self, source: Source) -> str | Path | bytes:
@@ -135,10 +137,18 @@ class ImageReader:
         found: Any = source
         if isinstance(source, Mapping):
             found = source["bytes"] if source.get("bytes") is not None else (source.get("path") or None)
-            found = self.places.find(found, self.max_pixels * MOST_BYTES) if isinstance(found, str) else found
+            found = self.places.find(found, self._most_bytes) if isinstance(found, str) else found
         if not isinstance(found, (str, Path, bytes)):
             raise DataError("the row holds no image.")
+        if not isinstance(found, bytes) and (size := os.stat(regular_file(found)).st_size) > self._most_bytes:
+            raise DataError(
+                f"it has {size} bytes, which no image of {self.max_pixels} pixels has (--max_image_pixels)."
+            )
         return found
+
+    @property
+    def _most_bytes(self) -> int:
+        return self.max_pixels * MOST_BYTES + MOST_BYTES_BESIDE
 
     def _identify(self, file: Any) -> Image.Image:
         if Image.MAX_IMAGE_PIXELS is not None and self.max_pixels > Image.MAX_IMAGE_PIXELS:
@@ -147,7 +157,7 @@ class ImageReader:
             return self._within_limit(Image.open(file, formats=formats(self.rules)))
         except UnidentifiedImageError:
             file.seek(0)
-            if is_heic(file.read(12)):
+            if "HEIF" not in usual_formats() and is_heic(file.read(12)):
                 raise DataError(f"it is HEIC, which needs another package ({HEIC_EXTRA}).") from None
             raise DataError(f"it is damaged, or none of {', '.join(usual_formats())}.") from None
         except Image.DecompressionBombError:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from .. import pictures
 from ..autoencoders import evaluation_mode
 from ..datasets import image_batches
+from ..datasets.reading import DEFAULT_READER
 from ..datasets.transforms import to_pil, to_uint8
 from ..files import replacing_file
 from ..metrics import Evaluation
@@ -137,11 +138,10 @@ def log_pictures(accelerator: Accelerator, paths: Mapping[str, Path], step: int)
     for tracker in accelerator.trackers:
         for name, path in paths.items():
             if tracker.name == "tensorboard":
-                with Image.open(path) as image:
-                    tracker.log_images({name: np.asarray(image.convert("RGB"))[None]}, step=step, dataformats="NHWC")
+                pixels = np.asarray(DEFAULT_READER.open(path).convert("RGB"))
+                tracker.log_images({name: pixels[None]}, step=step, dataformats="NHWC")
             elif tracker.name == "wandb":
-                with Image.open(path) as image:
-                    tracker.log_images({name: [image.convert("RGB")]}, step=step)
+                tracker.log_images({name: [DEFAULT_READER.open(path).convert("RGB")]}, step=step)
             elif tracker.name == "trackio":
                 import trackio
 
