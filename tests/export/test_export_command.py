@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin.cli import main
 from vae_plugin.commands import export as command
+from vae_plugin.hub import RunRecord
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,20 @@ def test_a_single_file_and_back(source, tmp_path, capsys):
     with safe_open(file, "pt") as opened:
         assert {name.partition(".")[0] for name in opened.keys()} == {"first_stage_model"}  # noqa: SIM118
         assert opened.get_tensor("first_stage_model.quant_conv.bias").dtype == torch.bfloat16
+
+
+def test_a_single_file_says_that_the_latents_have_moved(tmp_path, capsys):
+    kl().save_pretrained(tmp_path / "out")
+    file = tmp_path / "vae.safetensors"
+    for part, says in (("all", True), ("decoder", False)):
+        RunRecord(base_model="user/base", part=part).save(tmp_path / "out")
+        assert export(tmp_path / "out", "--format", "single_file", "--output", file, "--overwrite") == 0
+        with safe_open(file, "pt") as opened:
+            note = opened.metadata().get("note", "")
+        assert (
+            ("The latent space has moved" in note) == ("The latent space has moved" in capsys.readouterr().out) == says
+        )
+        assert ("user/base needs training" in note) == says
 
 
 def test_onnx_is_written_where_it_was_asked(source, tmp_path, capsys, monkeypatch):

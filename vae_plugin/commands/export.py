@@ -16,6 +16,7 @@ from ..export.place import check_file, check_folder, fill_folder
 from ..export.remote_code import write_remote_code
 from ..export.single_file import PREFIX, SUFFIX, foreign_to_other_tools, save_single_file
 from ..export.taesd_files import NAMES, save_taesd
+from ..hub.latent_space import denoiser_needs_after
 from ..options import option, parse
 from .source import ModelSource
 
@@ -44,7 +45,8 @@ def _write_diffusers(model: Adapter, output: Path, options: ExportOptions) -> li
 
 def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     dtype = DTYPES[options.dtype or "float32"]
-    kl = save_single_file(model, output, options.prefix is not None, dtype, options.overwrite)
+    needs = denoiser_needs_after(options.record())
+    kl = save_single_file(model, output, options.prefix is not None, dtype, options.overwrite, needs)
     lines = [
         f"{output} uses the names of latent diffusion. In diffusers: AutoencoderKL.from_single_file({str(output)!r}, "
         "config=FOLDER), where FOLDER is an export with --format diffusers."
@@ -53,7 +55,7 @@ def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> 
         lines.append(
             f"ComfyUI and A1111 build Stable Diffusion's architecture and cannot load this one: {', '.join(foreign)}."
         )
-    return lines
+    return [*lines, *([] if needs is None else [needs])]
 
 
 def _write_onnx(model: Adapter, output: Path, options: ExportOptions) -> list[str]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
 
 from ..autoencoders import Adapter, load_autoencoder
+from ..hub.record import FILE_NAME as RUN_FILE
+from ..hub.record import RunRecord
 from ..options import option
 
 
@@ -39,6 +44,21 @@ class ModelSource:
         )
         adapter.model.eval()
         return adapter
+
+    def record(self) -> RunRecord:
+        """What run.json beside the model tells of its training; an empty record where there is none.
+
+        Raises:
+            UserError: if a local run.json was damaged.
+        """
+        source = Path(self.pretrained_model_name_or_path)
+        if source.exists():
+            return RunRecord.load((source if source.is_dir() else source.parent) / (self.subfolder or ""))
+        try:
+            file = hf_hub_download(str(source), RUN_FILE, subfolder=self.subfolder, revision=self.revision)
+            return RunRecord.load(Path(file).parent)
+        except (OSError, ValueError, RuntimeError):  # none there, or out of reach
+            return RunRecord()
 
 
 @dataclass

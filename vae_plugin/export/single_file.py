@@ -62,6 +62,7 @@ def save_single_file(
     prefix: bool = False,
     dtype: torch.dtype = torch.float32,
     overwrite: bool = False,
+    note: str | None = None,
 ) -> AutoencoderKL:
     """Write the weights to one .safetensors file.
 
@@ -87,6 +88,7 @@ def save_single_file(
         prefix: prefix every name with `first_stage_model.`.
         dtype: precision of the weights.
         overwrite: replace an existing file.
+        note: what users of the file must know, for its metadata.
 
     Returns:
         The `AutoencoderKL` whose weights were written.
@@ -105,6 +107,7 @@ def save_single_file(
         "layout": f"latent diffusion, {f'{start}* keys' if prefix else 'keys of the VAE alone'}",
         "config": json_text({"_class_name": "AutoencoderKL", **config}, "the config"),
         **{name: str(config[name]) for name in (*DESCRIPTION, "shift_factor") if config[name] is not None},
+        **({} if note is None else {"note": note}),
     }
     with fill_file(file, SUFFIX, overwrite) as partial:
         save_file(state, partial, metadata)

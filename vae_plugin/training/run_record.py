@@ -66,7 +66,7 @@ class Recorder:
         revision = _commit_in_cache(model) if on_hub else None
         told = _told(given, accelerator)
         self._facts: dict[str, Any] = {
-            "dataset": "generated circles" if data.circles else dataset_id or "a folder of images",
+            "dataset": "generated circles" if data.circles else dataset_id or _local_name(data),
             "dataset_id": dataset_id,
             "split": "held out of training",
             "train_images": train_images,
@@ -95,6 +95,12 @@ class Recorder:
         """
         space = {} if self.latents is None else self.latents.facts()
         return hub.RunRecord(**self._facts, latent_space=space, pictures=dict(pictures or {}), seconds=seconds)
+
+
+def _local_name(data: DataSettings) -> str:
+    """The name of the folder or file of images, without where it is."""
+    name = public_name(data.train_data_dir or data.dataset_name)
+    return f"{name} (local images)" if name else "a folder of images"
 
 
 def _told(given: Mapping[str, Any], accelerator: Accelerator) -> dict[str, Any]:
