@@ -1,4 +1,4 @@
-"""Publish a model on the Hub, in one commit."""
+"""Publish a model or a pipeline on the Hub, in one commit."""
 
 from __future__ import annotations
 

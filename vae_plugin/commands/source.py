@@ -67,7 +67,7 @@ class ModelFolder:
 
     folder: str = option(
         "",
-        "Folder of a model, such as the output folder of a training run.",
+        "Folder of a model, such as the output folder of a training run, or of a whole pipeline.",
         path=True,
         positional="folder",
         also=("pretrained_model_name_or_path",),

@@ -120,10 +120,11 @@ def model_card(
     facts["title"] = prose.title(name, record, f"{height} × {width} pixels to {shape}")
     tags = ["vq-vae" if adapter.discrete else "vae", "diffusers"] if own else []
     data = _metadata(adapter, results, record, repo_id, tags)
-    return _card(kind, facts, data)
+    return rendered(kind, facts, data)
 
 
-def _card(kind: str, facts: Mapping[str, Any], data: ModelCardData) -> ModelCard:
+def rendered(kind: str, facts: Mapping[str, Any], data: ModelCardData) -> ModelCard:
+    """The card of a template in `hub_cards`, from its facts and its metadata."""
     folder = resources.files("vae_plugin.hub_cards")
     made = environment(jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")))
     return ModelCard(made.get_template(f"{kind}.md").render(card_data=Markdown(data.to_yaml()), **facts))

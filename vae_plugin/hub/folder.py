@@ -12,7 +12,8 @@ from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
 from ..files import copy_files, write_json, write_text
 from ..texts import read_json_object, read_text
-from .paths import command_without_paths, is_local, without_paths, yaml_without_paths
+from .paths import command_without_paths, is_local, without_path_fields, without_paths, yaml_without_paths
+from .pipelines import MODEL_INDEX, is_pipeline, pipeline_class, pipeline_files
 
 WEIGHTS = ("diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.safetensors.index.json")
 PUBLISHED = (
@@ -23,7 +24,7 @@ PROGRESS = "samples/step-*"  # pictures made during training, which are not publ
 
 
 def class_name(folder: Path) -> str:
-    """Name of the class of the model in a folder.
+    """Name of the class of the model or pipeline in a folder.
 
     Raises:
         UserError: if the folder holds no model that can be published.
@@ -31,6 +32,8 @@ def class_name(folder: Path) -> str:
     config = folder / "config.json"
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give one with a config.json and weights.")
+    if is_pipeline(folder):
+        return pipeline_class(folder)
     try:
         name = read_json_object(config)["_class_name"]
     except FileNotFoundError as error:
@@ -45,7 +48,7 @@ def class_name(folder: Path) -> str:
 
 
 def published_files(folder: Path) -> dict[str, Path]:
-    """Path in the repository -> file, for the files of `PUBLISHED`. No other file leaves the folder.
+    """Path in the repository -> file, for the files of `PUBLISHED` or of a pipeline. No other file leaves the folder.
 
     Raises:
         UserError: if there is no model, its weights are not readable safetensors, or one of the files is a link, which
@@ -53,13 +56,13 @@ def published_files(folder: Path) -> dict[str, Path]:
     """
     class_name(folder)
     files = {}
-    for path in sorted(_candidates(folder)):
+    for path in sorted(pipeline_files(folder) if is_pipeline(folder) else _candidates(folder)):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or path.parent.is_symlink():
             raise UserError(f"{path} is a link, and links are not published: replace it by a copy.")
         files[name] = path
-    weights = [path for name, path in files.items() if fnmatch(name, WEIGHTS[0])]
-    if not weights:
+    weights = [path for path in files.values() if path.suffix == ".safetensors"]
+    if not weights and not is_pipeline(folder):
         pickles = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt")]
         hint = f" {pickles[0]} is a pickle, which can run code when it is opened:" if pickles else ""
         raise UserError(f"{folder} has no diffusion_pytorch_model.safetensors.{hint} save the model as safetensors.")
@@ -107,6 +110,12 @@ def forget_paths(folder: Path) -> None:
     options = folder / "training_options.yaml"
     if options.exists():
         write_text(options, yaml_without_paths(read_text(options), options.name))
+    if is_pipeline(folder):  # tokens and words in the files of a pipeline may begin like paths: only its paths are read
+        for path in (folder / MODEL_INDEX, *folder.glob("*/*config.json")):
+            content = read_json_object(path)
+            if (public := without_path_fields(content)) != content:
+                write_json(path, public)
+        return
     for name in ("config.json", "metrics.json", "run.json"):
         path = folder / name
         if not path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +25,14 @@ ORDER = (
 LICENSE_KEYS = ("license", "license_name", "license_link")
 
 
-def merged(generated: str, old: str, *, license_given: bool = False) -> str:
+def merged(
+    generated: str,
+    old: str,
+    *,
+    license_given: bool = False,
+    keys: Sequence[str] = GENERATED_KEYS,
+    on_top: bool = False,
+) -> str:
     """Merge a generated card with the text and metadata of an old one.
 
     Text outside the marked part stays where it was; a card without marks is hand-written, and stays above the
@@ -35,6 +43,8 @@ def merged(generated: str, old: str, *, license_given: bool = False) -> str:
         generated: the new card; text around its marked part is used if the old card has none.
         old: the existing card, "" for none.
         license_given: whether the licence of the new card was given explicitly, and replaces that of the old one.
+        keys: metadata that are never those of the old card.
+        on_top: put the generated part above the text of a card without marks.
 
     Raises:
         UserError: if the metadata of the old card cannot be parsed.
@@ -43,9 +53,11 @@ def merged(generated: str, old: str, *, license_given: bool = False) -> str:
     line_end = first[0] if (first := LINE_END.search(old)) else "\n"
     front, old_body = read(old)
     words = own_words(old_body)
+    if on_top and not MARK.search(old_body):
+        words = ("", f"{line_end}{line_end}{words[0].rstrip()}{line_end}" if words[0] else "")
     before, after = words if any(map(str.strip, words)) else own_words(new_body)
     body = new_body[new_body.find(BEGIN) : new_body.rfind(END) + len(END)]
-    data = _metadata(new_data, front, license_given).rstrip()
+    data = _metadata(new_data, front, (*keys, *(LICENSE_KEYS if license_given else ())), license_given).rstrip()
     head, body = (LINE_END.sub(lambda _: line_end, text) for text in (f"---\n{data}\n---\n", body))
     return head + before + body + (after or line_end)
 
@@ -75,8 +87,7 @@ def lacks_a_mark(card: str) -> bool:
     return bool(begins) and (True, False) not in pairwise(begins)
 
 
-def _metadata(new: dict[str, Any], old: FrontMatter, license_given: bool) -> str:
-    replaced = (*GENERATED_KEYS, *(LICENSE_KEYS if license_given else ()))
+def _metadata(new: dict[str, Any], old: FrontMatter, replaced: Sequence[str], license_given: bool) -> str:
     if "license" in old.data:  # a name and a link belong to the licence beside them
         new = {k: v for k, v in new.items() if license_given or k not in LICENSE_KEYS}
     kept = {name for name, value in old.data.items() if name not in replaced and value is not None}

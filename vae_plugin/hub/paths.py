@@ -16,6 +16,7 @@ from ..errors import UserError
 T = TypeVar("T")
 
 NAMELESS = "local"  # stands for a path that has no last component, or only that of a person
+PATH_FIELD = re.compile(r"(name_or_path|_file|_path|_dir)$")
 LINE = " \\\n    "  # between the options of the command in run.json
 
 _START = r"(?:file://|[A-Za-z]:[\\/]|\\\\(?=[^\\\s])|~[\w.-]*(?=[\\/])|\.\.?[\\/]|/(?=[^/\s)-]))"
@@ -54,6 +55,20 @@ def without_paths(value: T) -> T:
     if isinstance(value, (list, tuple)):
         return type(value)(map(without_paths, value))
     return _without_paths(value) if isinstance(value, str) else value  # type: ignore[return-value]
+
+
+def without_path_fields(value: Any) -> Any:
+    """Remove the entries with local paths in the configuration of a pipeline's part, and in all that it holds.
+
+    They say where a part was loaded from, and nothing reads them; all other entries stay as they are.
+    """
+    if isinstance(value, dict):
+        return {
+            name: without_path_fields(item)
+            for name, item in value.items()
+            if not (PATH_FIELD.search(str(name)) and isinstance(item, str) and is_local(item))
+        }
+    return [without_path_fields(item) for item in value] if isinstance(value, list) else value
 
 
 def command_without_paths(command: str) -> str:

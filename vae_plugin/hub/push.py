@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from diffusers import DiffusionPipeline
 from diffusers.models.modeling_utils import ModelMixin
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.hf_api import RepoFile
@@ -28,6 +29,7 @@ from .destination import CARD, Destination, State, check_proposal, find_destinat
 from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot
 from .front_matter import split
 from .merging import lacks_a_mark, merged
+from .pipelines import autoencoders, is_pipeline, pipeline_card
 from .record import RunRecord, read_metrics
 from .waiting import bounded_waiting
 
@@ -35,7 +37,7 @@ ATTEMPTS_AGAINST_OTHERS = 5  # retries after commits of others
 
 
 def push(
-    model_or_folder: Adapter | ModelMixin | str | Path,
+    model_or_folder: Adapter | ModelMixin | DiffusionPipeline | str | Path,
     repo_id: str,
     *,
     private: bool = False,
@@ -48,14 +50,15 @@ def push(
     overwrite_card: bool = False,
     token: str | None = None,
 ) -> CommitInfo:
-    """Publish an autoencoder in one commit, or in none if nothing has changed.
+    """Publish an autoencoder, or a whole pipeline, in one commit, or in none if nothing has changed.
 
     Only the files of a model are sent (see `hub.folder.PUBLISHED`): weights as safetensors, config.json, metrics.json,
     pictures, the options of the run and the card. An interrupted push can be repeated: files that have arrived are not
     sent again, and no partial commit is ever visible.
 
     Args:
-        model_or_folder: an image autoencoder, its adapter, or the folder of one, such as the output of a training run.
+        model_or_folder: an image autoencoder, its adapter, or the folder of one, such as the output of a training run;
+            a pipeline of diffusers, or its folder.
         repo_id: user/name, created if it does not exist.
         private: make a new repository private.
         revision: branch, created if it does not exist, by default main.
@@ -100,16 +103,21 @@ def push(
 
 
 @contextmanager
-def staged(model_or_folder: Adapter | ModelMixin | str | Path) -> Iterator[Path]:
+def staged(model_or_folder: Adapter | ModelMixin | DiffusionPipeline | str | Path) -> Iterator[Path]:
     """Yield a temporary folder with the published files only."""
     with tempfile.TemporaryDirectory(prefix="vae-plugin-push-") as root:
         target = Path(root, "model")
         if isinstance(model_or_folder, (str, Path)):
             snapshot(Path(model_or_folder), target)
-            load_autoencoder(str(target))  # refuses weights that do not fit, before anything is asked of the Hub
+        elif isinstance(model_or_folder, DiffusionPipeline):
+            model_or_folder.save_pretrained(target)
+            published_files(target)
         else:
             adapt(model_or_folder).save(target)
             published_files(target)  # refuses what cannot be published
+        # Refuses weights that do not fit, before anything is asked of the Hub.
+        for folder in [target / part.name for part in autoencoders(target)] if is_pipeline(target) else [target]:
+            load_autoencoder(str(folder))
         yield target
 
 
@@ -128,18 +136,21 @@ def write_card(
         The path of the card.
     """
     files = published_files(folder)
-    record = RunRecord.load(folder)
-    record.pictures = {caption: path for caption, path in record.pictures.items() if path in files}
-    if license is not None:
-        record.license, record.license_name, record.license_link = license, None, None
-    card = model_card(
-        load_autoencoder(str(folder)),
-        read_metrics(folder),
-        record,
-        repo_id=repo_id,
-        files={name: sha256(path) for name, path in files.items() if fnmatch(name, WEIGHTS[0])},
-        remote_code=remote_code_module(folder),
-    )
+    if is_pipeline(folder):
+        card = pipeline_card(folder, repo_id=repo_id, license=license)
+    else:
+        record = RunRecord.load(folder)
+        record.pictures = {caption: path for caption, path in record.pictures.items() if path in files}
+        if license is not None:
+            record.license, record.license_name, record.license_link = license, None, None
+        card = model_card(
+            load_autoencoder(str(folder)),
+            read_metrics(folder),
+            record,
+            repo_id=repo_id,
+            files={name: sha256(path) for name, path in files.items() if fnmatch(name, WEIGHTS[0])},
+            remote_code=remote_code_module(folder),
+        )
     path = folder / CARD
     old = read_text(path) if path.exists() and not overwrite_card else ""
     if lacks_a_mark(old):
@@ -148,7 +159,7 @@ def write_card(
             "you did not write.",
             file=sys.stderr,
         )
-    write_text(path, merged(str(card), old, license_given=license is not None))
+    write_text(path, _merged(folder, str(card), old, license is not None))
     return path
 
 
@@ -252,7 +263,7 @@ class Change:
         """
         if self.overwrite_card:
             return self._own_card
-        return merged(self._own_card, decode(old, "the card on the Hub"), license_given=self.license_given)
+        return _merged(self.folder, self._own_card, decode(old, "the card on the Hub"), self.license_given)
 
     def operations(self, state: State, old: bytes) -> list[Any]:
         """The operations of a commit on top of a state with an old card; none if it holds all of this."""
@@ -262,6 +273,15 @@ class Change:
             *([] if card == old else [CommitOperationAdd(CARD, card)]),
             *(CommitOperationDelete(name) for name in _left_over(state.files, self._additions)),
         ]
+
+
+def _merged(folder: Path, card: str, old: str, license_given: bool) -> str:
+    """The card of a folder, merged with an old one."""
+    if is_pipeline(
+        folder
+    ):  # of which only its library is known; and nothing opens before the import at its top is done
+        return merged(card, old, license_given=license_given, keys=("library_name",), on_top=True)
+    return merged(card, old, license_given=license_given)
 
 
 def _commit(
@@ -309,6 +329,13 @@ def _is_there(path: Path, present: RepoFile | None) -> bool:
 
 def _left_over(present: Mapping[str, RepoFile], additions: Mapping[str, CommitOperationAdd]) -> list[str]:
     """Weights of an earlier push with other shards, whose index would be read first."""
-    ours = re.compile(r"diffusion_pytorch_model(\.safetensors|-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)")
-    pushed = any(ours.fullmatch(name) for name in additions)
-    return [name for name in present if pushed and ours.fullmatch(name) and name not in additions]
+    weights = re.compile(
+        r"(?P<part>(?:.*/)?(?:diffusion_pytorch_)?model)"
+        r"(?:\.safetensors|-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)"
+    )
+    pushed = {match["part"] for name in additions if (match := weights.fullmatch(name))}
+    return [
+        name
+        for name in present
+        if name not in additions and (match := weights.fullmatch(name)) and match["part"] in pushed
+    ]
