@@ -270,7 +270,7 @@ MISTAKES = {
     ),
     "a file for a model": (
         ["evaluate", "--pretrained_model_name_or_path", "{folder}/config.json"],
-        "there is no config.json in it",
+        "config.json is no model",
     ),
     "no images to measure": (
         ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--max_images", "0"],

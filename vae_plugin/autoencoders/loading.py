@@ -229,7 +229,7 @@ def _load_single_file(source: str, config: str | None) -> Adapter:
 def _family(kind: Any, source: str) -> type[Adapter]:
     family = family_of(kind)
     if family is None:
-        named = kind if isinstance(kind, str) else shown(kind)
+        named = kind if isinstance(kind, str) and kind.isidentifier() else shown(kind)
         raise UserError(f"{source} holds {named}, which is not supported: {accepted_classes(kind)}")
     return family
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
 from ..files import copy_files, write_json, write_text
+from ..json_types import shown
 from ..texts import read_json_object, read_text
 from .paths import command_without_paths, is_local, without_path_fields, without_paths, yaml_without_paths
 from .pipelines import MODEL_INDEX, is_pipeline, pipeline_class, pipeline_files
@@ -43,7 +45,8 @@ def class_name(folder: Path) -> str:
             f"{config} does not name the class of a model (_class_name): give the folder of a model."
         ) from error
     if family_of(name) is None:
-        raise UserError(f"{folder} holds {name}, which is not supported: {accepted_classes(name)}")
+        named = name if isinstance(name, str) and name.isidentifier() else shown(name)
+        raise UserError(f"{folder} holds {named}, which is not supported: {accepted_classes(name)}")
     return name
 
 
@@ -86,9 +89,10 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 def remote_code_module(folder: Path) -> str | None:
     """Name (without .py) of the module for loading without this package, if config.json names one that exists."""
-    auto_map = read_json_object(folder / "config.json").get("auto_map") or {}
-    module = str(auto_map.get("AutoModel", "")).partition(".")[0]
-    return module if module and (folder / f"{module}.py").is_file() else None
+    auto_map = read_json_object(folder / "config.json").get("auto_map")
+    named = auto_map.get("AutoModel") if isinstance(auto_map, dict) else None
+    module = named.partition(".")[0] if isinstance(named, str) else ""
+    return module if re.fullmatch(r"\w{1,100}", module) and (folder / f"{module}.py").is_file() else None
 
 
 def snapshot(folder: Path, target: Path) -> Path:
