@@ -190,3 +190,23 @@ def test_nothing_left_to_train_on(tmp_path):
     write_tars(tmp_path, sizes=(3,))
     with pytest.raises(DataError, match="no image left"):
         next(stream(tmp_path).batches(2))
+
+
+@pytest.mark.parametrize("where", ["cut", "pages", "no parquet at all"])
+@pytest.mark.parametrize("shard", [0, 2])
+def test_a_damaged_parquet_shard_is_named_and_the_others_are_read(tmp_path, where, shard, capfd, monkeypatch):
+    monkeypatch.setattr("vae_plugin.notices._said", set())
+    write_parquet(tmp_path)
+    path = tmp_path / f"train-{shard:05d}-of-00005.parquet"
+    content = path.read_bytes()
+    cut = {"cut": content[: len(content) // 2], "pages": content[:4] + b"\xff" * 300 + content[304:]}
+    path.write_bytes(cut.get(where, b"text"))
+    images = stream(tmp_path, num_validation=0)
+    seen, lost = set(), 0
+    for batch in islice(images.batches(4), 40):
+        seen.update(numbers(batch))
+        lost += batch["lost"]
+    first = sum(SIZES[:shard])
+    assert seen == set(range(sum(SIZES))) - set(range(first, first + SIZES[shard]))
+    assert lost == (SIZES[shard] if where == "pages" else 1)
+    assert capfd.readouterr().err.count(f"{path.name} in {tmp_path} is damaged: it cannot be read behind 0 im") == 1

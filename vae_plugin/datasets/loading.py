@@ -24,6 +24,7 @@ from .paths import as_row, regular_file
 from .places import Places, hub_roots
 from .reading import MAX_PIXELS, ImageReader
 from .rules import LATEST, DataRules
+from .shards import Shards, TableShards, TarShards
 from .streaming import ImageStream
 from .webdataset import index_shards, member_of, shard_of
 
@@ -37,14 +38,29 @@ class Table:
     """A table of encoded images.
 
     Attributes:
-        rows: the table itself, or a stream of it.
+        rows: the table itself.
         image_column: its column of images.
         origin: what its rows are called.
         roots: see `Places`.
     """
 
-    rows: Any
+    rows: datasets.Dataset
     image_column: str
+    origin: Origin
+    roots: tuple[str, ...] | None = None
+
+
+@dataclass
+class Streamed:
+    """Shards of encoded images.
+
+    Attributes:
+        shards: to stream.
+        origin: of them.
+        roots: see `Places`.
+    """
+
+    shards: Shards
     origin: Origin
     roots: tuple[str, ...] | None = None
 
@@ -98,7 +114,7 @@ def load_images(
     """
     if (paths := _local_paths(dataset_name, train_data_dir, rules)) is None:
         assert dataset_name is not None
-        table = _table_by_name(dataset_name, split, image_column, revision, cache_dir, streaming=False)
+        table = _table_by_name(dataset_name, split, image_column, revision, cache_dir)
     else:
         table = _table_from_files(paths, split, image_column, cache_dir, rules)
     images = ImageDataset(
@@ -163,11 +179,11 @@ def stream_images(
     """
     if (paths := _local_paths(dataset_name, train_data_dir, rules)) is None:
         assert dataset_name is not None
-        table = _table_by_name(dataset_name, split, image_column, revision, None, streaming=True)
+        found = _stream_by_name(dataset_name, split, image_column, revision, rules)
     else:
-        table = _stream_from_files(paths, split, image_column, rules)
-    reader = ImageReader(rules, max_image_pixels, Places(table.roots, remote_images))
-    return ImageStream(table.rows, table.image_column, origin=table.origin, reader=reader, **settings)
+        found = _stream_from_files(paths, split, image_column, rules)
+    reader = ImageReader(rules, max_image_pixels, Places(found.roots, remote_images))
+    return ImageStream(found.shards, origin=found.origin, reader=reader, **settings)
 
 
 def _local_paths(dataset_name: str | None, train_data_dir: Paths | None, rules: DataRules) -> tuple[Path, ...] | None:
@@ -196,24 +212,37 @@ def _declares_its_files(folder: Path) -> bool:
 
 
 def _table_by_name(
-    name: str, split: str, image_column: str | None, revision: str | None, cache_dir: str | Path | None, streaming: bool
+    name: str, split: str, image_column: str | None, revision: str | None, cache_dir: str | Path | None
 ) -> Table:
     with _loading(name):
         builder = datasets.load_dataset_builder(name, revision=revision, cache_dir=cache_dir)
-        if streaming:
-            rows = builder.as_streaming_dataset(split)
-        else:
-            builder.download_and_prepare()
-            rows = builder.as_dataset(split)
+        builder.download_and_prepare()
+        rows = builder.as_dataset(split)
+    origin = replace(_origin_by_name(name, builder, split), sources=((f"{name} ({split})", len(rows)),))
+    return Table(rows, _find_image_column(rows, image_column, name), origin, hub_roots(name, cache_dir))
+
+
+def _stream_by_name(
+    name: str, split: str, image_column: str | None, revision: str | None, rules: DataRules
+) -> Streamed:
+    with _loading(name):
+        builder = datasets.load_dataset_builder(name, revision=revision)
+        files = (builder.config.data_files or {}).get(split)
+        if files and builder.name == "webdataset" and rules.read_whole_archives:
+            shards = TarShards(files, [file.rpartition("@")[2] for file in files], image_column, rules)
+            return Streamed(shards, _origin_by_name(name, builder, split))
+        rows = builder.as_streaming_dataset(split)
+        rows = rows if rows.features is not None else rows._resolve_features()
+    column = _find_image_column(rows, image_column, name)
+    return Streamed(TableShards(rows, column), _origin_by_name(name, builder, split), hub_roots(name, None))
+
+
+def _origin_by_name(name: str, builder: datasets.DatasetBuilder, split: str) -> Origin:
     folder = Path(name)
     if folder.is_dir():
         files = walk(folder)
-        digest, commit = files_digest([file.relative_to(folder).as_posix() for file in files], files), None
-    else:
-        digest, commit = digest_of([name, builder.config_id, builder.hash, split]), builder.hash
-    sources = ((f"{name} ({split})", None if streaming else len(rows)),)
-    origin = Origin(digest, name, commit, sources)
-    return Table(rows, _find_image_column(rows, image_column, name), origin, hub_roots(name, cache_dir))
+        return Origin(files_digest([file.relative_to(folder).as_posix() for file in files], files), name)
+    return Origin(digest_of([name, builder.config_id, builder.hash, split]), name, builder.hash)
 
 
 def _table_from_files(
@@ -234,25 +263,36 @@ def _table_from_files(
     values, names = [as_row(file) for file in found.files], found.names
     if found.kind == "tar":
         shard_names = dict(zip(map(as_row, found.files), found.names, strict=True))
-        values = index_shards(found.files, image_column, rules)
+        values, damaged = index_shards(found.files, image_column, rules)
+        origin = replace(origin, damaged=len(damaged))
+        for shard, damage in damaged.items():
+            say_once(f"damaged {shard}", f"{shard} is damaged: {damage.reason}.")
         names = tuple(member_name(shard_names[shard_of(value)], member_of(value)) for value in values)
     rows = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": datasets.Image()}))
     column = "image" if found.kind == "tar" else _find_image_column(rows, image_column, location)
     return Table(rows, column, replace(origin, names=names))
 
 
-def _stream_from_files(paths: Sequence[Path], split: str, image_column: str | None, rules: DataRules) -> Table:
+def _stream_from_files(paths: Sequence[Path], split: str, image_column: str | None, rules: DataRules) -> Streamed:
     found, location = find_files(paths, split, rules), " ".join(map(str, paths))
     if found.kind == "images":
         raise DataError(f"{location} holds image files, which cannot be streamed: leave out --streaming.")
+    for file in found.files:
+        regular_file(file)
+    origin = Origin(found.digest, location, ignored_files=tuple(map(str, found.others)))
+    if found.kind == "tar" and rules.read_whole_archives:
+        shards = TarShards(found.files, found.names, image_column, rules)
+        shards.check()
+        return Streamed(shards, origin)
     builder = "webdataset" if found.kind == "tar" else "parquet"
+    features = _features(found.files) if found.kind == "parquet" else None
     with _loading(location):
-        rows = datasets.load_dataset(builder, data_files=_data_files(found.files), split="train", streaming=True)
-    if rows.features is None:
-        rows = rows._resolve_features()
-    sources = tuple((name, None) for name in found.names)
-    origin = Origin(found.digest, location, sources=sources, ignored_files=tuple(map(str, found.others)))
-    return Table(rows, _find_image_column(rows, image_column, location), origin, _roots(paths))
+        files = _data_files(found.files)
+        rows = datasets.load_dataset(builder, data_files=files, split="train", streaming=True, features=features)
+        rows = rows if rows.features is not None else rows._resolve_features()
+    column = _find_image_column(rows, image_column, location)
+    count = (lambda shard: _rows_or_none(found.files[shard])) if found.kind == "parquet" else None
+    return Streamed(TableShards(rows, column, found.names, count), origin, _roots(paths))
 
 
 def _roots(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -273,6 +313,24 @@ def _loading(location: str | Path) -> Iterator[None]:
         # The cause says what went wrong; the message of `datasets` itself only says that reading failed.
         reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
         raise DataError(f"{location} cannot be loaded as a data set: {reason}.") from error
+
+
+def _features(files: Sequence[Path]) -> datasets.Features:
+    """The columns of the first parquet file that can be read."""
+    errors = []
+    for file in files:
+        try:
+            return datasets.Features.from_arrow_schema(pq.read_schema(file))
+        except (OSError, pa.ArrowException) as error:
+            errors.append(f"{file} cannot be read as a parquet file: {error}")
+    raise DataError(errors[0])
+
+
+def _rows_or_none(path: Path) -> int | None:
+    try:
+        return _parquet_rows(path)
+    except DataError:
+        return None
 
 
 def _parquet_rows(path: Path) -> int:

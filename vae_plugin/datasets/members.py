@@ -24,6 +24,7 @@ class Origin:
         sources: name and number of rows of each file of rows, in order; None for a number that is not known.
         names: of the samples, in order; without it a sample is a row of a source.
         ignored_files: files beside these that are of another kind.
+        damaged: number of archives of which a part cannot be read.
     """
 
     digest: str | None = None
@@ -32,6 +33,7 @@ class Origin:
     sources: tuple[tuple[str, int | None], ...] = ()
     names: Sequence[str] | None = None
     ignored_files: tuple[str, ...] = ()
+    damaged: int = 0
 
     def sample_names(self) -> Iterator[str]:
         """The name of every row in order: that of its file, of a member of an archive, or of a file and a row."""

@@ -12,8 +12,8 @@ class DataRules:
     """The rules of the data. A checkpoint holds their version, and its continuation goes by it.
 
     Attributes:
-        version: 1 is release 0.1; 2 converts embedded colour profiles to sRGB, reads the usual image formats only, and
-            draws samples by the seed.
+        version: 1 is release 0.1; 2 converts embedded colour profiles to sRGB, reads the usual image formats only,
+            finds the images of folders and archives in one way, and draws samples by the seed.
     """
 
     version: int = CURRENT
@@ -29,11 +29,6 @@ class DataRules:
         return self.version >= 2
 
     @property
-    def skip_hidden_members(self) -> bool:
-        """Whether hidden files in archives are left out, as those in folders are."""
-        return self.version >= 2
-
-    @property
     def transparent_gray(self) -> bool:
         """Whether the value that a 16-bit gray file declares transparent is."""
         return self.version >= 2
@@ -46,6 +41,11 @@ class DataRules:
     @property
     def one_way_to_find_files(self) -> bool:
         """Whether a local folder is read in the same way by `dataset_name` as by `train_data_dir`."""
+        return self.version >= 2
+
+    @property
+    def read_whole_archives(self) -> bool:
+        """Whether tar files are read to their end, in order and alike whether they are streamed or not."""
         return self.version >= 2
 
 

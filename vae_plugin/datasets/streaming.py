@@ -12,11 +12,14 @@ import datasets
 import numpy as np
 import torch
 
+from ..notices import say_once
 from .errors import DataError
 from .images import ImageDataset, augmentation, say_if_refused
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out, member_name, row_name
 from .reading import DEFAULT_READER, ImageReader
-from .rows import ENCODED, undecoded, value_of
+from .rows import ENCODED
+from .shards import Sample, Shards
+from .tars import Damage
 from .transforms import check_channels
 
 MAX_LANES = 64
@@ -39,8 +42,7 @@ class ImageStream:
     and the shard up to it if the format does not support seeking.
 
     Args:
-        table: streaming data set. L is the largest power of two that does not exceed its number of shards, at most 64.
-        image_column: name of the column of images.
+        shards: L is the largest power of two that does not exceed their number, at most 64.
         resolution: side of the square in pixels; the shorter side of an image is resized to it.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA).
         center_crop: crop the square from the centre rather than from a random position along the longer side.
@@ -48,7 +50,7 @@ class ImageStream:
         seed: random seed of shard order, windows, crops and flips, not negative.
         shuffle_window: total number of samples in the windows of all lanes.
         num_validation: number of samples to hold out, taken from the beginning of the first shard.
-        origin: of the table: what its shards are called.
+        origin: of the shards.
         reader: how an image is opened.
 
     Raises:
@@ -57,8 +59,7 @@ class ImageStream:
 
     def __init__(
         self,
-        table: datasets.IterableDataset,
-        image_column: str,
+        shards: Shards,
         *,
         resolution: int,
         channels: int,
@@ -70,9 +71,8 @@ class ImageStream:
         origin: Origin = UNKNOWN_ORIGIN,
         reader: ImageReader = DEFAULT_READER,
     ) -> None:
-        self.image_column = image_column
-        self.table = undecoded(table, image_column)
-        self.num_shards = self.table.num_shards
+        self.shards = shards
+        self.num_shards = len(shards.names)
         self.lanes = 1 << (min(self.num_shards, MAX_LANES).bit_length() - 1)
         self.resolution = resolution
         self.channels = check_channels(channels)
@@ -81,6 +81,8 @@ class ImageStream:
         self.seed = seed
         self.window = max(1, shuffle_window // self.lanes)
         self.num_validation = num_validation
+        self.damaged: dict[str, dict[str, int]] = {}  # shard -> what is wrong -> number of samples lost by it
+        self._lost = 0  # of these, since the last batch
         self.held_out: frozenset[str] | None = None  # names, where they are not the first ones
         self.origin = origin
         self.reader = reader
@@ -158,7 +160,8 @@ class ImageStream:
 
         Returns:
             An iterator over dicts with "pixel_values" (B, C, H, W); "unreadable", the names of damaged images, each of
-            which is replaced by another image of its window; "images", the numbers of the images within the run; and
+            which is replaced by another image of its window; "lost", the number of samples that damaged shards have
+            lost since the last batch; "images", the numbers of the images within the run; and
             "positions", the positions after the batch of the lanes that this process reads.
         """
         global_batch = batch_size * num_processes
@@ -182,7 +185,9 @@ class ImageStream:
                     first_image += global_batch
                 futures, numbers, after = waiting.popleft()
                 items = [future.result() for future in futures]
+                lost, self._lost = self._lost, 0
                 yield {
+                    "lost": lost,
                     "pixel_values": torch.stack([pixels for pixels, _ in items]),
                     "unreadable": [name for _, names in items for name in names],
                     "images": numbers,
@@ -199,6 +204,7 @@ class ImageStream:
     def _lane_samples(self, lane: int, position: Position = (0, 0, 0)) -> Iterator[tuple[Any, Position]]:
         """Yield (window starting with the sample, position after it) of a lane, endlessly from a position."""
         epoch, first_shard, consumed = position
+        empty: set[int] = set()
         while True:
             order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.num_shards)[lane :: self.lanes]
             found = first_shard > 0 or consumed > 0
@@ -212,9 +218,10 @@ class ImageStream:
                         consumed += 1
                         yield shuffled[i:] + shuffled[:i], (epoch, shard_index, consumed)
                 consumed = 0
-            if not found:
+            empty = empty.union(order.tolist()) if not found else set()
+            if len(empty) == self.num_shards:  # each epoch gives the lane others, by chance
                 raise DataError(
-                    f"lane {lane} of {self.lanes} has no image left to train on: hold out fewer images or add more."
+                    f"{self.origin.location} has no image left to train on: hold out fewer images or add more."
                 )
             epoch, first_shard = epoch + 1, 0
 
@@ -242,23 +249,25 @@ class ImageStream:
         return islice((sample for sample in named if sample[0] in names), len(names))
 
     def _holds(self, shard: int, names: Collection[str]) -> bool:
-        source = self._shard_name(shard)
+        source = self.shards.names[shard]
         return any(name.startswith((row_name(source, ""), member_name(source, ""))) for name in names)
 
-    def _named(self, shard: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        source = self._shard_name(shard)
-        for row, value in enumerate(self._samples(shard, 0)):
-            in_archive = source.lower().endswith(".tar") and value.get("path")
-            yield member_name(source, value["path"]) if in_archive else row_name(source, row), value
+    def _named(self, shard: int, skip: int = 0) -> Iterator[Sample]:
+        for found in self.shards.samples(shard, skip):
+            if isinstance(found, Damage):
+                self._note(self.shards.names[shard], found)
+            else:
+                yield found
 
-    def _shard_name(self, shard: int) -> str:
-        names = [name for name, _ in self.origin.sources]
-        return names[shard] if len(names) == self.num_shards else f"shard {shard}"
+    def _note(self, name: str, damage: Damage) -> None:
+        known = self.damaged.setdefault(name, {})
+        if damage.reason not in known:
+            known[damage.reason] = damage.lost
+            self._lost += damage.lost
+            say_once(f"damaged {name}", f"{name} in {self.origin.location} is damaged: {damage.reason}.")
 
     def _samples(self, shard: int, skip: int) -> Iterator[dict[str, Any]]:
-        table = self.table.shard(num_shards=self.num_shards, index=shard)
-        for row in table.skip(skip) if skip else table:
-            yield value_of(row[self.image_column])
+        return (value for _, value in self._named(shard, skip))
 
     def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str]]:
         crop, flip = augmentation((self.seed, 3, number), self.center_crop, self.random_flip)

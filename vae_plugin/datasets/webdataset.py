@@ -4,38 +4,130 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from .errors import DataError
 from .formats import endings
 from .paths import as_row, local_path, regular_file
 from .rules import LATEST, DataRules
+from .tars import Damage, Member, read_archive
 
 _REFERENCE = re.compile(r"(?s)(.+\.(?i:tar))::(\d+)::(\d+)::(.*)")
 
 
-def index_shards(shards: Sequence[Path], image_column: str | None, rules: DataRules = LATEST) -> list[str]:
-    """List the images of some tar files in order, as references for `read_member`.
+@dataclass
+class Selection:
+    """Which files of an archive are the images of its samples: by one rule, whether they are streamed or not.
+
+    A sample is the files that share a name up to its first dot. Hidden files, such as those that macOS adds, belong to
+    none.
+
+    Args:
+        image_column: file name extension of the images, such as "jpg" or "input.png". By default a sample has one.
+        rules: by which files become images.
+    """
+
+    image_column: str | None
+    rules: DataRules
+    found: dict[str, int] = field(default_factory=dict)  # extension -> number of images
+    _samples: set[tuple[object, str]] = field(default_factory=set)
+
+    def takes(self, member: Member, shard: object) -> bool:
+        """Whether this is the image of a sample.
+
+        Raises:
+            DataError: if the sample has another one.
+        """
+        folder, _, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        ending = ending.lower()
+        if not stem or f".{ending.rpartition('.')[2]}" not in endings(self.rules):
+            return False
+        self.found[ending] = self.found.get(ending, 0) + 1
+        if self.image_column is not None:
+            return ending == self.image_column.lower()
+        sample = (shard, f"{folder}/{stem}")
+        if sample in self._samples:
+            raise DataError(
+                f"{member.name} in {shard} is not the only image of its sample, the files that share a name up to its "
+                f"first dot; there are images with the extensions {', '.join(sorted(self.found))}: choose one with "
+                "image_column."
+            )
+        self._samples.add(sample)
+        return True
+
+    def check_found(self, where: object) -> None:
+        """Raise a DataError that no image was taken."""
+        if self.image_column is not None:
+            others = f"give one of {', '.join(sorted(self.found))}" if self.found else "they hold no images"
+            raise DataError(
+                f"image_column is {self.image_column!r}, which no image in the tar files of {where} has: {others}."
+            )
+        raise DataError(f"the tar files in {where} hold no images: give tar files with images.")
+
+
+def read_shard(file: IO[bytes], shard: object, selection: Selection) -> Iterator[Member | Damage]:
+    """The images of a shard in order, and what is damaged between them; see `read_archive`.
+
+    Raises:
+        tarfile.TarError: if it is no archive.
+        DataError: if a sample has several images.
+    """
+    for member in read_archive(file):
+        if isinstance(member, Damage) or selection.takes(member, shard):
+            yield member
+
+
+def index_shards(
+    shards: Sequence[Path], image_column: str | None, rules: DataRules = LATEST
+) -> tuple[list[str], dict[str, Damage]]:
+    """List the images of some tar files in order, as references for `read_member`, and what is damaged of them.
 
     Args:
         shards: uncompressed tar files in which a sample is a few files that share a name up to its first dot.
-        image_column: file name extension of the images, such as "jpg" or "input.png". Defaults to the only one.
+        image_column: see `Selection`.
         rules: by which files become images.
 
+    Returns:
+        The references; and path -> what is damaged, of each shard that is.
+
     Raises:
-        DataError: if a shard cannot be read, holds no image, or several extensions are possible.
+        DataError: if a shard cannot be read, none holds an image, or a sample has several.
     """
+    if not rules.read_whole_archives:
+        return _index_of_0_1(shards, image_column, rules), {}
+    selection = Selection(image_column, rules)
+    references: list[str] = []
+    damaged: dict[str, Damage] = {}
+    for shard in shards:
+        try:
+            with open(regular_file(shard), "rb") as file:
+                for found in read_shard(file, shard, selection):
+                    if isinstance(found, Damage):
+                        damaged.setdefault(str(shard), found)
+                    else:
+                        references.append(f"{as_row(shard)}::{found.offset}::{found.size}::{found.name}")
+        except (tarfile.TarError, OSError) as error:
+            damaged[str(shard)] = Damage(f"it cannot be read as an uncompressed tar file ({error})")
+    if not references:
+        for name, damage in damaged.items():
+            raise DataError(f"{name} holds no image that can be read: {damage.reason}.")
+        selection.check_found(shards[0].parent)
+    return references, damaged
+
+
+def _index_of_0_1(shards: Sequence[Path], image_column: str | None, rules: DataRules) -> list[str]:
+    """What release 0.1 found in some tar files: less, where one is damaged, and in another order."""
     accepted = endings(rules)
     found: dict[str, list[str]] = {}
     for shard in shards:
         try:
             with tarfile.open(regular_file(shard), "r:") as archive:
                 for member in archive:
-                    name = Path(member.name).name
-                    if rules.skip_hidden_members and name.startswith("."):
-                        continue
-                    ending = name.partition(".")[2].lower()
+                    ending = Path(member.name).name.partition(".")[2].lower()
                     if member.isfile() and f".{ending.rpartition('.')[2]}" in accepted:
                         reference = f"{as_row(shard)}::{member.offset_data}::{member.size}::{_utf8(member.name)}"
                         found.setdefault(ending, []).append(reference)
