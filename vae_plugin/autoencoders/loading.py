@@ -58,8 +58,9 @@ def load_autoencoder(
         _refuse(f"the single file {source}", subfolder=subfolder, revision=revision, variant=variant)
         return _load_single_file(source, config)
     if os.path.isfile(source):
-        pickle = f"{NO_PICKLE} " if source.lower().endswith(PICKLES) else ""
-        raise UserError(f"{source} is no model: {pickle}give a folder, a Hub id or a .safetensors file.")
+        if source.lower().endswith(PICKLES):
+            raise UserError(f"{source} cannot be opened. {NO_PICKLE}")
+        raise UserError(f"{source} is no model: give a folder, a Hub id or a .safetensors file.")
     if config is not None:
         raise UserError(f"--model_config is for a new model or a single file, {source} has its own: leave it out.")
     where: dict[str, Any] = {"subfolder": subfolder, "revision": revision}

@@ -14,7 +14,7 @@ from .config_fields import check_fields
 from .offload import restore_buffers
 from .weights import NOT_SAVED, check_finite, load_fitting, plain_names, reason
 
-NO_PICKLE = "Weights in a pickle (.bin) are not opened, because a pickle can run code: convert them to safetensors."
+NO_PICKLE = "Weights in a pickle (.bin, .ckpt) are not opened, as a pickle can run code: convert them to safetensors."
 
 _publish: Callable[..., str] | None = None
 
