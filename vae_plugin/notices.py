@@ -32,8 +32,13 @@ def say(sentence: str) -> None:
 def show(text: str, stream: TextIO | None = None) -> None:
     """Print a line that may hold names from outside, whatever characters the stream has; to stdout by default."""
     stream = stream or sys.stdout
+    print(showable(text, stream), file=stream)
+
+
+def showable(text: str, stream: TextIO) -> str:
+    """The text with whatever a stream has no characters for escaped."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def printable(text: str) -> str:

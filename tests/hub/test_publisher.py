@@ -1,6 +1,9 @@
 """What a run asks of the Hub before its first step, and says when its result cannot be sent."""
 
+import io
+import os
 import shlex
+import sys
 
 import pytest
 
@@ -92,13 +95,12 @@ def test_a_broken_card_on_the_hub_is_found_before_anything_is_loaded(publisher, 
     [
         (b"---\nlicense: no-such-licence\n---\nMine.\n", {}),
         (b"", {"license": "no-such-licence"}),  # that of the base model
-        (b"", {"base_model": "x", "base_model_id": "not an id"}),
     ],
 )
 def test_metadata_that_the_hub_will_refuse_are_found_before_training(publisher, connected, card, facts):
     if card:
         connected.commit(REPO, {"README.md": card})
-    with pytest.raises(TrainingStopped, match=r"must be one of|is not valid"):
+    with pytest.raises(TrainingStopped, match=r"must be one of"):
         opened(publisher(), **facts)
     assert bool(card) == (REPO in connected.repositories)
 
@@ -130,3 +132,25 @@ def test_a_token_that_is_withdrawn_during_training_does_not_hide_the_advice(publ
     connected.tokens.clear()
     with pytest.raises(TrainingStopped, match=r"does not accept the token.*Send it with: vae-plugin push"):
         last.result(12)
+
+
+def test_names_that_the_terminal_cannot_show_stop_no_push(publisher, connected, folder, tmp_path, monkeypatch):
+    out = tmp_path / "Zürich 東京"
+    folder.rename(out)
+    (out / "samples" / "Prüfung.png").write_bytes(b"png")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    last = opened(publisher(out))
+    connected.faults.fail("/commit/", 400, reason="nicht für dich")
+    last.checkpoint(adapt(new_model()), 5, published.RunRecord())  # refused, which is told in the background
+    assert last.background.finish(60)
+    last.result(12)
+    assert connected.repositories[REPO].resolve().title == "The result, after 12 steps"
+    assert "samples/Prüfung.png" in connected.repositories[REPO].resolve().files
+    sys.stdout.flush()
+    assert "nicht f\\xfcr dich" in sys.stdout.buffer.getvalue().decode("ascii")
+
+
+def test_a_file_whose_name_the_hub_cannot_have_is_one_sentence(publisher, folder):
+    (folder / "samples" / os.fsdecode(b"\xff.png")).write_bytes(b"png")
+    with pytest.raises(TrainingStopped, match="name that is not UTF-8"):
+        opened(publisher(folder)).result(12)

@@ -63,6 +63,10 @@ def published_files(folder: Path) -> dict[str, Path]:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or path.parent.is_symlink():
             raise UserError(f"{path} is a link, and links are not published: replace it by a copy.")
+        if str(path) != str(path).encode("utf-8", "replace").decode():
+            raise UserError(
+                f"{path} has a name that is not UTF-8, which neither safetensors nor the Hub take: rename it."
+            )
         files[name] = path
     weights = [path for path in files.values() if path.suffix == ".safetensors"]
     if not weights and not is_pipeline(folder):

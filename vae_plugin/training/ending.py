@@ -7,6 +7,7 @@ from typing import Any
 from ..hub import write_card
 from ..hub.latent_space import denoiser_needs_after
 from ..metrics import Evaluation
+from ..notices import show
 from ..options import save as save_options
 from .evaluation import compare_with_base
 from .lora import merge_lora
@@ -37,7 +38,7 @@ def finish(run: Run) -> dict[str, Any] | None:
     metrics = on_main(run.accelerator, lambda: _write_result(run, evaluation, latents))
     if run.accelerator.is_main_process:
         elbo = f", ELBO {metrics['elbo_nats']:.1f} nats" if "elbo_nats" in metrics else ""
-        print(f"PSNR {metrics['psnr']:.2f} dB{elbo}. The result is in {run.output_dir}/")
+        show(f"PSNR {metrics['psnr']:.2f} dB{elbo}. The result is in {run.output_dir}/")
     run.accelerator.end_training()
     if run.publisher is not None:
         run.publisher.result(run.total_steps)
@@ -80,6 +81,6 @@ def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -
     record.save(output_dir)
     write_card(output_dir)
     if (needs := denoiser_needs_after(record)) is not None:
-        print(needs)
+        show(needs)
     run.data.report_unreadable()
     return metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from ...hub.front_matter import split
 from ...hub.merging import merged
 from ...hub.push import check_tags, send
 from ...hub.waiting import bounded_waiting
+from ...notices import show, showable
 from ...texts import decode
 from ..average import WeightAverage
 from ..result import save_model
@@ -90,9 +92,9 @@ class Publisher:
             place.create()
         disable_progress_bars()  # of uploads, which would be drawn into that of training
         if settings.hub_strategy == "checkpoint":
-            self.background = BackgroundPush(tqdm.write)
+            self.background = BackgroundPush(lambda line: tqdm.write(showable(line, sys.stdout)))
         branch = f", branch {settings.hub_revision}" if settings.hub_revision else ""
-        print(f"The result goes to {place.address}{branch}.")
+        show(f"The result goes to {place.address}{branch}.")
 
     def checkpoint(self, adapter: Adapter, step: int, record: RunRecord) -> None:
         """Push the weights as they are; returns when they are on the disk.
@@ -156,7 +158,7 @@ class Publisher:
                 f"training is done and the result in {self.output_dir} is complete, but {reason}. Send it with: "
                 f"{shlex.join(again)}"
             ) from error
-        print(f"Pushed: {info.commit_url}")
+        show(f"Pushed: {info.commit_url}")
 
     def _card_there(self) -> str:
         card = decode(self.place.card(self.place.state()), f"the card of {self.place.repo_id}")
