@@ -34,12 +34,22 @@ class PushError(RuntimeError):
     """The Hub did not accept a push; the message says why. Pushing again is safe."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, NumPy or the system had no memory for what was asked, in the words of each."""
+    words = ("not enough memory", "can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and type(error).__module__.partition(".")[0] in ("builtins", "torch")
+        and any(word in str(error) for word in words)
+    )
+
+
 def exit_status(work: Callable[[], object]) -> int:
     """Run a command and report its failure in one sentence, on the main process only.
 
     Returns:
-        0 on success, 1 if training stopped or the Hub refused a push, 2 for a mistake that the user can correct, and
-        128 + N if signal N ended the command.
+        0 on success, 1 if training stopped, the Hub refused a push or there is no memory left, 2 for a mistake that the
+        user can correct, and 128 + N if signal N ended the command.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that it has no characters for must not end the work
@@ -66,5 +76,11 @@ def exit_status(work: Callable[[], object]) -> int:
         if is_main_process:
             kind = "stopped" if isinstance(error, TrainingStopped) else "error"
             print(f"{kind}: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if is_main_process:
+            print("error: there is not enough memory for this: give smaller sizes.", file=sys.stderr)
         return 1
     return 0

@@ -33,6 +33,7 @@ from vae_plugin.training.failures import StepFailed
 from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
 from vae_plugin.training.main_process import on_main
+from vae_plugin.training.memory import fitting, step_without_memory
 from vae_plugin.training.run import Run, build_run
 from vae_plugin.training.settings import FinetuneOptions
 from vae_plugin.training.trainee import TermMeans
@@ -57,7 +58,8 @@ def train(
         UserError: if the options cannot work.
         TrainingStopped: if training cannot continue, or its result cannot be published.
     """
-    run = build_run(options, perceptual)
+    with fitting():
+        run = build_run(options, perceptual)
     try:
         measure_base(run)
         with interrupt or InterruptRequest() as interrupt:
@@ -82,6 +84,8 @@ def train(
         return finish(run)
     except StepFailed as failure:
         raise run.stopped(failure) from failure
+    except (MemoryError, RuntimeError) as error:
+        raise run.stopped(step_without_memory(error)) from error
 
 
 def options(**values: Any) -> FinetuneOptions:

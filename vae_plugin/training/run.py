@@ -25,6 +25,7 @@ from .hooks import CheckpointHook, Hook, LogHook, PublishHook, Step, ValidationH
 from .hooks.publish import Publisher
 from .latent_space import LatentSpace
 from .losses import TrainingLoss
+from .memory import check_batch_fits
 from .parts import RunParts
 from .pictures import SamplePictures
 from .progress import Progress, Stopwatch
@@ -33,6 +34,7 @@ from .run_record import Recorder
 from .settings import FinetuneOptions
 from .settings.data import CIRCLES
 from .setup_model import (
+    check_teacher,
     default_learning_rate,
     load_teacher,
     make_losses,
@@ -41,6 +43,7 @@ from .setup_model import (
     settled_resolution,
 )
 from .state import TrainingState
+from .statistics import check_spread
 from .trainee import Trainee
 
 
@@ -162,15 +165,19 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     )
     options.check_model(adapter, options.model.pretrained_model_name_or_path or options.model.model_config)
     settle(options, adapter)
+    resolution, rate = options.data.resolution, options.optimization.learning_rate
+    assert resolution is not None  # both are settled
+    assert rate is not None
+    check_teacher(options.model, adapter, teacher, resolution)
+    check_batch_fits((options.optimization.train_batch_size, adapter.in_channels, resolution, resolution))
     if options.model.gradient_checkpointing:
         adapter.enable_gradient_checkpointing()
     data = TrainingData(options.data, options.optimization, adapter.in_channels, accelerator, beginning.data)
     if data.changed:
         state.begin_new_pass(data.lanes)
         accelerator.print("The data changed: what was held out stays held out, and a new pass over the rest begins.")
-    resolution, rate = options.data.resolution, options.optimization.learning_rate
-    assert resolution is not None  # both are settled
-    assert rate is not None
+    if not options.keeps_latents:
+        check_spread(adapter, data.size, resolution)
     loss, discriminator_loss = make_losses(
         adapter,
         options.loss,

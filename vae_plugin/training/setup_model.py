@@ -22,6 +22,7 @@ from .losses import (
     TrainingLoss,
     load_perceptual,
 )
+from .memory import check_model_fits
 from .new_model import new_model, new_tiny
 from .settings import LossSettings, ModelSettings, OptimizationSettings
 
@@ -58,23 +59,39 @@ def make_model(
         UserError: if there is no such model.
     """
     if settings.pretrained_model_name_or_path is not None:
-        return _load(settings, resolution, teacher)
-    if settings.model_config is not None:
-        adapter = new_from_config(settings.model_config)
-        if settings.in_channels not in (None, adapter.in_channels):
-            raise UserError(
-                f"--in_channels is {settings.in_channels}, and {settings.model_config} says {adapter.in_channels}: "
-                "leave "
-                "it out."
-            )
-        return adapter
-    channels = settings.in_channels or (default_channels if teacher is None else teacher.in_channels)
-    if settings.model_type == "tiny":
-        return new_tiny(settings, channels, teacher)
-    try:
-        return new_model(settings, codebook, channels, resolution or NEW_RESOLUTION)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+        return _load(settings, resolution)
+
+    def make() -> Adapter:
+        return _new(settings, codebook, resolution, default_channels, teacher)
+
+    check_model_fits(lambda: make().model)
+    return make()
+
+
+def check_teacher(settings: ModelSettings, adapter: Adapter, teacher: Adapter | None, resolution: int) -> None:
+    """Refuse a teacher whose images or latents are not those of the model.
+
+    Raises:
+        UserError: for such a teacher, or a model that cannot be taught.
+    """
+    if teacher is None:
+        return
+    source, name = settings.pretrained_model_name_or_path or "the new model", settings.teacher
+    if not adapter.can_distill:
+        raise UserError(f"--teacher is for an AutoencoderTiny, and {source} holds {adapter.class_name}: leave it out.")
+    if _latents(teacher) != _latents(adapter):
+        raise UserError(
+            f"the latents of --teacher {name} have {_latents(teacher)}, and those of {source} {_latents(adapter)}: "
+            "give a teacher with the same."
+        )
+    if teacher.in_channels != adapter.in_channels:
+        raise UserError(
+            f"--teacher {name} takes images of {teacher.in_channels} channel(s), and {source} of "
+            f"{adapter.in_channels}: give --in_channels {teacher.in_channels}, or a teacher with the same."
+        )
+    only = teacher.only_image_size
+    if only not in (None, (resolution, resolution)):
+        raise UserError(f"--teacher {name} takes images of {only[0]} x {only[1]} only: give --resolution {only[0]}.")
 
 
 def settled_resolution(settings: ModelSettings, adapter: Adapter, resolution: int | None) -> int:
@@ -183,17 +200,36 @@ def make_losses(
     return loss, discriminator_loss
 
 
-def _load(settings: ModelSettings, resolution: int | None, teacher: Adapter | None) -> Adapter:
+def _new(
+    settings: ModelSettings,
+    codebook: CodebookSettings,
+    resolution: int | None,
+    default_channels: int,
+    teacher: Adapter | None,
+) -> Adapter:
+    """A model with random weights; see `make_model`."""
+    if settings.model_config is not None:
+        adapter = new_from_config(settings.model_config)
+        if settings.in_channels not in (None, adapter.in_channels):
+            raise UserError(
+                f"--in_channels is {settings.in_channels}, and {settings.model_config} says {adapter.in_channels}: "
+                "leave "
+                "it out."
+            )
+        return adapter
+    channels = settings.in_channels or (default_channels if teacher is None else teacher.in_channels)
+    if settings.model_type == "tiny":
+        return new_tiny(settings, channels, teacher)
+    try:
+        return new_model(settings, codebook, channels, resolution or NEW_RESOLUTION)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _load(settings: ModelSettings, resolution: int | None) -> Adapter:
     source = settings.pretrained_model_name_or_path
     assert source is not None
     adapter = load_autoencoder(source, settings.subfolder, settings.revision, settings.model_config, settings.variant)
-    if settings.teacher is not None and not adapter.can_distill:
-        raise UserError(f"--teacher is for an AutoencoderTiny, and {source} holds {adapter.class_name}: leave it out.")
-    if teacher is not None and _latents(teacher) != _latents(adapter):
-        raise UserError(
-            f"the latents of --teacher {settings.teacher} have {_latents(teacher)}, and those of {source} "
-            f"{_latents(adapter)}: give a teacher with the same."
-        )
     if settings.in_channels is not None:
         adapter.adapt_channels(settings.in_channels)
     only = adapter.only_image_size

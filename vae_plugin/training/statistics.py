@@ -11,11 +11,31 @@ from collections.abc import Iterable
 import torch
 
 from ..autoencoders import Adapter
+from ..errors import UserError
 from ..metrics import RunningMoments
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 from ..models.shares import Share, as_share
 from .failures import StepFailed
+
+
+def check_spread(adapter: Adapter, images: int | None, resolution: int) -> None:
+    """Refuse data whose latents are a single vector, which has no variance, before a step is made.
+
+    Args:
+        adapter: of the autoencoder.
+        images: that it is trained on; None of a stream.
+        resolution: side of the images in pixels.
+
+    Raises:
+        UserError: if it is so.
+    """
+    is_vector = adapter.only_image_size is not None or resolution <= adapter.spatial_compression_ratio
+    if images == 1 and is_vector:
+        raise UserError(
+            "one training image has one latent vector here, whose variance cannot be measured: train on more images, "
+            "or give --latent_scaling keep."
+        )
 
 
 @torch.no_grad()
