@@ -13,7 +13,7 @@ from ..json_types import declared_types, misfits, shown
 
 COUNTS = re.compile(r"layers_per|^num_(?!vq_embeddings)")  # of modules: many of them are never ready
 MOST_MODULES, LARGEST, LONGEST = 1024, 1 << 20, 64
-LIMITS = {"sample_size": 1 << 14, "num_vq_embeddings": 1 << 24}
+LIMITS = {"sample_size": 1 << 14}
 MAY_BE_ZERO = re.compile(r"layers_per_block$|^num_\w+_blocks$")  # in a list: a level without them
 POSITIVE = ("scaling_factor", "latents_std", "batch_norm_eps")
 CHOICES: dict[str, tuple[Any, ...]] = {  # what diffusers would only miss when the model runs

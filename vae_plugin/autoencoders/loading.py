@@ -102,8 +102,8 @@ def new_from_config(path: str) -> Adapter:
         raise UserError(f"{path} has {', '.join(unknown)}, which {cls.__name__} does not know: leave it out.")
     check_fields(cls, fields, path)
     try:
-        with init_empty_weights():
-            needed = 4 * cls.from_config(fields).num_parameters()
+        with init_empty_weights(include_buffers=True):
+            needed = 4 * sum(value.numel() for value in cls.from_config(fields).state_dict().values())
         if needed > psutil.virtual_memory().available:
             raise UserError(
                 f"{cls.__name__} cannot be built from {path}: its weights would take {needed / 2**30:,.0f} GiB, more "

@@ -162,9 +162,13 @@ def header(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, or its name."""
+    """The first line of an error, or what it means where that says nothing."""
+    if isinstance(error, IndexError):
+        return "lists of its configuration differ in length"
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].strip().rstrip(".") if not isinstance(error, KeyError) else f"it lacks {error}"
+    return text.splitlines()[0].strip().rstrip(".")
 
 
 def _is_finite(value: torch.Tensor) -> bool:
