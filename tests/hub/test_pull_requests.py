@@ -7,6 +7,7 @@ import pytest
 from support.pushed import REPO
 from vae_plugin import hub as published
 from vae_plugin.errors import PushError, UserError
+from vae_plugin.hub import client
 
 PATH = [  # of a push with --create_pr, every request
     "whoami", "GET /api/models/user/vae", "GET .*/tree/", "README.md", "GET .*/discussions", "validate-yaml",
@@ -46,7 +47,7 @@ def test_a_pull_request_to_a_repository_of_others(connected, folder):
     assert repository.resolve("refs/pr/1").oid == info.oid
     assert repository.resolve().title == "Theirs"
     proposed = repository.resolve("refs/pr/1").files["README.md"].content.decode()
-    assert proposed.index("Theirs.") < proposed.index("# Variational autoencoder")
+    assert proposed.index("Theirs.") < proposed.index("<!-- generated:begin")
 
 
 def test_what_is_proposed_already_is_not_proposed_again_and_a_change_is(theirs, connected, folder):
@@ -94,6 +95,24 @@ def test_a_pull_request_that_was_opened_before_the_hub_went_down_is_found(theirs
     """All answers to the commit are lost until the deadline: what was opened is looked for before giving up."""
     connected.faults.lose_reply("/commit/", times=10**6)
     assert published.push(folder, REPO, create_pr=True).pr_url.endswith("/discussions/1")
+    assert is_whole(theirs, folder)
+
+
+def test_a_hub_that_goes_down_is_told_with_what_is_not_known(theirs, connected, folder, monkeypatch):
+    monkeypatch.setattr(client, "DEADLINE", 0.5)
+    connected.faults.lose_reply("/commit/", times=10**6)
+    connected.faults.fail("/discussions", 503, times=10**6)
+    with pytest.raises(PushError, match="list the pull requests"):  # before one is opened
+        published.push(folder, REPO, create_pr=True)
+    assert not theirs.pull_requests
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_hub_without_discussions_is_asked_for_branches(theirs, connected, folder, seed):
+    connected.faults.seed(seed)
+    connected.faults.fail("/discussions", 404, times=10**6)
+    connected.faults.storm(0.5, "POST")
+    published.push(folder, REPO, create_pr=True)
     assert is_whole(theirs, folder)
 
 

@@ -73,3 +73,39 @@ def test_a_tag_that_somebody_sets_meanwhile_is_not_moved(connected, folder, monk
     with pytest.raises(PushError, match="tag v1 from somebody else"):
         published.push(folder, REPO, tag="v1")
     assert tags(connected)["v1"] == commits(connected)[0].parent
+
+
+NO_NAMES = [
+    "a b",
+    "",
+    "-v",
+    "a..b",
+    "v1.",
+    "/v",
+    "v//1",
+    "v~1",
+    "v^",
+    "v:1",
+    "a?",
+    "a*",
+    "[",
+    "@",
+    "@{1}",
+    "x.lock",
+    "\n",
+    "ü\0",
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_that_git_cannot_have_is_refused_before_anything_is_sent(connected, folder, name):
+    for where in ({"tag": name}, {"revision": name}):
+        with pytest.raises(UserError, match="cannot be the name of a branch or tag"):
+            published.push(folder, REPO, **where)
+    assert not connected.requests
+
+
+def test_names_that_git_can_have_are_taken(connected, folder):
+    for name in ("v1.0", "a/b", "Zürich", "step-000001", "x_y@2"):
+        published.push(folder, REPO, tag=name)
+    assert len(tags(connected)) == 5

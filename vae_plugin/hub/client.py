@@ -80,7 +80,12 @@ def retried(
                 print(f"Could not {what} ({describe(error)}); trying again in {pause:.1f} s.", file=sys.stderr)
                 time.sleep(pause)
                 wait = min(2 * wait, LONGEST_WAIT)
-            if found is not None and (effect := found()) is not None:
+            try:
+                effect = None if found is None else found()
+            except PushError as lost:
+                unknown = "; whether it took effect is not known, and the same push again will look"
+                raise PushError(f"could not {what}: {describe(error)}{unknown}") from lost
+            if effect is not None:
                 return effect
             if late:
                 hint = "" if asked is None else f" (the Hub asks to wait {asked:,.0f} s, which is too long for a push)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ from ..errors import PushError, UserError
 from .client import DEADLINE, is_transient, retried, status_of
 
 CARD = "README.md"
+REF = re.compile(r"[^\s~^:?*\[\\\x00-\x20\x7f\ud800-\udfff-][^\s~^:?*\[\\\x00-\x20\x7f\ud800-\udfff]*")
+NO_REF = re.compile(r"^[/.]|\.\.|//|/\.|@\{|^@$|\.lock(/|$)|[/.]$")  # see `git help check-ref-format`
+WITHOUT_DISCUSSIONS = (403, 404, 405, 410, 501)  # statuses of a list of discussions that there is not
 FIRST_DEADLINE = 30.0  # seconds for the first request: a Hub that is out of reach now is likely to stay so
 
 
@@ -34,6 +38,20 @@ def check_repo_id(repo_id: str) -> str:
         reason = " ".join(str(error).split())
         raise UserError(f"{repo_id!r} cannot be a repository on the Hub: give user/name. ({reason})") from error
     return repo_id
+
+
+def check_ref(name: str, option: str) -> str:
+    """Return the name of a branch or tag, if git can have it.
+
+    Raises:
+        UserError: otherwise; `option` is for the message.
+    """
+    if REF.fullmatch(name) is None or NO_REF.search(name):
+        raise UserError(
+            f"{option} {name!r} cannot be the name of a branch or tag: use letters, digits, '-', '_', '.' and single "
+            "slashes."
+        )
+    return name
 
 
 def check_proposal(revision: str | None, tag: str | None) -> None:
@@ -151,15 +169,29 @@ class Destination:
             raise
 
     def pull_requests(self) -> list[tuple[int, str]]:
-        """Number and title of the open pull requests of the token's user."""
+        """Number and title of the open pull requests of the token's user, the newest first.
 
-        def listed() -> list[tuple[int, str]]:
+        A Hub without discussions gives those of everybody, without titles.
+        """
+        what = f"list the pull requests of {self.repo_id}"
+
+        def discussed() -> list[tuple[int, str]]:
             mine = self.api.get_repo_discussions(
                 self.repo_id, author=self.user, discussion_type="pull_request", discussion_status="open"
             )
             return [(request.num, request.title) for request in mine]
 
-        return retried(listed, f"list the pull requests of {self.repo_id}")
+        def by_branch() -> list[tuple[int, str]]:
+            refs = self.api.list_repo_refs(self.repo_id, include_pull_requests=True).pull_requests or []
+            return [(int(ref.ref.rpartition("/")[2]), "") for ref in refs]
+
+        try:
+            found = retried(discussed, what)
+        except PushError as error:
+            if status_of(error) not in WITHOUT_DISCUSSIONS:
+                raise
+            found = retried(by_branch, what)
+        return sorted(found, reverse=True)
 
     def commit_info(self, commit: str | None, message: str, pull_request: int | None = None) -> CommitInfo:
         """What `push` returns for a commit that exists."""
@@ -268,6 +300,8 @@ def find_destination(
         PushError: if the Hub cannot be reached.
     """
     check_repo_id(repo_id)
+    if revision is not None:
+        check_ref(revision, "--revision")
     user = _whoami(api)
     role = ((user.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":

@@ -25,7 +25,7 @@ from ..files import sha256, write_text
 from ..texts import decode, read_text
 from .card import model_card
 from .client import hub_api, retried, status_of
-from .destination import CARD, Destination, State, check_proposal, find_destination
+from .destination import CARD, Destination, State, check_proposal, check_ref, find_destination
 from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot
 from .front_matter import split
 from .merging import lacks_a_mark, merged
@@ -80,6 +80,8 @@ def push(
     """
     if create_pr:
         check_proposal(revision, tag)
+    if tag is not None:
+        check_ref(tag, "--tag")
     api = hub_api(token)
     with bounded_waiting(), staged(model_or_folder) as folder:
         place = find_destination(api, repo_id, private=private, revision=revision, create_pr=create_pr, license=license)
