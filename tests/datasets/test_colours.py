@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -156,6 +158,17 @@ def test_the_transparent_value_of_16_bit_gray():
     assert pixels_of(data, 4)[..., 3].tolist() == [[0, 255, 255], [0, 255, 0]]
     assert pixels_of(data, 1)[..., 0].tolist() == [[255, 0, 255], [255, 117, 255]]
     assert pixels_of(data, 1, version=1)[..., 0].tolist() == [[0, 0, 255], [0, 117, 0]]
+
+
+def test_a_transparent_colour_of_16_bits_is_told_about(capsys):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header, colour = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), struct.pack(">HHH", 1000, 2000, 3000)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tRNS", colour)
+    data += chunk(b"IDAT", zlib.compress(b"\0" + colour)) + chunk(b"IEND", b"")
+    assert pixels_of(data).tolist() == [[[3, 7, 11]]]
+    assert capsys.readouterr().err.startswith(f"note: these {len(data)} bytes declares (1000, 2000, 3000)")
 
 
 @pytest.mark.parametrize("form", ["TIFF", "PNG"])

@@ -95,6 +95,16 @@ def test_no_readable_image_is_an_error(folder):
         next(iter(DataLoader(images, num_workers=1, collate_fn=collate)))
 
 
+def test_a_substitute_is_not_looked_for_without_end(folder, monkeypatch):
+    monkeypatch.setattr("vae_plugin.datasets.images.MOST_SUBSTITUTES", 3)
+    images = load(folder)
+    for i in (2, 3, 4):
+        (folder / f"{i}.png").write_text("nothing")
+    with pytest.raises(DataError, match=r"none of the 3 image\(s\) from .*2\.png to .*4\.png"):
+        images[2]
+    assert which(images[3]["pixel_values"][None]) == [5]
+
+
 def epochs(images: ImageDataset, count: int = 2, **options: object) -> list[torch.Tensor]:
     loader = DataLoader(images, batch_size=3, collate_fn=collate, **options)
     result = []

@@ -195,7 +195,7 @@ def test_nothing_left_to_train_on(tmp_path):
 @pytest.mark.parametrize("where", ["cut", "pages", "no parquet at all"])
 @pytest.mark.parametrize("shard", [0, 2])
 def test_a_damaged_parquet_shard_is_named_and_the_others_are_read(tmp_path, where, shard, capfd, monkeypatch):
-    monkeypatch.setattr("vae_plugin.notices._said", set())
+    monkeypatch.setattr("vae_plugin.notices._said", bytearray(1 << 16))
     write_parquet(tmp_path)
     path = tmp_path / f"train-{shard:05d}-of-00005.parquet"
     content = path.read_bytes()

@@ -92,6 +92,15 @@ def _probe(mode: str) -> Image.Image | None:
     return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(17, -1, 3))
 
 
+def note_transparent_16_bits(image: Image.Image, name: str) -> None:
+    """Say once that the colour which a file of 16 bits declares transparent is not: Pillow reads such RGB in 8 bits."""
+    colour = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(colour, tuple) and max(colour) > 255:
+        say_once(
+            "transparent RGB of 16 bits", f"{name} declares {colour} of 16 bits transparent: it is taken as opaque."
+        )
+
+
 def to_8_bits(image: Image.Image, rules: DataRules, name: str) -> Image.Image:
     """Scale gray of 16 bits to 8: mode L, or LA where the file declares a value transparent.
 
@@ -115,7 +124,7 @@ def to_8_bits(image: Image.Image, rules: DataRules, name: str) -> Image.Image:
         )
     converted = Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8))
     transparent = image.info.get("transparency")
-    if rules.transparent_gray and isinstance(transparent, int):
+    if rules.transparent_16_bits and isinstance(transparent, int):
         converted.putalpha(Image.fromarray(np.where(pixels == transparent, 0, 255).astype(np.uint8)))
     if "icc_profile" in image.info:
         converted.info["icc_profile"] = image.info["icc_profile"]

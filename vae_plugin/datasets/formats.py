@@ -32,6 +32,7 @@ def usual_formats() -> tuple[str, ...]:
     return tuple(name for name in USUAL if name in Image.OPEN)
 
 
+@cache
 def endings(rules: DataRules = LATEST) -> frozenset[str]:
     """The endings of file names that stand for these formats, in lower case, with the dot."""
     accepted = set(formats(rules)) if rules.usual_formats else set(Image.OPEN)  # in release 0.1 an EPS was a row

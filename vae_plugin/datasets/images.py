@@ -22,6 +22,8 @@ from .reading import DEFAULT_READER, ImageReader
 from .rows import undecoded, value_of
 from .transforms import check_channels
 
+MOST_SUBSTITUTES = 1000  # images that are tried in place of one that cannot be read
+
 
 class ImageDataset(Dataset):
     """Square images in [-1, 1] from a column of encoded images.
@@ -86,7 +88,7 @@ class ImageDataset(Dataset):
         key = (self.seed, int(self._epoch), int(self.rows[index]))
         crop, flip = augmentation(key, self.center_crop, self.random_flip)
         unreadable = []
-        for step in range(len(self)):
+        for step in range(min(len(self), MOST_SUBSTITUTES)):
             row = int(self.rows[(index + step) % len(self)])
             value = value_of(self.table[row][self.image_column])
             try:
@@ -98,20 +100,29 @@ class ImageDataset(Dataset):
                 continue
             return {"pixel_values": pixels, "unreadable": tuple(unreadable)}
         raise DataError(
-            f"none of the {len(self)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read ({reason}): give "
-            "data with images that an image viewer can open."
+            f"none of the {len(unreadable)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read ({reason}): "
+            "give data with images that an image viewer can open."
         )
 
-    def look_over(self, most: int) -> dict[str, list[str]]:
-        """Reason -> names of the images that cannot be used, among the first `most`, as far as their headers tell."""
+    def look_over(self, most: int) -> tuple[int, dict[str, list[str]]]:
+        """What of the first `most` images cannot be used, as far as their headers tell.
+
+        Returns:
+            The number of images looked at, without members of archives, which take as long to find as to read; and
+            reason -> names of the images that cannot be used.
+        """
+        looked_at = 0
         found: dict[str, list[str]] = {}
         for row in self.rows[:most].tolist():
             value = value_of(self.table[row][self.image_column])
+            if value.get("bytes") is None and "::" in (value.get("path") or ""):
+                continue
+            looked_at += 1
             try:
                 self.reader.size(value)
             except DataError as error:
                 found.setdefault(error.reason, []).append(self._name(row, value))
-        return found
+        return looked_at, found
 
     def set_epoch(self, epoch: int) -> None:
         """Select the random crops and flips of an epoch, counted from 0."""

@@ -135,17 +135,17 @@ def load_images(
 
 
 def _say_what_is_left_out(images: ImageDataset) -> None:
-    reasons = images.look_over(LOOKED_OVER)
+    looked_at, reasons = images.look_over(LOOKED_OVER)
     if not reasons:
         return
-    looked, left_out = min(len(images), LOOKED_OVER), sum(map(len, reasons.values()))
     listed = sorted(reasons.items(), key=lambda item: -len(item[1]))
     parts = [f"{len(names)} like {names[0]} ({reason.rstrip('.')})" for reason, names in listed[:5]]
     more = f", and {len(listed) - 5} other reasons" if len(listed) > 5 else ""
+    first = "the first " if len(images) > LOOKED_OVER else ""
     say_once(
         f"left out of {images.origin.location}",
-        f"{looked - left_out} of {'the first ' if len(images) > looked else ''}{looked} images in "
-        f"{images.origin.location} can be used; left out are {', '.join(parts)}{more}.",
+        f"{looked_at - sum(map(len, reasons.values()))} of {first}{looked_at} images in {images.origin.location} can "
+        f"be used; left out are {', '.join(parts)}{more}.",
     )
 
 

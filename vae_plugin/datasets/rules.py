@@ -29,8 +29,8 @@ class DataRules:
         return self.version >= 2
 
     @property
-    def transparent_gray(self) -> bool:
-        """Whether the value that a 16-bit gray file declares transparent is."""
+    def transparent_16_bits(self) -> bool:
+        """Whether the colour that a 16-bit file declares transparent is, in gray, or is told about, in RGB."""
         return self.version >= 2
 
     @property

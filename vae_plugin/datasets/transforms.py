@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from .colours import has_alpha, to_8_bits, to_srgb
+from .colours import has_alpha, note_transparent_16_bits, to_8_bits, to_srgb
 from .errors import DataError
 from .rules import LATEST, DataRules
 
@@ -69,6 +69,8 @@ def convert(image: Image.Image, channels: int, rules: DataRules = LATEST, name: 
             image = to_8_bits(image, rules, name)
         except ValueError as error:
             raise DataError(str(error)) from error
+    if rules.transparent_16_bits:
+        note_transparent_16_bits(image, name)
     if rules.convert_profiles:
         image = to_srgb(image, name)
     if channels != 4 and has_alpha(image):

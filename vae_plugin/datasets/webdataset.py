@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from ..notices import say_once
 from .errors import DataError
-from .formats import endings
+from .formats import HEIC_ENDINGS, HEIC_EXTRA, endings
 from .paths import as_row, local_path, regular_file
 from .rules import LATEST, DataRules
 from .tars import Damage, Member, read_archive
 
 _REFERENCE = re.compile(r"(?s)(.+\.(?i:tar))::(\d+)::(\d+)::(.*)")
+LARGEST = 1 << 31  # bytes of an image: a sparse archive of no size may claim any
 
 
 @dataclass
@@ -44,7 +46,10 @@ class Selection:
         folder, _, name = member.name.rpartition("/")
         stem, _, ending = name.partition(".")
         ending = ending.lower()
-        if not stem or f".{ending.rpartition('.')[2]}" not in endings(self.rules):
+        last = f".{ending.rpartition('.')[2]}"
+        if stem and last in HEIC_ENDINGS - endings(self.rules):
+            say_once("HEIC", f"HEIC images such as {member.name} in {shard} are left out: to read them, {HEIC_EXTRA}.")
+        if not stem or last not in endings(self.rules):
             return False
         self.found[ending] = self.found.get(ending, 0) + 1
         if self.image_column is not None:
@@ -77,8 +82,11 @@ def read_shard(file: IO[bytes], shard: object, selection: Selection) -> Iterator
         DataError: if a sample has several images.
     """
     for member in read_archive(file):
-        if isinstance(member, Damage) or selection.takes(member, shard):
+        if isinstance(member, Damage):
             yield member
+        elif selection.takes(member, shard):
+            too_large = Damage(f"{member.name} in it has {member.size} bytes, which no image has")
+            yield member if member.size <= LARGEST else too_large
 
 
 def index_shards(
