@@ -15,6 +15,7 @@ from markdown_it.token import Token
 
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, distribution
 from vae_plugin.hub import METRICS, RunRecord, model_card
+from vae_plugin.hub.merging import merged
 
 
 @pytest.fixture(scope="module")
@@ -298,3 +299,28 @@ def test_no_words_of_a_run_make_an_element_a_link_or_a_key(vae, tmp_path):
         assert structure(text) == plain
         assert ModelCard(text).text.count("<!-- generated:") == 2
         text.encode()  # can be written
+
+
+def test_what_people_add_to_the_metadata_stays_and_what_a_run_left_goes(vae):
+    """Both can have the same name: the mark in the card says which were the run's."""
+    on_hub = RunRecord(dataset="user/photos", dataset_id="user/photos")
+    local = RunRecord(dataset="photos")
+    first = merged(str(model_card(vae, {}, local)), "")
+    by_hand = first.replace("\nlibrary_name:", "\ndatasets:\n- mine/photos\nbase_model: mine/base\nlibrary_name:", 1)
+    again = ModelCard(merged(str(model_card(vae, {}, local)), by_hand)).data
+    assert (again.datasets, again.base_model) == (["mine/photos"], "mine/base")
+    of_another_run = ModelCard(merged(str(model_card(vae, {}, local)), str(model_card(vae, {}, on_hub)))).data
+    assert of_another_run.datasets is None
+    assert ModelCard(merged(str(model_card(vae, {}, on_hub)), by_hand)).data.datasets == ["user/photos"]
+
+
+@pytest.mark.parametrize("field", ["scaling_factor", "shift_factor", "likelihood", "network", "latents_mean"])
+def test_no_value_of_a_config_makes_an_element(vae, field):
+    before = vae.config[field]
+    plain = structure(str(model_card(vae, {}, RunRecord(dataset="photos"))))
+    try:
+        for words in (*HOSTILE, "a\n\n<script>", "www.evil.example"):
+            vae.register_to_config(**{field: words})
+            assert structure(str(model_card(vae, {}, RunRecord(dataset="photos")))) == plain
+    finally:
+        vae.register_to_config(**{field: before})

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from vae_plugin import AutoencoderVAE, cli
 from vae_plugin.errors import UserError
 from vae_plugin.hub import RunRecord
+from vae_plugin.hub.merging import END
 from vae_plugin.hub.record import read_metrics
 
 RECORD = {
@@ -117,3 +118,38 @@ def test_what_is_saved_is_loaded(tmp_path):
     record = RunRecord(**RECORD)
     record.save(tmp_path)
     assert asdict(RunRecord.load(tmp_path)) == asdict(record)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_a_card_keeps_licence_tags_and_words_in_every_encoding_that_names_itself(folder, encoding, capsys):
+    for name in ("run.json", "metrics.json"):
+        (folder / name).write_bytes("{}".encode(encoding))
+    old = "---\r\nlicense: cc0-1.0\r\ntags:\r\n- mine\r\n---\r\nMeine Wörter.\r\n"
+    (folder / "README.md").write_bytes(old.encode(encoding))
+    assert cli.main(["card", str(folder)]) == 0
+    text = (folder / "README.md").read_bytes().decode()
+    data = ModelCard(text).data
+    assert data.license == "cc0-1.0"
+    assert data.tags[0] == "mine"
+    assert "\r\nMeine Wörter.\r\n" in text
+    assert text.count("\n") == text.count("\r\n")
+
+
+def test_a_card_in_an_encoding_that_could_only_be_guessed_is_left_alone(folder, capsys):
+    old = "Meine Wörter.\n".encode("cp1252")
+    (folder / "README.md").write_bytes(old)
+    assert cli.main(["card", str(folder)]) == 2
+    assert "README.md is not text in UTF-8" in capsys.readouterr().err
+    assert (folder / "README.md").read_bytes() == old
+
+
+def test_a_deleted_mark_loses_no_word_and_is_said(folder, capsys):
+    (folder / "README.md").unlink(missing_ok=True)
+    assert cli.main(["card", str(folder)]) == 0
+    text = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(text.replace(END, "") + "My words.\n")
+    for _ in range(3):
+        capsys.readouterr()
+        assert cli.main(["card", str(folder)]) == 0
+        assert "My words." in (folder / "README.md").read_text()
+    assert "mark" not in capsys.readouterr().err  # it is there again

@@ -15,6 +15,7 @@ from ..autoencoders import Adapter, adapt
 from ..autoencoders.base import height_and_width
 from . import prose
 from .latent_space import denoiser_needs_after
+from .merging import GENERATED_KEYS
 from .record import RunRecord
 from .results import METRICS, Results
 from .text import Markdown, environment, fenced, python_literal
@@ -127,7 +128,9 @@ def rendered(kind: str, facts: Mapping[str, Any], data: ModelCardData) -> ModelC
     """The card of a template in `hub_cards`, from its facts and its metadata."""
     folder = resources.files("vae_plugin.hub_cards")
     made = environment(jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")))
-    return ModelCard(made.get_template(f"{kind}.md").render(card_data=Markdown(data.to_yaml()), **facts))
+    keys = ", ".join(key for key in GENERATED_KEYS if data.get(key) is not None)
+    values = {"card_data": Markdown(data.to_yaml()), "generated_keys": keys, **facts}
+    return ModelCard(made.get_template(f"{kind}.md").render(values))
 
 
 def _example(record: RunRecord, repo_id: str | None) -> dict[str, Any]:

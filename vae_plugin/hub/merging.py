@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ from .front_matter import ADVICE, NAME, FrontMatter, read, split, updated
 
 BEGIN, END = "<!-- generated:begin", "<!-- generated:end -->"
 MARK = re.compile(rf"{BEGIN}(?:[^\r\n]*?-->)?|{END}")
+NAMED = re.compile(rf"{BEGIN}[^\r\n]*; metadata: ([\w, -]*)\) -->")
 LINE_END = re.compile(r"\r\n|\n|\r")
 # Metadata that follow from the run; all others belong to whoever edited them last.
 GENERATED_KEYS = (
@@ -36,14 +37,14 @@ def merged(
     """Merge a generated card with the text and metadata of an old one.
 
     Text outside the marked part stays where it was; a card without marks is hand-written, and stays above the
-    generated part. Metadata of the old card stay, except for those that follow from the run; tags are united. The
-    line ends are those of the old card.
+    generated part. Metadata of the old card stay, except for those that follow from the run: these are replaced, or
+    removed where the old card had them from a run. Tags are united. The line ends are those of the old card.
 
     Args:
         generated: the new card; text around its marked part is used if the old card has none.
         old: the existing card, "" for none.
         license_given: whether the licence of the new card was given explicitly, and replaces that of the old one.
-        keys: metadata that are never those of the old card.
+        keys: metadata that follow from the run.
         on_top: put the generated part above the text of a card without marks.
 
     Raises:
@@ -57,7 +58,8 @@ def merged(
         words = ("", f"{line_end}{line_end}{words[0].rstrip()}{line_end}" if words[0] else "")
     before, after = words if any(map(str.strip, words)) else own_words(new_body)
     body = new_body[new_body.find(BEGIN) : new_body.rfind(END) + len(END)]
-    data = _metadata(new_data, front, (*keys, *(LICENSE_KEYS if license_given else ())), license_given).rstrip()
+    follow = {key for key in keys if key in new_data or key in _generated(old_body, keys)}
+    data = _metadata(new_data, front, {*follow, *(LICENSE_KEYS if license_given else ())}, license_given).rstrip()
     head, body = (LINE_END.sub(lambda _: line_end, text) for text in (f"---\n{data}\n---\n", body))
     return head + before + body + (after or line_end)
 
@@ -87,7 +89,15 @@ def lacks_a_mark(card: str) -> bool:
     return bool(begins) and (True, False) not in pairwise(begins)
 
 
-def _metadata(new: dict[str, Any], old: FrontMatter, replaced: Sequence[str], license_given: bool) -> str:
+def _generated(body: str, keys: Sequence[str]) -> Collection[str]:
+    """The metadata that a card has from a run, as its first mark names them; that of 0.1 names none, and means all."""
+    if not MARK.search(body):
+        return ()
+    named = NAMED.search(body)
+    return keys if named is None else named[1].split(", ")
+
+
+def _metadata(new: dict[str, Any], old: FrontMatter, replaced: Collection[str], license_given: bool) -> str:
     if "license" in old.data:  # a name and a link belong to the licence beside them
         new = {k: v for k, v in new.items() if license_given or k not in LICENSE_KEYS}
     kept = {name for name, value in old.data.items() if name not in replaced and value is not None}
