@@ -16,7 +16,7 @@ import torch
 
 from support import tiny_pipelines as tiny
 from support.tiny_pipelines import TinyPipeline
-from vae_plugin import AutoencoderVAE
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 
 # Neither is neutral, so that a pipeline's image shows what it did with them.
 SCALING, SHIFT = 0.6, 0.3
@@ -290,3 +290,20 @@ def test_image_to_image_pipeline_made_from_text_to_image_keeps_the_autoencoder()
     assert pipe.vae is vae
     direct = tiny.build_sd_img2img(vae)
     assert np.array_equal(TinyPipeline(pipe, direct.side, direct.arguments)(), direct())
+
+
+@pytest.mark.parametrize("cls", [AutoencoderVAE, AutoencoderVQVAE])
+def test_latents_with_the_channels_of_the_image_are_warned_of(cls, monkeypatch):
+    """SD3's image-to-image skips `encode` then, and its picture has another side than the image."""
+    said = []
+    monkeypatch.setattr("vae_plugin.autoencoders.base.say_once", lambda kind, sentence: said.append(sentence))
+    sizes = {"block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16}
+    cls(**sizes, in_channels=3, latent_channels=4)
+    assert said == []
+    model = cls(**sizes, in_channels=3, latent_channels=3).eval()
+    assert "image-to-image pipelines of SD3 and Flux" in said[0]
+    encoded = []
+    monkeypatch.setattr(model, "encode", lambda *a, **k: encoded.append(a))
+    pipeline = tiny.build_sd3_img2img(model)
+    assert pipeline().shape[1] != pipeline.side
+    assert encoded == []

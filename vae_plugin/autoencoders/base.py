@@ -15,6 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from ..models.autoencoder import EncoderDecoder
 from ..models.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian, Laplace, Likelihood, ScaleSetting
+from ..notices import say_once
 from .storage import SafeStorage
 
 _log = logging.getLogger(ModelMixin.__module__)
@@ -72,6 +73,17 @@ def check_config(
         raise ValueError("shift_factor is None: give a number, 0.0 for none (SD3 and Flux pipelines subtract it).")
     if encoder_block_out_channels is not None and list(encoder_block_out_channels) != list(block_out_channels):
         raise ValueError("encoder_block_out_channels is another name of block_out_channels: leave it out.")
+
+
+def note_equal_channels(in_channels: int, latent_channels: int) -> None:
+    """Say what pipelines do with a model whose latents have as many channels as its images."""
+    if in_channels == latent_channels:
+        say_once(
+            "equal channels",
+            f"this model has {latent_channels} channels in its latents and in its images: image-to-image pipelines of "
+            "SD3 and Flux take any image for latents, skip `encode` and give a picture of the wrong size. Use another "
+            "latent_channels for them.",
+        )
 
 
 def check_block_types(expected: Mapping[str, Sequence[str] | None], **given: Sequence[str] | None) -> None:

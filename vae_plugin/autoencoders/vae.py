@@ -22,7 +22,15 @@ from ..models.networks import MLPDecoder, MLPEncoder, resnet_decoder, resnet_enc
 from ..models.posteriors import DiagonalGaussian, standard_normal
 from ..models.vae import VAE
 from ..objectives import Generators, elbo, importance_weighted_bound
-from .base import AutoencoderBase, check_block_types, check_config, check_norm_groups, height_and_width, make_likelihood
+from .base import (
+    AutoencoderBase,
+    check_block_types,
+    check_config,
+    check_norm_groups,
+    height_and_width,
+    make_likelihood,
+    note_equal_channels,
+)
 from .kl_model import from_autoencoder_kl, plain_block_types, to_autoencoder_kl
 
 NETWORKS = ("conv", "mlp")
@@ -39,7 +47,8 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
 
     Args:
         in_channels: channels of the image: 1, 3, 4 or any other number. (A pipeline's image-to-image call takes a
-            4-channel image tensor for latents and skips `encode`: give such pipelines PIL images or latents.)
+            4-channel image tensor for latents and skips `encode`: give such pipelines PIL images or latents. Those of
+            SD3 and Flux do so with any image of `latent_channels` channels, which is said when such a model is made.)
         out_channels: the same as `in_channels`; `AutoencoderKL` has the field.
         block_out_channels: channels of each level; the spatial compression ratio is f = 2^(levels - 1).
         layers_per_block: residual blocks of each level (the decoder has one more).
@@ -113,6 +122,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         image_shape = (in_channels, height, width)
         if network == "conv":
             check_norm_groups((height, width), block_out_channels, norm_num_groups)
+            note_equal_channels(in_channels, latent_channels)
             shape: dict[str, Any] = {
                 "block_out_channels": block_out_channels,
                 "layers_per_block": layers_per_block,

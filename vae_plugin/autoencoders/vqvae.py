@@ -25,7 +25,15 @@ from ..models.quantizers.entropy import perplexity
 from ..models.quantizers.settings import CodebookSettings, make_quantizer, takes_codebook_settings
 from ..models.vqvae import VQVAE
 from ..objectives import elbo
-from .base import AutoencoderBase, check_block_types, check_config, check_norm_groups, height_and_width, make_likelihood
+from .base import (
+    AutoencoderBase,
+    check_block_types,
+    check_config,
+    check_norm_groups,
+    height_and_width,
+    make_likelihood,
+    note_equal_channels,
+)
 from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
 
 
@@ -52,7 +60,8 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
     on these latents. The fields have the names of `VQModel` and `AutoencoderKL` where they mean the same.
 
     Args:
-        in_channels: channels of the image.
+        in_channels: channels of the image. With as many `latent_channels`, image-to-image pipelines of SD3 and Flux
+            take images for latents, which is said when such a model is made.
         out_channels: the same as `in_channels`; diffusers' classes have the field.
         block_out_channels: channels of each level; the spatial compression ratio is f = 2^(levels - 1).
         layers_per_block: residual blocks of each level (the decoder has one more).
@@ -121,6 +130,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
         check_block_types({}, down_block_types=down_block_types, up_block_types=up_block_types)
         check_norm_groups(height_and_width(sample_size), block_out_channels, norm_num_groups)
+        note_equal_channels(in_channels, latent_channels)
         hidden = encoder_out_channels or latent_channels
         if hidden != latent_channels and not (use_quant_conv and use_post_quant_conv):
             raise ValueError(
