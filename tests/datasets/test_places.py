@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.server
 import os
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
 from zipfile import ZipFile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -138,6 +140,79 @@ def test_what_lies_elsewhere_is_refused_and_not_opened(data, name, addresses):
     with pytest.raises(DataError) as raised:
         found(name, Places((str(data),), addresses))
     assert isinstance(raised.value, RefusedError) or "does not exist" in str(raised.value)
+
+
+_watched: list[str] | None = None
+
+
+def _watch(event, arguments):
+    if _watched is not None and event in ("open", "os.listdir", "os.scandir", "socket.connect", "socket.getaddrinfo"):
+        _watched.append(f"{event} {arguments[0] if event != 'socket.connect' else arguments[1]}")
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Whatever Python opens or connects to meanwhile, by whichever library."""
+    sys.addaudithook(_watch)  # which cannot be taken away again
+    monkeypatch.setitem(globals(), "_watched", [])
+    return _watched
+
+
+def test_no_name_leads_out_of_the_data_sets_folder(data, watched):
+    """Made of parts of paths, URLs and chains by a seed."""
+    parts = [
+        ".",
+        "..",
+        "/",
+        "//",
+        ":",
+        "::",
+        "://",
+        "?",
+        "#",
+        "~",
+        "$HOME",
+        "%2e%2e",
+        "%2F",
+        "%00",
+        "file",
+        "FILE",
+        "file://",
+        "local://",
+        "zip://",
+        "tar://",
+        "dir://",
+        "hf://",
+    ]
+    parts += [
+        "http://127.0.0.1:9/",
+        "ftp://127.0.0.1:9/",
+        "simplecache",
+        "reference://",
+        "memory://",
+        "localhost",
+        "secret.png",
+    ]
+    parts += ["link.png", "linked", "all.zip", "x/y.png", "a b.png", "data-private", "inner", "\0", "\n", ""]
+    parts += [str(data), f"{data}-private", str(data.parent), str(Path.cwd())]
+    rng = np.random.default_rng(0)
+    reader = ImageReader(places=Places((str(data),)))
+    good = reader.tensor(GOOD, 3)
+    refused = []
+    for _ in range(3000):
+        chosen = rng.integers(len(parts), size=rng.integers(1, 7))
+        name = "".join(parts[i] + "/" * (rng.random() < 0.4) for i in chosen)
+        try:
+            x = reader.tensor({"bytes": None, "path": name}, 3)
+        except DataError as error:
+            refused.append(str(error))
+        else:
+            assert x.equal(good), name
+    assert 2000 < len(refused) < 2997
+    assert not any("\n" in text for text in refused)
+    opened = [line for line in watched if not line.endswith((".py", ".pyc"))]  # Pillow imports its plugins
+    assert f"open {data}/a b.png" in opened
+    assert [line for line in opened if not line.startswith(f"open {data}/") or "/../" in line] == []
 
 
 @pytest.mark.usefixtures("nothing_opened")

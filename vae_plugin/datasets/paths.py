@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
+from ..notices import printable
 from .errors import DataError
 
 
@@ -33,7 +34,7 @@ def regular_file(path: str | Path) -> str:
         OSError: if there is nothing, or it cannot be looked at.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        error = DataError(f"{path} is not a file but a folder, pipe, socket or device.")
+        error = DataError(f"{printable(str(path))} is not a file but a folder, pipe, socket or device.")
         error.reason = "it is not a file but a folder, pipe, socket or device."
         raise error
     return os.fspath(path)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from ..notices import printable
 from .errors import DataError
 from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
 from .paths import RefusedError, regular_file
@@ -187,7 +188,7 @@ def one_sentence(name: str) -> Iterator[None]:
     except Exception as error:  # on damaged files Pillow's decoders raise almost any exception, MemoryError included
         said = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
         reason = " ".join(str(said).split())
-        found = DataError(f"{name} cannot be read as an image: {reason}")
+        found = DataError(f"{printable(name)} cannot be read as an image: {reason}")
         found.reason = reason
         raise found from error
 
