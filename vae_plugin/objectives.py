@@ -67,9 +67,20 @@ def bits_per_dim(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor
     """Convert a log-probability per image in nats to bits per pixel and channel: -nats / (ln 2 * C * H * W).
 
     Values are comparable between models only if the likelihood is a probability of discrete pixels (Bernoulli on binary
-    images, discretised logistics on 8-bit ones). For a density (Gaussian or Laplace on [-1, 1]) they can be negative.
+    images, discretised logistics on 8-bit ones). For a density (Gaussian or Laplace on [-1, 1]) they can be negative:
+    see `bits_per_dim_bound`.
     """
     return -nats / (math.log(2) * math.prod(image_shape))
+
+
+def bits_per_dim_bound(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor:
+    """An upper bound on the bits per pixel and channel of 8-bit images, by a log-density in nats or a bound on it.
+
+    -nats / (ln 2 * C * H * W) + log2(127.5): the 256 levels lie 1 / 127.5 apart in [-1, 1], so a density there is 127.5
+    times smaller as one over levels. That is the scale that papers report (Theis, van den Oord & Bethge 2016, "A note
+    on the evaluation of generative models", section 3.1), up to the noise that spreads a level over its interval.
+    """
+    return bits_per_dim(nats, image_shape) + math.log2(127.5)
 
 
 def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = None) -> ELBO:

@@ -118,7 +118,22 @@ def test_the_base_is_measured_on_the_same_images(folder, tmp_path):
 
 def test_the_gain_and_its_interval(tmp_path):
     save_base(Evaluation({"psnr": 22.0, "num_images": 3}, {"psnr": [20.0, 22.0, 24.0]}), tmp_path / "base.json")
-    result = compare_with_base([21.0, 24.0, 27.0], tmp_path / "base.json")
-    assert result == {"base_psnr": 22.0, "psnr_gain": 2.0, "psnr_gain_ci95": pytest.approx(1.96 / math.sqrt(3))}
-    assert compare_with_base([21.0], tmp_path / "base.json") == {}  # other images
-    assert compare_with_base([21.0], tmp_path / "none.json") == {}
+    after = Evaluation({"psnr": 24.0, "bits_per_dim": 3.0}, {"psnr": [21.0, 24.0, 27.0]})
+    result = compare_with_base(after, tmp_path / "base.json")
+    # Student's t of two degrees of freedom at 97.5 %, from a table.
+    assert result == {
+        "base_psnr": 22.0,
+        "psnr_gain": 2.0,
+        "psnr_gain_ci95": pytest.approx(4.302653 / math.sqrt(3), rel=1e-6),
+    }
+    others = Evaluation({"psnr": 21.0}, {"psnr": [21.0]})
+    assert compare_with_base(others, tmp_path / "base.json") == {}
+    assert compare_with_base(others, tmp_path / "none.json") == {}
+
+
+def test_what_version_0_1_called_bits_is_not_compared(tmp_path):
+    before = {"psnr": 22.0, "bits_per_dim": 1.5, "elbo_nats": -9.0}
+    save_base(Evaluation(before, {"psnr": [22.0]}), tmp_path / "base.json")
+    after = Evaluation({"psnr": 23.0, "bits_per_dim_bound": 8.5, "elbo_nats": -8.0}, {"psnr": [23.0]})
+    result = compare_with_base(after, tmp_path / "base.json")
+    assert result == {"base_psnr": 22.0, "base_elbo_nats": -9.0, "psnr_gain": 1.0}

@@ -19,6 +19,7 @@ METRICS = {
     "latents_mean": ("mean of the latents in pipelines", ""),
     "latents_std": ("standard deviation of the latents in pipelines", ""),
     "bits_per_dim": ("-ELBO / (D ln 2), of D values per image", "bits"),
+    "bits_per_dim_bound": ("-ELBO / (D ln 2) + log2 127.5, an upper bound on bits per value at 8 bits", "bits"),
     "kl_nats": ("KL divergence of the posterior from the prior per image", "nats"),
     "active_units": ("active latent units", ""),
     "codebook_usage": ("share of codes in use", ""),

@@ -16,7 +16,7 @@ from ..models.exact import exact
 from ..models.posteriors import DiagonalGaussian
 from ..models.shares import Share, as_share
 from ..models.vqvae import CodePosterior
-from ..objectives import bits_per_dim, elbo, importance_weighted_bound
+from ..objectives import bits_per_dim, bits_per_dim_bound, elbo, importance_weighted_bound
 from .codebook import CodebookUsage
 from .latent import active_units
 from .reconstruction import psnr, ssim
@@ -64,7 +64,8 @@ def evaluate(
     Returns:
         "psnr" (dB) and "ssim" of the reconstruction after rounding to 8 bits, and what `compare` returns; "psnr_std",
         "psnr_worst", "psnr_median" and "psnr_best" over the images; "num_images". Of a model with a likelihood
-        "elbo_nats" and "kl_nats" per image by one sample of z, and "bits_per_dim" of that ELBO; of others with a
+        "elbo_nats" and "kl_nats" per image by one sample of z, and of that ELBO "bits_per_dim", or "bits_per_dim_bound"
+        where the likelihood is a density (version 0.1 called another number of it "bits_per_dim"); of others with a
         Gaussian posterior "kl_nats". With a Gaussian posterior "active_units" (Burda et al. 2016; of two or more
         images) and, with a likelihood and where asked for, "log_likelihood_nats" with "num_importance_samples". Of a
         codebook what `CodebookUsage.result` returns.
@@ -124,11 +125,11 @@ def _measure(
         values |= compare(x, reconstruction)
     if adapter.likelihood is not None:
         terms = elbo(network, x, noise)
-        values |= {
-            "elbo_nats": terms.value,
-            "kl_nats": terms.kl,
-            "bits_per_dim": bits_per_dim(terms.value, x.shape[1:]),
-        }
+        values |= {"elbo_nats": terms.value, "kl_nats": terms.kl}
+        if adapter.likelihood.is_density:
+            values["bits_per_dim_bound"] = bits_per_dim_bound(terms.value, x.shape[1:])
+        else:
+            values["bits_per_dim"] = bits_per_dim(terms.value, x.shape[1:])
     q = adapter.posterior(x)
     if num_importance_samples:
         values["log_likelihood_nats"] = importance_weighted_bound(network, x, num_importance_samples, noise)
@@ -207,5 +208,5 @@ def no_importance_weighted_bound(adapter: Adapter) -> str | None:
 
 def spread(psnr: torch.Tensor) -> dict[str, float]:
     """The spread of the PSNR (N,) over images, in dB: standard deviation (of two or more), worst, median and best."""
-    result = {"psnr_worst": psnr.min().item(), "psnr_median": psnr.median().item(), "psnr_best": psnr.max().item()}
+    result = {"psnr_worst": psnr.min().item(), "psnr_median": psnr.quantile(0.5).item(), "psnr_best": psnr.max().item()}
     return {"psnr_std": psnr.std().item(), **result} if len(psnr) > 1 else result

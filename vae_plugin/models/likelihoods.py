@@ -24,9 +24,15 @@ ScaleSetting = float | Literal["learned", "optimal"]
 
 
 class Likelihood(nn.Module):
-    """Base class of the likelihoods p(x|z)."""
+    """Base class of the likelihoods p(x|z).
+
+    Attributes:
+        parameters_per_channel: channels of the decoder's output for each channel of the image.
+        is_density: whether p(x|z) is a density over [-1, 1] rather than a probability of discrete pixels.
+    """
 
     parameters_per_channel: int = 1
+    is_density: bool = False
 
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
         """log p(x|z) per image: (B,) nats."""
@@ -158,6 +164,8 @@ class Gaussian(Likelihood):
         sigma: a positive number (in units of the [-1, 1] range), "learned" or "optimal", see `NoiseScale`.
     """
 
+    is_density = True
+
     def __init__(self, sigma: ScaleSetting = 1.0) -> None:
         super().__init__()
         self.scale = NoiseScale(sigma, power=2)
@@ -182,6 +190,8 @@ class Laplace(Likelihood):
     Args:
         scale: b, a positive number (in units of the [-1, 1] range), "learned" or "optimal", see `NoiseScale`.
     """
+
+    is_density = True
 
     def __init__(self, scale: ScaleSetting = 1.0) -> None:
         super().__init__()

@@ -65,7 +65,7 @@ def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -
     output_dir = run.output_dir
     metrics: dict[str, Any] = {
         **evaluation,
-        **compare_with_base(evaluation.per_image["psnr"], run.base_file),
+        **compare_with_base(evaluation, run.base_file),
         **latents,
         "steps": run.state.step,
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,16 @@ from ..errors import NotFiniteError
 from ..files import write_json
 from ..metrics import evaluate
 from ..metrics.evaluation import Evaluation
+from ..metrics.interval import half_width_95
 from ..texts import read_json_object
 from .data import TrainingData
 from .failures import LOWER_RATE, StepFailed
 from .losses import TrainingLoss
 
 COMPARED = (
-    "psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "kl_nats", "codebook_usage", "codebook_perplexity"
+    "psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "bits_per_dim_bound", "kl_nats", "codebook_usage",
+    "codebook_perplexity",
 )  # fmt: skip
-NORMAL_95 = 1.96  # half width of the interval that holds 95 % of a normal distribution, in standard deviations
 
 
 class Evaluator:
@@ -63,25 +62,27 @@ def save_base(evaluation: Evaluation, path: Path) -> None:
     write_json(path, {"metrics": evaluation, "psnr": evaluation.per_image["psnr"]})
 
 
-def compare_with_base(psnr: Sequence[float], path: Path) -> dict[str, Any]:
+def compare_with_base(evaluation: Evaluation, path: Path) -> dict[str, Any]:
     """The metrics of the base model, to stand beside those of the result.
 
     Args:
-        psnr: of each image by the result.
+        evaluation: of the result.
         path: of what `save_base` wrote; without it, or with other images, there is nothing to compare.
 
     Returns:
         "base_NAME" for the metrics of the base model; "psnr_gain", the mean over images of the difference in PSNR, and
-        "psnr_gain_ci95", half the width of its 95 % confidence interval, both in dB.
+        "psnr_gain_ci95", half the width of its 95 % confidence interval by Student's t, both in dB.
     """
     if not path.exists():
         return {}
     base = read_json_object(path)
+    psnr = evaluation.per_image["psnr"]
     if len(base["psnr"]) != len(psnr):
         return {}
-    result = {f"base_{name}": base["metrics"][name] for name in COMPARED if name in base["metrics"]}
+    common = base["metrics"].keys() & evaluation.keys()  # version 0.1 had another number of the same name
+    result = {f"base_{name}": base["metrics"][name] for name in COMPARED if name in common}
     gain = torch.tensor(psnr, dtype=torch.float64) - torch.tensor(base["psnr"], dtype=torch.float64)
     result["psnr_gain"] = gain.mean().item()
     if len(gain) > 1:
-        result["psnr_gain_ci95"] = NORMAL_95 * gain.std().item() / math.sqrt(len(gain))
+        result["psnr_gain_ci95"] = half_width_95(gain)
     return result

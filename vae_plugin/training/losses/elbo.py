@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...autoencoders import Adapter
+from ...models.distributed import sum_over_processes
 from ...models.quantizers.entropy import perplexity
 from ...models.vae import VAE
 from ...models.vqvae import VQVAE
@@ -46,7 +47,7 @@ class CodebookLoss(TrainingLoss):
 
         Returns:
             As `ELBOLoss`, and the quantiser's losses by name, weighted; "codebook_perplexity" of the codes of this
-            batch.
+            batch, over all processes.
         """
         output, posterior, losses = VQVAE.forward(self.model, x)
         elbo = ELBO(self.model.likelihood.log_prob(x, output), posterior.kl_per_dimension())
@@ -56,7 +57,7 @@ class CodebookLoss(TrainingLoss):
             "loss": loss,
             **_report(self.model, x, output, elbo),
             **{name: value.detach() for name, value in losses.items()},
-            "codebook_perplexity": perplexity(counts).float(),
+            "codebook_perplexity": perplexity(sum_over_processes(counts)).float(),
         }
 
 
