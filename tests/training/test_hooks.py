@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from vae_plugin.training.checkpoints import Content, stopped
 from vae_plugin.training.failures import StepFailed
 from vae_plugin.training.hooks import CheckpointHook, Hook, LogHook, Step
+from vae_plugin.training.hooks.log import CurveLog
 from vae_plugin.training.progress import Progress, Stopwatch
 from vae_plugin.training.state import TrainingState
 
@@ -102,6 +103,23 @@ def test_a_stopwatch_does_not_count_what_is_paused(monkeypatch):
         clock.now = 12.0
     clock.now = 15.0
     assert stopwatch.seconds == pytest.approx(8.0)
+
+
+def test_what_a_crash_or_a_person_left_in_a_log_stops_no_run(tmp_path):
+    path = tmp_path / "train.jsonl"
+    good = b'{"step": 0, "loss": 9.0}\n'
+    for damage in (
+        b"\0\0\0\n",
+        b"\xff\xfe\n",
+        b"# a word\n",
+        b"[1]\n",
+        b'{"loss": 1}\n',
+        b'{"step": "x"}\n',
+        b"[" * 9999,
+    ):
+        path.write_bytes(good + damage)
+        CurveLog(path, 5).close()
+        assert path.read_bytes() == good
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from ...files import json_text, write_text
-from ...texts import read_text
 from ..progress import Progress, Stopwatch
 from ..state import TrainingState
 from .base import Hook, Step
@@ -72,11 +71,12 @@ class CurveLog:
 
     Args:
         path: the file.
-        first_step: lines of this step and later ones, left by a run that is continued from before them, are removed.
+        first_step: lines of this step and later ones, left by a run that is continued from before them, are removed,
+            and so is what a crash left of a line.
     """
 
     def __init__(self, path: Path, first_step: int) -> None:
-        lines = read_text(path).splitlines() if path.is_file() else []
+        lines = path.read_bytes().decode("utf-8", "replace").splitlines() if path.is_file() else []
         kept = [line for line in lines if (step := _step_of(line)) is not None and step < first_step]
         write_text(path, "".join(line + "\n" for line in kept))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open for as long as the run lasts
