@@ -25,6 +25,7 @@ from .hooks import CheckpointHook, Hook, LogHook, PublishHook, Step, ValidationH
 from .hooks.publish import Publisher
 from .latent_space import LatentSpace
 from .losses import TrainingLoss
+from .main_process import on_main
 from .memory import check_batch_fits
 from .parts import RunParts
 from .pictures import SamplePictures
@@ -150,7 +151,10 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
     make_folder(output_dir)
     accelerator = make_accelerator(options)
     main, seed = accelerator.is_main_process, options.optimization.seed
-    publisher = Publisher(options.hub, output_dir) if options.hub.push_to_hub and main else None
+    publishers: list[Publisher] = []  # one, on the main process
+    if options.hub.push_to_hub:
+        on_main(accelerator, lambda: publishers.append(Publisher(options.hub, output_dir)))
+    publisher = publishers[0] if publishers else None
     beginning = find_beginning(accelerator, output_dir, options.output.resume_from_checkpoint)
     state = beginning.state
     set_seed(seed)
@@ -249,8 +253,9 @@ def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = Non
         accelerator, state, evaluator, pictures, average, output_dir, stopwatch, options.output.validation_steps
     )
     publishing = PublishHook(publisher, adapter, average, recorder.record, every)
-    if publisher is not None:
-        publisher.open(adapter, recorder.record(), range(every * (state.step // every + 1), data.total_steps, every))
+    if options.hub.push_to_hub:
+        tagged = range(every * (state.step // every + 1), data.total_steps, every)
+        on_main(accelerator, lambda: publisher.open(adapter, recorder.record(), tagged) if publisher else None)
     return Run(
         options=options,
         accelerator=accelerator,
