@@ -160,15 +160,35 @@ def test_the_transparent_value_of_16_bit_gray():
     assert pixels_of(data, 1, version=1)[..., 0].tolist() == [[0, 0, 255], [0, 117, 0]]
 
 
-def test_a_transparent_colour_of_16_bits_is_told_about(capsys):
+def png_of_16_bits(pixels, *more):
+    """A PNG of RGB (H, W, 3) in 16 bits, which Pillow does not write; `more` are further chunks."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header, colour = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), struct.pack(">HHH", 1000, 2000, 3000)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"tRNS", colour)
-    data += chunk(b"IDAT", zlib.compress(b"\0" + colour)) + chunk(b"IEND", b"")
-    assert pixels_of(data).tolist() == [[[3, 7, 11]]]
-    assert capsys.readouterr().err.startswith(f"note: these {len(data)} bytes declares (1000, 2000, 3000)")
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+def test_a_transparent_colour_of_16_bits_is_told_about(capsys):
+    pixels = np.array([[[1000, 2000, 60_000]]])
+    data = png_of_16_bits(pixels, (b"tRNS", pixels.astype(">u2").tobytes()))
+    assert pixels_of(data).tolist() == [[[3, 7, 234]]]
+    assert capsys.readouterr().err.startswith(
+        f"note: the transparent colour of these {len(data)} bytes, (1000, 2000, 60000)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("largest", "noticed"), [(4095, True), (1000, True), (4200, False), (65_535, False), (0, False)]
+)
+def test_colours_of_12_bits_in_16_are_noticed(largest, noticed, capsys):
+    pixels_of(png_of_16_bits(np.linspace(0, largest, 48).reshape(4, 4, 3)))
+    said = capsys.readouterr().err
+    assert ("has 16 bits, but its values end at" in said) == noticed
+    assert bool(said) == noticed
 
 
 @pytest.mark.parametrize("form", ["TIFF", "PNG"])

@@ -19,7 +19,6 @@ SPACES = {
     "CMYK": ("CMYK", ("CMYK",)),
 }
 SAME = 1  # levels that a profile may differ by from sRGB and count as it, so that its images stay as they are
-TWELVE_BITS = 4095
 
 
 def has_alpha(image: Image.Image) -> bool:
@@ -92,6 +91,22 @@ def _probe(mode: str) -> Image.Image | None:
     return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(17, -1, 3))
 
 
+def note_range_of_16_bits(largest: int, of: int, name: str) -> None:
+    """Say once that the values of a file of 16 bits end where those of 12 bits do.
+
+    Args:
+        largest: value in the image.
+        of: largest value that there could be: 65535, or 255 where Pillow has kept the upper 8 bits.
+        name: of the image.
+    """
+    if 0 < largest <= of >> 4:
+        say_once(
+            "range of 16 bits",
+            f"{name} has 16 bits, but its values end at {largest} of {of}, so that it is nearly black: if they are of "
+            "12 bits or fewer, scale the files to 16.",
+        )
+
+
 def note_transparent_16_bits(image: Image.Image, name: str) -> None:
     """Say once that the colour which a file of 16 bits declares transparent is not: Pillow reads such RGB in 8 bits."""
     colour = image.info.get("transparency")
@@ -116,12 +131,7 @@ def to_8_bits(image: Image.Image, rules: DataRules, name: str) -> Image.Image:
     pixels = np.asarray(image).astype(np.int64)
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError(f"gray values range from {pixels.min()} to {pixels.max()}: save the image with 8 or 16 bits.")
-    if 0 < pixels.max() <= TWELVE_BITS:
-        say_once(
-            "range of 16 bits",
-            f"{name} has 16 bits, but its values end at {pixels.max()} of 65535, so that it is nearly black: if they "
-            f"are of 12 bits or fewer, scale the files to 16.",
-        )
+    note_range_of_16_bits(int(pixels.max()), 65535, name)
     converted = Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8))
     transparent = image.info.get("transparency")
     if rules.transparent_16_bits and isinstance(transparent, int):

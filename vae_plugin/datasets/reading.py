@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
 from ..notices import printable
+from .colours import note_range_of_16_bits
 from .errors import DataError
 from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
 from .paths import RefusedError, regular_file
@@ -121,7 +123,10 @@ class ImageReader:
 
     def _open(self, source: Source) -> Image.Image:
         with self._header(source) as image:
+            sixteen_bits = image.mode in ("RGB", "RGBA") and ";16" in str(getattr(image, "tile", ""))
             image.load()
+            if sixteen_bits:  # of which Pillow keeps the upper 8
+                note_range_of_16_bits(int(np.asarray(image)[..., :3].max()), 255, _name(source))
             return image
 
     @contextmanager
