@@ -8,6 +8,7 @@ import time
 import pytest
 
 from support import HANGS
+from support.kills import killed_at
 from vae_plugin import files
 from vae_plugin.errors import UserError
 from vae_plugin.locks import FolderLock
@@ -112,29 +113,6 @@ def test_a_folder_is_filled_with_folders(tmp_path):
     with pytest.raises(IsADirectoryError):
         fill(tmp_path, "none moves", ("a", "samples"))
     assert names(tmp_path) == ["samples", "samples/a.png", "samples/step.png"]
-
-
-def killed_at(number, work):
-    """Do `work` in a process that is killed at its `number`-th rename; whether there were so many."""
-    child = os.fork()
-    if child == 0:
-        left, replace, rename = [number], os.replace, os.rename
-
-        def counting(real):
-            def renamed(*paths):
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                real(*paths)
-
-            return renamed
-
-        os.replace, os.rename = counting(replace), counting(rename)
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def fill(folder, content, names=("a", "b", "c")):

@@ -7,12 +7,15 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from .errors import UserError
 from .locks import FolderLock
@@ -40,6 +43,26 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of writing, also those of safetensors, as an `OSError` that names what was written.
+
+    Raises:
+        OSError: with its number, reason and file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except SafetensorError as error:
+        code = re.search(r"code: (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+
+
+@contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, renamed to it when the block ends and removed if the block fails.
 
@@ -48,11 +71,13 @@ def replacing_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     try:
-        yield partial
-        _sync(partial)
-        os.replace(partial, path)
+        with naming(path):
+            yield partial
+            _sync(partial)
+            os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -65,26 +90,32 @@ def filling_folder(path: Path) -> Iterator[Path]:
     is_new = not path.exists()
     staging = path / (FILLING + PARTIAL)
     try:
-        finish_filling(path)
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        yield staging
-        files = [file for file in sorted(staging.rglob("*")) if file.is_file()]
-        for file in files:
-            target = path / file.relative_to(staging)
-            if target.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _sync(file)
-        for folder in {file.parent for file in files} | {staging}:
-            _sync(folder)
-        os.rename(staging, path / FILLING)
-        _sync(path)
-        finish_filling(path)
+        with naming(path):
+            finish_filling(path)
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            yield staging
+            _commit(staging, path)
+            finish_filling(path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if is_new and path.is_dir() and not any(path.iterdir()):
             path.rmdir()
+
+
+def _commit(staging: Path, path: Path) -> None:
+    """Have all files on the disk and able to move, and then say so by one rename."""
+    targets = {file: path / file.relative_to(staging) for file in staging.rglob("*") if file.is_file()}
+    for file, target in targets.items():
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        _sync(file)
+    for folder in {file.parent for file in targets} | {staging}:
+        _sync(folder)
+    for target in targets.values():
+        target.parent.mkdir(parents=True, exist_ok=True)
+    os.rename(staging, path / FILLING)
+    _sync(path)
 
 
 def finish_filling(path: Path) -> None:
@@ -167,8 +198,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `path` as a whole when the block ends, and is removed if the block fails."""
     staging = start_partial(path)
     try:
-        yield staging
-        finish_partial(path)
+        with naming(path):
+            yield staging
+            finish_partial(path)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -26,6 +26,7 @@ import torch
 from vae_plugin.errors import exit_status
 from vae_plugin.options import build, parse
 from vae_plugin.signals import Interrupted, signal_of
+from vae_plugin.training.accelerator import make_accelerator
 from vae_plugin.training.checkpoints import list_checkpoints
 from vae_plugin.training.ending import finish
 from vae_plugin.training.evaluation import save_base
@@ -34,6 +35,7 @@ from vae_plugin.training.interrupts import InterruptRequest
 from vae_plugin.training.launch import start_missing_processes
 from vae_plugin.training.main_process import on_main
 from vae_plugin.training.memory import fitting, step_without_memory
+from vae_plugin.training.output_folder import output_folder
 from vae_plugin.training.run import Run, build_run
 from vae_plugin.training.settings import FinetuneOptions
 from vae_plugin.training.trainee import TermMeans
@@ -58,34 +60,41 @@ def train(
         UserError: if the options cannot work.
         TrainingStopped: if training cannot continue, or its result cannot be published.
     """
-    with fitting():
-        run = build_run(options, perceptual)
-    try:
-        measure_base(run)
-        with interrupt or InterruptRequest() as interrupt:
-            batches = run.data.batches(run.state, run.loss.noise_shape)
-            while run.state.step < run.total_steps:
-                means = TermMeans()
-                for batch in islice(batches, run.batches_per_step):
-                    with run.accelerator.accumulate(*run.modules):
-                        terms = run.autoencoder.module(batch.images, batch.noise, run.state.step)
-                        reconstruction = terms.pop("reconstruction", None)
-                        numbers = run.autoencoder.update(terms)
-                        if run.discriminator is not None and run.state.step >= run.discriminator.first_step:
-                            # On the same batch and its reconstruction just made; no gradient leads back to it.
-                            terms = run.discriminator.module(batch.images, reconstruction)
-                            numbers = {**run.discriminator.update(terms), **numbers}
-                    means.add(numbers)
-                    run.state.saw(run.data.global_batch, batch.positions)
-                run.after_step(means.result())
-                if interrupt.requested_anywhere(run.accelerator):
-                    run.interrupted()
-                    return None
-        return finish(run)
-    except StepFailed as failure:
-        raise run.stopped(failure) from failure
-    except (MemoryError, RuntimeError) as error:
-        raise run.stopped(step_without_memory(error)) from error
+    accelerator = make_accelerator(options)
+    with output_folder(accelerator, Path(options.output.output_dir)):
+        with fitting():
+            run = build_run(options, accelerator, perceptual)
+        try:
+            measure_base(run)
+            return finish(run) if take_steps(run, interrupt or InterruptRequest()) else None
+        except StepFailed as failure:
+            raise run.stopped(failure) from failure
+        except (MemoryError, RuntimeError) as error:
+            raise run.stopped(step_without_memory(error)) from error
+
+
+def take_steps(run: Run, interrupt: InterruptRequest) -> bool:
+    """Train from where the run stands to its last step; False if it was interrupted and can be continued."""
+    with interrupt:
+        batches = run.data.batches(run.state, run.loss.noise_shape)
+        while run.state.step < run.total_steps:
+            means = TermMeans()
+            for batch in islice(batches, run.batches_per_step):
+                with run.accelerator.accumulate(*run.modules):
+                    terms = run.autoencoder.module(batch.images, batch.noise, run.state.step)
+                    reconstruction = terms.pop("reconstruction", None)
+                    numbers = run.autoencoder.update(terms)
+                    if run.discriminator is not None and run.state.step >= run.discriminator.first_step:
+                        # On the same batch and its reconstruction just made; no gradient leads back to it.
+                        terms = run.discriminator.module(batch.images, reconstruction)
+                        numbers = {**run.discriminator.update(terms), **numbers}
+                means.add(numbers)
+                run.state.saw(run.data.global_batch, batch.positions)
+            run.after_step(means.result())
+            if interrupt.requested_anywhere(run.accelerator):
+                run.interrupted()
+                return False
+    return True
 
 
 def options(**values: Any) -> FinetuneOptions:

@@ -195,7 +195,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_in_a_sentence(tmp_path
     monkeypatch.setattr("vae_plugin.training.hooks.checkpoint.save_checkpoint", full)
     hook = CheckpointHook(None, Content(TrainingState(), {}, {}), tmp_path, every=1, total_limit=1)
     hook.content.state.step = 1
-    with pytest.raises(StepFailed, match=r"the checkpoint cannot be written \(.*\)") as raised:
+    with pytest.raises(StepFailed, match=r"the checkpoint cannot be written to .*checkpoints \(.*\)") as raised:
         hook.save()
     message = str(stopped(raised.value, tmp_path, 1))
     assert message.endswith("at step 1: training stopped, no checkpoint was written yet. Make room on the disk.")

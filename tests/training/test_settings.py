@@ -14,6 +14,7 @@ from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, finetune
 from vae_plugin.errors import UserError
 from vae_plugin.options import build, options_of
 from vae_plugin.training import run_record
+from vae_plugin.training.accelerator import make_accelerator
 from vae_plugin.training.hooks import publish
 from vae_plugin.training.run import build_run
 from vae_plugin.training.settings import FinetuneOptions
@@ -280,7 +281,8 @@ def made(values):
     """A run that is ready, and what can be told of its parts without a step; no settings are looked at."""
     AcceleratorState._reset_state(reset_partial_state=True)
     publish.prepared.clear()
-    run = build_run(build(FinetuneOptions, values))
+    asked = build(FinetuneOptions, values)
+    run = build_run(asked, make_accelerator(asked))
     modules = dict(run.loss.model.named_modules())
     train = run.data.train
     if hasattr(train, "batches"):  # a stream; its threads start when it is read
@@ -312,7 +314,8 @@ def trained(run, monkeypatch):
     """The weights after the steps of the run. A curve that is another, with the same weights, is no effect."""
     run.hooks.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "build_run", lambda options, perceptual: run)
+        patch.setattr(finetune, "make_accelerator", lambda *_: run.accelerator)
+        patch.setattr(finetune, "build_run", lambda *_: run)
         patch.setattr(finetune, "measure_base", lambda run: None)
         patch.setattr(finetune, "finish", lambda run: None)
         finetune.train(run.options)

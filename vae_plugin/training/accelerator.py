@@ -12,7 +12,7 @@ from ..options import give, given_in
 from .launch import accumulation_steps, check_processes, has_accelerator, world_size
 from .settings import FinetuneOptions
 from .sharding import prepare_sharding
-from .trackers import check_tracker, start_tracker
+from .trackers import check_tracker
 
 PRECISIONS = ("no", "fp16", "bf16")
 
@@ -46,7 +46,6 @@ def make_accelerator(options: FinetuneOptions) -> Accelerator:
     check_processes(accelerator.num_processes)
     prepare_sharding(accelerator, optimization, options.loss.disc_start is not None)
     _settle_precision(accelerator, options)
-    start_tracker(accelerator, options)
     return accelerator
 
 

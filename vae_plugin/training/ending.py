@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
+from ..files import PARTIAL, filling_folder, write_json
 from ..hub import write_card
 from ..hub.latent_space import denoiser_needs_after
+from ..hub.push import CARD
 from ..metrics import Evaluation
 from ..notices import show
 from ..options import save as save_options
 from .evaluation import compare_with_base
-from .lora import merge_lora
+from .failures import writing
+from .lora import merge_lora, save_lora
 from .main_process import on_main
-from .result import save_metrics, save_weights
+from .result import save_weights
 from .run import Run
+from .settings.moved import OPTIONS_FILE
 from .statistics import fit_noise_scale, measured_latents, normalize_latents
 
 OF_A_CONTINUATION = ("resume_from_checkpoint", "allow_changed_data")
@@ -49,7 +56,8 @@ def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
     """Make the model what it is as a result, and measure it and its latents; every process has the same of both."""
     adapter, data, seed = run.loss.adapter, run.data, run.options.optimization.seed
     run.average.keep()
-    merge_lora(adapter.model, run.output_dir / "lora" if run.accelerator.is_main_process else None)
+    on_main(run.accelerator, lambda: _stage_lora(run))
+    merge_lora(adapter.model)
     adapter.model.eval()
     if not run.options.keeps_latents:
         normalize_latents(adapter, data.statistics_images(), seed=seed)
@@ -61,7 +69,7 @@ def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
 
 
 def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -> dict[str, Any]:
-    """Weights, config, metrics.json, samples, options and the card; each is written beside its place and renamed."""
+    """Weights, config, metrics.json, samples, options and the card, which appear in OUT at once."""
     output_dir = run.output_dir
     metrics: dict[str, Any] = {
         **evaluation,
@@ -73,14 +81,30 @@ def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -
         metrics["images_per_second"] = run.state.images_per_second
     run.accelerator.log({f"final/{name}": value for name, value in metrics.items()}, step=run.state.step)
 
-    save_weights(run.loss.adapter, output_dir, run.options.hub.export_remote_code)
-    pictures = {**run.pictures.save(), **run.pictures.save_extremes(evaluation)}
-    save_metrics(metrics, output_dir)
-    save_options(run.options, output_dir / "training_options.yaml", without=OF_A_CONTINUATION)
-    record = run.recorder.record(pictures, run.state.seconds)
-    record.save(output_dir)
-    write_card(output_dir)
+    with writing("the result", output_dir), filling_folder(output_dir) as folder:
+        save_weights(run.loss.adapter, folder, run.options.hub.export_remote_code)
+        if _lora_folder(run).is_dir():
+            os.rename(_lora_folder(run), folder / "lora")
+        pictures = {**run.pictures.save(folder), **run.pictures.save_extremes(folder, evaluation)}
+        write_json(folder / "metrics.json", metrics)
+        save_options(run.options, folder / OPTIONS_FILE, without=OF_A_CONTINUATION)
+        record = run.recorder.record(pictures, run.state.seconds)
+        record.save(folder)
+        if (output_dir / CARD).is_file():
+            shutil.copyfile(output_dir / CARD, folder / CARD)  # what people wrote in it stays
+        write_card(folder)
     if (needs := denoiser_needs_after(record)) is not None:
         show(needs)
     run.data.report_unreadable()
     return metrics
+
+
+def _lora_folder(run: Run) -> Path:
+    return run.output_dir / f"lora{PARTIAL}"
+
+
+def _stage_lora(run: Run) -> None:
+    """Keep the low-rank changes, which will be part of the weights, until the result is written."""
+    shutil.rmtree(_lora_folder(run), ignore_errors=True)
+    with writing("the LoRA weights", _lora_folder(run)):
+        save_lora(run.loss.adapter.model, _lora_folder(run))

@@ -14,7 +14,7 @@ from ..metrics.evaluation import Evaluation
 from ..metrics.interval import half_width_95
 from ..texts import read_json_object
 from .data import TrainingData
-from .failures import LOWER_RATE, StepFailed
+from .failures import LOWER_RATE, StepFailed, writing
 from .losses import TrainingLoss
 
 COMPARED = (
@@ -59,7 +59,8 @@ class Evaluator:
 
 def save_base(evaluation: Evaluation, path: Path) -> None:
     """Keep what was measured of a model before its first step, for `compare_with_base`."""
-    write_json(path, {"metrics": evaluation, "psnr": evaluation.per_image["psnr"]})
+    with writing("the measures of the model before its first step", path):
+        write_json(path, {"metrics": evaluation, "psnr": evaluation.per_image["psnr"]})
 
 
 def compare_with_base(evaluation: Evaluation, path: Path) -> dict[str, Any]:

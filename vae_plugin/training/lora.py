@@ -51,20 +51,23 @@ def has_lora(model: ModelMixin) -> bool:
     return ADAPTER in getattr(model, "peft_config", {})
 
 
-def merge_lora(model: ModelMixin, folder: Path | None = None) -> None:
+def save_lora(model: ModelMixin, folder: Path) -> None:
+    """Write the changes as FOLDER/pytorch_lora_weights.safetensors; without changes nothing happens."""
+    if has_lora(model):
+        model.save_lora_adapter(folder, adapter_name=ADAPTER, safe_serialization=True)
+
+
+def merge_lora(model: ModelMixin) -> None:
     """Add the changes to the weights, in place: the model is of its class again and needs no peft.
 
     Args:
         model: any model; without changes nothing happens.
-        folder: where to write the changes too, as pytorch_lora_weights.safetensors.
     """
     if not has_lora(model):
         return
     from diffusers.utils.peft_utils import recurse_remove_peft_layers
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    if folder is not None:
-        model.save_lora_adapter(folder, adapter_name=ADAPTER, safe_serialization=True)
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.merge(adapter_names=[ADAPTER])

@@ -19,6 +19,7 @@ from ..datasets.reading import DEFAULT_READER
 from ..datasets.transforms import to_pil, to_uint8
 from ..files import replacing_file
 from ..metrics import Evaluation
+from .failures import writing
 from .losses import TrainingLoss
 
 CAPTIONS = {
@@ -50,7 +51,7 @@ class SamplePictures:
     """
 
     def __init__(self, loss: TrainingLoss, images: Dataset, output_dir: Path) -> None:
-        self.loss, self.images, self.output_dir = loss, images, output_dir
+        self.loss, self.images = loss, images
         self.base_file = output_dir / "logs" / "base-pictures.safetensors"
 
     @torch.no_grad()
@@ -58,15 +59,22 @@ class SamplePictures:
         """Keep what the model reconstructs before its first step, to show it beside the result's reconstructions."""
         adapter = self.loss.adapter
         x = self._first(SHOWN).to(adapter.model.device, adapter.model.dtype)
-        with evaluation_mode(adapter.model), replacing_file(self.base_file) as partial:
+        with (
+            evaluation_mode(adapter.model),
+            writing("a picture", self.base_file),
+            replacing_file(self.base_file) as partial,
+        ):
             pixels = to_uint8(self.loss.reconstruct(x).cpu()).contiguous()
             save_file({"reconstructions": pixels}, partial)
 
-    def save(self, prefix: str = "") -> dict[str, str]:
-        """OUT/samples/*.png: reconstructions, and more of a model with a likelihood.
+    def save(self, folder: Path, prefix: str = "") -> dict[str, str]:
+        """FOLDER/samples/*.png: reconstructions, and more of a model with a likelihood.
 
         Returns:
-            Caption -> path relative to the output folder.
+            Caption -> path relative to the folder.
+
+        Raises:
+            StepFailed: if they cannot be written.
         """
         adapter, model = self.loss.adapter, self.loss.adapter.model
         x = self._first(MOST_IMAGES)
@@ -83,12 +91,13 @@ class SamplePictures:
                 else:
                     drawn["traversal"] = pictures.latent_traversal(model, x)
         captions = {**CAPTIONS, **({} if base is None else BESIDE_BASE)}
-        return {captions[name]: self._write(picture, f"{prefix}{name}.png") for name, picture in drawn.items()}
+        return {captions[name]: _write(picture, folder, f"{prefix}{name}.png") for name, picture in drawn.items()}
 
-    def save_extremes(self, evaluation: Evaluation) -> dict[str, str]:
-        """OUT/samples/extremes.png: the worst images by PSNR, those in the middle, and the best; none picked by hand.
+    def save_extremes(self, folder: Path, evaluation: Evaluation) -> dict[str, str]:
+        """FOLDER/samples/extremes.png: the images worst by PSNR, in the middle, and best; none is picked by hand.
 
         Args:
+            folder: of the result.
             evaluation: of the model on these images.
         """
         psnr = evaluation.per_image["psnr"]
@@ -100,7 +109,7 @@ class SamplePictures:
         adapter = self.loss.adapter
         with evaluation_mode(adapter.model):
             picture = pictures.extremes(adapter, found, self.loss.reconstruct)
-        return {CAPTIONS["extremes"]: self._write(picture, "extremes.png")}
+        return {CAPTIONS["extremes"]: _write(picture, folder, "extremes.png")}
 
     def _first(self, most: int) -> torch.Tensor:
         """The first images, (N, C, H, W), `most` of them or all."""
@@ -122,9 +131,12 @@ class SamplePictures:
         picture = to_pil(image)
         return {"example": picture, "example-decoded": pictures.round_trip(self.loss.adapter, picture)}
 
-    def _write(self, picture: Image.Image, name: str) -> str:
-        path = pictures.save_png(picture, self.output_dir / "samples" / name)
-        return path.relative_to(self.output_dir).as_posix()
+
+def _write(picture: Image.Image, folder: Path, name: str) -> str:
+    path = folder / "samples" / name
+    with writing("a picture", path):
+        pictures.save_png(picture, path)
+    return path.relative_to(folder).as_posix()
 
 
 def log_pictures(accelerator: Accelerator, paths: Mapping[str, Path], step: int) -> None:

@@ -12,10 +12,8 @@ from accelerate.utils import set_seed
 
 from ..datasets.trained_on import save_record
 from ..errors import TrainingStopped, UserError
-from ..files import make_folder
 from ..models.distributed import wait_for_processes
 from ..options import given_in, to_dict
-from .accelerator import make_accelerator
 from .average import WeightAverage
 from .checkpoints import Content, stopped
 from .data import TrainingData, default_channels
@@ -45,6 +43,7 @@ from .setup_model import (
 )
 from .state import TrainingState
 from .statistics import check_spread
+from .trackers import start_tracker
 from .trainee import Trainee
 
 
@@ -137,19 +136,19 @@ class Run:
         return stopped(failure, self.output_dir, self.state.step)
 
 
-def build_run(options: FinetuneOptions, perceptual: torch.nn.Module | None = None) -> Run:
+def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: torch.nn.Module | None = None) -> Run:
     """Make the parts of a run, and continue from a checkpoint where that is asked for.
 
     Args:
         options: of the run; the data set, resolution and learning rate are settled in them.
+        accelerator: of the run, which has its output folder.
         perceptual: a perceptual distance (x, y) -> (B,) instead of the one that `--perceptual_loss` names.
 
     Raises:
         UserError: if the options cannot work.
     """
     output_dir = Path(options.output.output_dir)
-    make_folder(output_dir)
-    accelerator = make_accelerator(options)
+    start_tracker(accelerator, options)
     main, seed = accelerator.is_main_process, options.optimization.seed
     publishers: list[Publisher] = []  # one, on the main process
     if options.hub.push_to_hub:

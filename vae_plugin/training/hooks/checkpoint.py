@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from accelerate.utils import gather_object
-from safetensors import SafetensorError
 
 from ..checkpoints import Content, save_checkpoint
-from ..failures import StepFailed
+from ..failures import StepFailed, writing
 from ..parts import RunParts
 from .base import Hook, Step
 
@@ -45,9 +44,13 @@ class CheckpointHook(Hook):
         if state.stream:  # each process knows the lanes that it reads
             for positions in gather_object([state.stream]):
                 state.stream.update({lane: max(at, state.stream.get(lane, at)) for lane, at in positions.items()})
+        folder = self.output_dir / "checkpoints"
         try:
-            save_checkpoint(self.parts, self.output_dir, self.content, self.total_limit)
-        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of three libraries
-            reason = f"the checkpoint cannot be written ({str(error).splitlines()[0]})"
+            with writing("the checkpoint", folder):
+                save_checkpoint(self.parts, self.output_dir, self.content, self.total_limit)
+        except RuntimeError as error:  # a full disk, in the words of what DeepSpeed writes with
+            if isinstance(error, StepFailed):
+                raise
+            reason = f"the checkpoint cannot be written to {folder} ({str(error).splitlines()[0]})"
             raise StepFailed(reason, "Make room on the disk") from error
         self._saved_step = state.step

@@ -10,6 +10,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from ...files import json_text, write_text
+from ..failures import writing
 from ..progress import Progress, Stopwatch
 from ..state import TrainingState
 from .base import Hook, Step
@@ -41,6 +42,7 @@ class LogHook(Hook):
         super().__init__(1)
         self.accelerator, self.state, self.progress, self.stopwatch = accelerator, state, progress, stopwatch
         self.learning_rate = learning_rate
+        self.path = path
         self.first_timed_image = state.images - state.timed_images
         self.curves = CurveLog(path, state.step) if accelerator.is_main_process else None
 
@@ -51,9 +53,10 @@ class LogHook(Hook):
         terms = dict(step.terms)
         psnr = 10 * math.log10(4 / max(terms.pop("mse"), SMALLEST_MSE))
         values = {**terms, "psnr": psnr, "learning_rate": self.learning_rate()}
-        self.accelerator.log(values, step=step.number)
-        if self.curves is not None:
-            self.curves.log(step.number - 1, values)
+        with writing("the curves", self.path):
+            self.accelerator.log(values, step=step.number)
+            if self.curves is not None:
+                self.curves.log(step.number - 1, values)
         shown = {"loss": f"{terms['loss']:.4f}", "psnr": f"{psnr:.1f}"}
         if "elbo_nats" in terms:
             shown["elbo"] = f"{terms['elbo_nats']:.1f}"

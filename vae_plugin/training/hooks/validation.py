@@ -10,6 +10,7 @@ from ...files import replacing_folder, write_json
 from ...metrics import Evaluation
 from ..average import WeightAverage
 from ..evaluation import Evaluator
+from ..failures import writing
 from ..main_process import on_main
 from ..pictures import SamplePictures, log_pictures
 from ..progress import Stopwatch
@@ -57,9 +58,10 @@ class ValidationHook(Hook):
             on_main(self.accelerator, lambda: self._write(metrics, is_best, step.number))
 
     def _write(self, metrics: Evaluation, is_best: bool, step: int) -> None:
-        paths = self.pictures.save(f"step-{step:06d}-")
+        paths = self.pictures.save(self.output_dir, f"step-{step:06d}-")
+        best = self.output_dir / "best"
         if is_best:
-            with replacing_folder(self.output_dir / "best") as staging:
+            with writing("the best model", best), replacing_folder(best) as staging:
                 save_model(self.evaluator.loss.adapter, staging)
                 write_json(staging / "metrics.json", {**metrics, "steps": step})
         self.accelerator.log({f"validation/{name}": value for name, value in metrics.items()}, step=step)
