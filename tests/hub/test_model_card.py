@@ -177,6 +177,15 @@ def test_a_fine_tune_of_the_decoder_names_the_pipeline_that_it_is_of():
     assert '"a/b", vae=vae' not in str(model_card(kl, {}, dataclasses.replace(record, part="all")))
 
 
+def test_bits_of_a_density_are_never_compared_with_those_of_0_1(vae):
+    """Version 0.1 left out the width of a level, under another key."""
+    metrics = {"bits_per_dim_bound": 8.25, "base_bits_per_dim": 1.25, "psnr": 20.0, "base_psnr": 19.0}
+    [row] = re.findall(r"\| ([^|]*bits[^|]*) \|([^|]*)\|([^|]*)\|", str(model_card(vae, metrics)))
+    assert "upper bound" in row[0]
+    assert (row[1].strip(), row[2].strip()) == ("8.25 bits", "")
+    assert "1.25" not in str(model_card(vae, metrics))
+
+
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "a | b",

@@ -58,7 +58,7 @@ def model_card(
     facts: dict[str, Any] = {
         "denoiser_needs": needs,
         "keeps_latents": keeps_latents,
-        "origin": prose.origin(record, results),
+        "origin": prose.origin(adapter.class_name, record, results),
         "what_was_trained": prose.what_was_trained(record),
         "repo_id": repo_id,
         "source": repo_id or PLACE,
@@ -92,7 +92,6 @@ def model_card(
         "papers": adapter.papers,
         "bibtex": fenced("\n\n".join(paper.bibtex for paper in adapter.papers), "bibtex"),
         "class_name": adapter.class_name,
-        "article": "An" if adapter.class_name[0] in "AEIOU" else "A",
         "latents_of": adapter.latents_expression,
         "rule": prose.pipeline_rule(config),
         "standardized": None,

@@ -32,18 +32,19 @@ def title(name: str, record: RunRecord, shapes: str) -> Markdown:
     return text + Markdown(": " + shapes)
 
 
-def origin(record: RunRecord, results: Results) -> Markdown:
-    """How the model came about, to follow its name; empty where nobody knows."""
+def origin(class_name: str, record: RunRecord, results: Results) -> Markdown:
+    """A sentence about how the model came about, or about what it is where nobody knows."""
+    name = in_code(class_name)
     if record.base_model:
-        text = Markdown(" fine-tuned from {}").format(_base(record))
+        text = Markdown("This {} was fine-tuned from {}").format(name, _base(record))
     elif record.dataset:
-        text = Markdown(" trained from scratch")
+        text = Markdown("This {} was trained from scratch").format(name)
     else:
-        return Markdown("")
+        return Markdown(f"This is {'an' if class_name[0] in 'AEIOU' else 'a'} {{}}.").format(name)
     if record.dataset:
         text += Markdown(" on {}").format(_linked(record.dataset, record.dataset_id, "datasets/"))
     steps = results["steps"]
-    return text + Markdown("" if steps is None else f" for {written(steps)} steps")
+    return text + Markdown("." if steps is None else f" for {written(steps)} steps.")
 
 
 def what_was_trained(record: RunRecord) -> Markdown:
