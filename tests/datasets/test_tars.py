@@ -127,7 +127,7 @@ def test_a_damaged_shard_is_named_once_and_what_is_whole_is_read(tmp_path, strea
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         header = tar.getmembers()[4].offset
     (tmp_path / "a.TAR").write_bytes(whole[: header + 120] + b"\xff" * 40 + whole[header + 160 :])
-    for _ in range(2):
+    for _ in range(1 if streamed else 2):
         assert numbers(tmp_path, streamed, 20) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     said = capfd.readouterr().err
     assert said.count("a.TAR") == 1

@@ -208,7 +208,10 @@ def test_images_that_cannot_be_read_are_named_and_not_measured(tmp_path, capsys)
         Image.new("RGB", (20, 20), (6 * i, 0, 0)).save(photos / f"{i:02d}.png")
         if i % 3 == 0:
             (photos / f"{i:02d}.png").write_bytes(b"no image")
-    metrics = finetune.train(options(tmp_path / "out", train_data_dir=str(photos), max_train_steps=1))
+    changes = {"train_data_dir": str(photos), "max_train_steps": 1}
+    with pytest.raises(UserError, match=r"40 found, 26 usable, 14 unreadable, more than --max_unreadable 0\.1 allows"):
+        finetune.train(options(tmp_path / "out", **changes))
+    metrics = finetune.train(options(tmp_path / "out", max_unreadable=0.5, **changes))
     assert metrics["num_images"] < 4
     model = ["--pretrained_model_name_or_path", str(tmp_path / "out"), "--data_dir", str(photos)]
     assert evaluate.run([*model, "--resolution", "16"], "evaluate")["num_images"] == metrics["num_images"]

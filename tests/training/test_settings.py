@@ -124,6 +124,7 @@ OTHER = {
     "image_column": "nothing",
     "shuffle_buffer": 2,
     "max_train_samples": 8,
+    "min_image_size": 11,
     "max_image_pixels": 119,  # one less than the photographs have
     "num_validation_images": 1,
     "resolution": 16,
@@ -297,6 +298,7 @@ def made(values):
         "layout": [parameter.stride() for parameter in run.loss.model.parameters()],
         "loading": loading,
         "held out": len(run.data.validation),
+        "unreadable": run.data.intake.limit,
         "average": None if run.average.ema is None else run.average.ema.decay,
         "reader": getattr(getattr(train, "dataset", train), "reader", None),
         "precision": run.accelerator.mixed_precision,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -23,6 +23,7 @@ from .rows import undecoded, value_of
 from .transforms import check_channels
 
 MOST_SUBSTITUTES = 1000  # images that are tried in place of one that cannot be read
+LISTED = ("unreadable", "side")
 
 
 class ImageDataset(Dataset):
@@ -78,6 +79,8 @@ class ImageDataset(Dataset):
         self.origin = origin
         self.reader = reader
         self.rows = np.arange(len(table))
+        self.survey: Any = None  # see `survey.survey`
+        self.counts_small = False  # whether items say that they are enlarged
         self._epoch = _shared_zero()
 
     def __len__(self) -> int:
@@ -93,36 +96,18 @@ class ImageDataset(Dataset):
             value = value_of(self.table[row][self.image_column])
             try:
                 pixels = self.reader.tensor(value, self.channels, self.resolution, crop, flip)
+                side = min(self.reader.size(value)) if self.counts_small else None
             except DataError as error:
                 unreadable.append(self._name(row, value))
                 say_if_refused(unreadable[-1], error)
                 reason = error
                 continue
-            return {"pixel_values": pixels, "unreadable": tuple(unreadable)}
+            item = {"pixel_values": pixels, "unreadable": tuple(unreadable)}
+            return item if side is None else {**item, "side": side}
         raise DataError(
             f"none of the {len(unreadable)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read ({reason}): "
             "give data with images that an image viewer can open."
         )
-
-    def look_over(self, most: int) -> tuple[int, dict[str, list[str]]]:
-        """What of the first `most` images cannot be used, as far as their headers tell.
-
-        Returns:
-            The number of images looked at, without members of archives, which take as long to find as to read; and
-            reason -> names of the images that cannot be used.
-        """
-        looked_at = 0
-        found: dict[str, list[str]] = {}
-        for row in self.rows[:most].tolist():
-            value = value_of(self.table[row][self.image_column])
-            if value.get("bytes") is None and "::" in (value.get("path") or ""):
-                continue
-            looked_at += 1
-            try:
-                self.reader.size(value)
-            except DataError as error:
-                found.setdefault(error.reason, []).append(self._name(row, value))
-        return looked_at, found
 
     def set_epoch(self, epoch: int) -> None:
         """Select the random crops and flips of an epoch, counted from 0."""
@@ -161,6 +146,38 @@ class ImageDataset(Dataset):
                 "give data with at least one of these, and with others to train on."
             )
         return self._split_at(np.array(rows))
+
+    def sides(self, most: int | None = None) -> Iterator[tuple[str, int | DataError]]:
+        """Name, and shorter side in pixels or why it cannot be read, of each of the first images by its header.
+
+        Args:
+            most: number of rows to look at, without those that name a member of an archive, which take as long to find
+                as to read; None for all.
+        """
+        for row in self.rows[:most].tolist():
+            value = value_of(self.table[row][self.image_column])
+            is_chain = value.get("bytes") is None and "::" in (value.get("path") or "")
+            if most is not None and is_chain and self.reader.places.roots is not None:
+                continue
+            try:
+                yield self._name(row, value), min(self.reader.size(value))
+            except DataError as error:
+                yield self._name(row, value), error
+
+    def at_least(self, side: int) -> ImageDataset:
+        """The images whose shorter side has so many pixels, and those that cannot be read.
+
+        Raises:
+            DataError: if all are smaller.
+        """
+        sides = [found for _, found in self.sides()]
+        kept = [not isinstance(found, int) or found >= side for found in sides]
+        if not any(isinstance(found, int) and found >= side for found in sides):
+            raise DataError(
+                f"no image in {self.origin.location} has {side} pixels along its shorter side: give a smaller "
+                "--min_image_size."
+            )
+        return self._view(self.rows[np.array(kept)])
 
     def only(self, names: Collection[str]) -> ImageDataset:
         """The samples of these names."""
@@ -226,7 +243,10 @@ def collate(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         A dict with "pixel_values" (B, C, H, W), "factors" (B, F) if the items have them, and "unreadable", a single
-        list of names.
+        list of names; and "sides", the shorter side of each image, if the items have them.
     """
-    stacked = {name: torch.stack([item[name] for item in batch]) for name in batch[0] if name != "unreadable"}
-    return {**stacked, "unreadable": [name for item in batch for name in item.get("unreadable", ())]}
+    stacked = {name: torch.stack([item[name] for item in batch]) for name in batch[0] if name not in LISTED}
+    listed: dict[str, list[Any]] = {"unreadable": [name for item in batch for name in item.get("unreadable", ())]}
+    if "side" in batch[0]:
+        listed["sides"] = [item["side"] for item in batch]
+    return {**stacked, **listed}

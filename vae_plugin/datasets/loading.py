@@ -26,9 +26,9 @@ from .reading import MAX_PIXELS, ImageReader
 from .rules import LATEST, DataRules
 from .shards import Shards, TableShards, TarShards
 from .streaming import ImageStream
+from .survey import survey
 from .webdataset import index_shards, member_of, shard_of
 
-LOOKED_OVER = 1000  # images whose headers are read at the start
 BINARY = ("binary", "large_binary", "binary_view")  # a column of encoded images
 TEXT = ("string", "large_string", "string_view")  # a column of names of files
 
@@ -130,23 +130,10 @@ def load_images(
     )
     images[0]  # fails here, rather than in a loading process, if no image at all can be read
     if not remote_images:  # which would be fetched for it
-        _say_what_is_left_out(images)
+        images.survey = survey(images)
+        if (sentence := images.survey.left_out(images.origin.location)) is not None:
+            say_once(f"left out of {images.origin.location}", sentence)
     return images
-
-
-def _say_what_is_left_out(images: ImageDataset) -> None:
-    looked_at, reasons = images.look_over(LOOKED_OVER)
-    if not reasons:
-        return
-    listed = sorted(reasons.items(), key=lambda item: -len(item[1]))
-    parts = [f"{len(names)} like {names[0]} ({reason.rstrip('.')})" for reason, names in listed[:5]]
-    more = f", and {len(listed) - 5} other reasons" if len(listed) > 5 else ""
-    first = "the first " if len(images) > LOOKED_OVER else ""
-    say_once(
-        f"left out of {images.origin.location}",
-        f"{looked_at - sum(map(len, reasons.values()))} of {first}{looked_at} images in {images.origin.location} can "
-        f"be used; left out are {', '.join(parts)}{more}.",
-    )
 
 
 def stream_images(

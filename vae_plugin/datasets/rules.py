@@ -48,5 +48,10 @@ class DataRules:
         """Whether tar files are read to their end, in order and alike whether they are streamed or not."""
         return self.version >= 2
 
+    @property
+    def limit_unreadable(self) -> bool:
+        """Whether a run stops by default where many images cannot be read."""
+        return self.version >= 2
+
 
 LATEST = DataRules()

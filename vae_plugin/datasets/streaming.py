@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +14,7 @@ import datasets
 import numpy as np
 import torch
 
-from ..notices import say_once
+from ..notices import show
 from .errors import DataError
 from .images import ImageDataset, augmentation, say_if_refused
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out, member_name, row_name
@@ -49,6 +51,7 @@ class ImageStream:
         random_flip: mirror a random half of the images left to right.
         seed: random seed of shard order, windows, crops and flips, not negative.
         shuffle_window: total number of samples in the windows of all lanes.
+        min_image_size: shorter side in pixels that an image has at least; smaller ones are left out.
         num_validation: number of samples to hold out, taken from the beginning of the first shard.
         origin: of the shards.
         reader: how an image is opened.
@@ -67,6 +70,7 @@ class ImageStream:
         random_flip: bool = False,
         seed: int = 0,
         shuffle_window: int = 4096,
+        min_image_size: int = 1,
         num_validation: int = 0,
         origin: Origin = UNKNOWN_ORIGIN,
         reader: ImageReader = DEFAULT_READER,
@@ -80,8 +84,10 @@ class ImageStream:
         self.random_flip = random_flip
         self.seed = seed
         self.window = max(1, shuffle_window // self.lanes)
+        self.min_image_size = min_image_size
         self.num_validation = num_validation
         self.damaged: dict[str, dict[str, int]] = {}  # shard -> what is wrong -> number of samples lost by it
+        self._reads_alone = False  # whether no other process reads the same shards
         self._lost = 0  # of these, since the last batch
         self.held_out: frozenset[str] | None = None  # names, where they are not the first ones
         self.origin = origin
@@ -97,7 +103,12 @@ class ImageStream:
         for name, value in self._held_out_samples():
             names.append(name)
             values.append(value)
-        return self._in_memory(values, Origin(location=self.origin.location, names=tuple(names)))
+        images = self._in_memory(values, Origin(location=self.origin.location, names=tuple(names)))
+        return images.at_least(self.min_image_size) if self.min_image_size > 1 else images
+
+    def held_out_contents(self) -> dict[str, str]:
+        """Name -> SHA-256 of the encoded image, of the held-out samples, also of those that are too small."""
+        return {name: self.reader.content(value) for name, value in self._held_out_samples()}
 
     def contents(self, names: Collection[str]) -> dict[str, str]:
         """Name -> SHA-256 of the encoded image, of the samples of these names that are there."""
@@ -161,11 +172,12 @@ class ImageStream:
         Returns:
             An iterator over dicts with "pixel_values" (B, C, H, W); "unreadable", the names of damaged images, each of
             which is replaced by another image of its window; "lost", the number of samples that damaged shards have
-            lost since the last batch; "images", the numbers of the images within the run; and
-            "positions", the positions after the batch of the lanes that this process reads.
+            lost since the last batch; "sides", the shorter side of each image in pixels; "images", the numbers of the
+            images within the run; and "positions", the positions after the batch of the lanes that this process reads.
         """
         global_batch = batch_size * num_processes
         own = self.own_lanes(batch_size, rank, num_processes)
+        self._reads_alone = len(own) < self.lanes
         current: dict[int, Position] = {lane: (positions or {}).get(lane, (0, 0, 0)) for lane in own}
         readers = {lane: self._lane_samples(lane, current[lane]) for lane in own}
         waiting: deque[tuple[list[Future], list[int], dict[int, Position]]] = deque()
@@ -188,8 +200,9 @@ class ImageStream:
                 lost, self._lost = self._lost, 0
                 yield {
                     "lost": lost,
-                    "pixel_values": torch.stack([pixels for pixels, _ in items]),
-                    "unreadable": [name for _, names in items for name in names],
+                    "pixel_values": torch.stack([pixels for pixels, _, _ in items]),
+                    "unreadable": [name for _, names, _ in items for name in names],
+                    "sides": [side for _, _, side in items],
                     "images": numbers,
                     "positions": after,
                 }
@@ -264,23 +277,29 @@ class ImageStream:
         if damage.reason not in known:
             known[damage.reason] = damage.lost
             self._lost += damage.lost
-            say_once(f"damaged {name}", f"{name} in {self.origin.location} is damaged: {damage.reason}.")
+            if self._reads_alone or os.environ.get("RANK", "0") == "0":
+                show(f"note: {name} in {self.origin.location} is damaged: {damage.reason}.", sys.stderr)
 
     def _samples(self, shard: int, skip: int) -> Iterator[dict[str, Any]]:
         return (value for _, value in self._named(shard, skip))
 
-    def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str]]:
+    def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str], int]:
         crop, flip = augmentation((self.seed, 3, number), self.center_crop, self.random_flip)
         unreadable: list[str] = []
+        reason: object = f"--min_image_size {self.min_image_size}"
         for value in window:
             try:
-                return self.reader.tensor(value, self.channels, self.resolution, crop, flip), unreadable
+                if value.get("bytes") is None:  # not fetched twice
+                    value = {**value, "bytes": self.reader.encoded(value)}
+                side = min(self.reader.size(value))
+                if side >= self.min_image_size:
+                    return self.reader.tensor(value, self.channels, self.resolution, crop, flip), unreadable, side
             except DataError as error:
                 unreadable.append(value.get("path") or f"an image in the window of image {number}")
                 say_if_refused(unreadable[-1], error)
                 reason = error
         raise DataError(
-            f"none of {len(window)} consecutive images can be read ({reason}): give data with images that an image "
+            f"none of {len(window)} consecutive images can be used ({reason}): give data with images that an image "
             "viewer can open."
         )
 

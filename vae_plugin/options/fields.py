@@ -162,7 +162,8 @@ def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
     """Compare the options of a resumed run with those of its checkpoint.
 
     Args:
-        then: `to_dict` of the options when the checkpoint was written. Names that only one of the two has are ignored.
+        then: `to_dict` of the options when the checkpoint was written. An option that it does not name had its default
+            if it was introduced later than 0.1; otherwise, names that only one of the two has are ignored.
         now: the options of the resumed run.
 
     Returns:
@@ -174,6 +175,8 @@ def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
             the new one has its last name: it was moved.
     """
     options, values = options_of(type(now)), to_dict(now)
+    later = {name: opt.default for name, opt in options.items() if opt.declaration.since is not None}
+    then = {**later, **then}
     found = {name: then[name] for name in values if name in then and values[name] != then[name]}
     for name, value in list(found.items()):
         path = options[name].declaration.path and isinstance(value, str) and isinstance(values[name], str)

@@ -12,10 +12,14 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets import Circles, ImageDataset, ImageStream, collate, draw, load_images, shared_batches, stream_images
 from ..datasets.members import DataRecord
+from ..datasets.rules import DataRules
+from ..datasets.survey import counts, enlarged
 from ..errors import UserError
 from ..models.distributed import objects_over_processes
 from ..models.shares import Share
 from ..notices import show
+from ..options import given_in
+from .intake import Intake
 from .interrupts import leave_signals_to_the_parent
 from .sampler import GlobalBatchSampler, image_noise
 from .settings import DataSettings, OptimizationSettings
@@ -73,6 +77,8 @@ class TrainingData:
         self.batch_size = optimization.train_batch_size
         self.global_batch = self.batch_size * accelerator.num_processes
         self.images_per_step = self.global_batch * optimization.gradient_accumulation_steps
+        self.intake = Intake(unreadable_limit(settings, record.rules), settings.resolution or 0, self.size)
+        self.notes = loaded.notes
         self.unreadable: set[str] = set()
         if self.size is not None and self.size < self.images_per_step:
             raise UserError(
@@ -108,6 +114,7 @@ class TrainingData:
         while True:
             for loaded in self._epoch(state):
                 self.unreadable.update(loaded["unreadable"])
+                self.intake.add(len(loaded["pixel_values"]), loaded)
                 x = loaded["pixel_values"].to(self.accelerator.device, non_blocking=True)
                 if self.optimization.channels_last:
                     x = x.contiguous(memory_format=torch.channels_last)
@@ -132,9 +139,22 @@ class TrainingData:
         """This process's shares of the images held out, each that can be read once."""
         return shared_batches(self.validation, self.batch_size, self.unreadable)
 
+    def check_readable(self) -> None:
+        """Stop the run if too many of the images that all processes have read are not readable.
+
+        Raises:
+            StepFailed: if so.
+        """
+        counted = [self.intake.read, self.intake.unreadable]
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(torch.tensor(counted, dtype=torch.float32, device=self.accelerator.device))
+            counted = [int(value) for value in sums.tolist()]
+        self.intake.check(*counted)
+
     def gather_unreadable(self) -> None:
         """Let every process know which files were left out."""
         self.unreadable.update(*objects_over_processes(self.unreadable))
+        self.intake.merge(objects_over_processes(self.intake.enlarged))
 
     def report_unreadable(self) -> None:
         """Say which files were left out."""
@@ -144,6 +164,8 @@ class TrainingData:
             if files:
                 shown = ", ".join(files[:20]) + " ..." * (len(files) > 20)
                 show(f"{len(files)} file(s) {kind} and were skipped: {shown}")
+        if (sentence := self.intake.sentence()) is not None:
+            show(sentence)
 
     def _epoch(self, state: TrainingState) -> Any:
         """What is left of the epoch that `state` is in; of a stream all that is to come."""
@@ -193,12 +215,14 @@ class LoadedData:
         validation: held out.
         record: of them.
         changed: whether they are not those of the checkpoint that the run continues from.
+        notes: what a user should know of them at the start.
     """
 
     train: Dataset | ImageStream
     validation: Dataset
     record: DataRecord
     changed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def load_data(settings: DataSettings, seed: int, channels: int, record: DataRecord) -> LoadedData:
@@ -235,10 +259,13 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
     images: ImageStream | ImageDataset
     if settings.streaming:
         count = max(1, settings.num_validation_images)
-        images, size = stream_images(**source, shuffle_window=settings.shuffle_buffer, num_validation=count), None
+        window, smallest = settings.shuffle_buffer, settings.min_image_size or 1
+        images = stream_images(**source, shuffle_window=window, min_image_size=smallest, num_validation=count)
+        size, notes = None, []
     else:
-        images = load_images(**source)
-        size = len(images)
+        every = load_images(**source)
+        images = every if settings.min_image_size is None else every.at_least(settings.min_image_size)
+        size, notes = len(images), look_over(every, images, settings, record.rules)
     origin, then = images.origin, record.held_out
     same = origin.digest == record.digest and images.contents(then or {}) == then
     changed = record.check(same, origin.location, size, settings.allow_changed_data)
@@ -252,8 +279,44 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
     if isinstance(train, ImageDataset):
         most = settings.max_train_samples
         train = draw(train, most, seed) if record.rules.draw_samples else _first(train, most)
-    now = DataRecord(record.rules, origin.digest, origin.revision, size, validation.named_contents())
-    return LoadedData(train, validation, now, changed)
+    held_out = images.held_out_contents() if isinstance(images, ImageStream) else validation.named_contents()
+    now = DataRecord(record.rules, origin.digest, origin.revision, size, held_out)
+    return LoadedData(train, validation, now, changed, tuple(notes))
+
+
+def look_over(every: ImageDataset, images: ImageDataset, settings: DataSettings, rules: DataRules) -> list[str]:
+    """What a user should know of the images at the start; where they are many, what is small is counted on the way.
+
+    Args:
+        every: image that was found.
+        images: those that are not too small.
+        settings: of the data.
+        rules: of the data.
+
+    Raises:
+        UserError: if too many of them cannot be read.
+    """
+    resolution, origin, found = settings.resolution or 0, every.origin, every.survey
+    complete = found is not None and found.complete
+    unreadable = len(found.unreadable) if complete else None
+    line = counts(origin.location, len(images), origin.ignored_files, len(every) - len(images), unreadable)
+    if not complete:
+        images.counts_small = found is not None  # what is remote would be fetched twice
+        return [line]
+    limit = unreadable_limit(settings, rules)
+    if len(found.unreadable) > limit * found.images:
+        name, reason = next(iter(found.unreadable.items()))
+        raise UserError(
+            f"{line[:-1]}, more than --max_unreadable {limit:g} allows (the first is {name}: {reason.rstrip('.')}): "
+            "remove them, or allow more."
+        )
+    small = [side for side in found.sides if (settings.min_image_size or 0) <= side < resolution]
+    return [line, *([enlarged(len(small), len(images), resolution, min(small))] if small else [])]
+
+
+def unreadable_limit(settings: DataSettings, rules: DataRules) -> float:
+    """The fraction of images that may be unreadable."""
+    return settings.max_unreadable if "max_unreadable" in given_in(settings) or rules.limit_unreadable else 1.0
 
 
 def _circles(settings: DataSettings, seed: int, channels: int) -> tuple[Dataset, Dataset]:

@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from ..datasets.trained_on import save_record
 from ..errors import TrainingStopped, UserError
 from ..models.distributed import wait_for_processes
+from ..notices import show
 from ..options import given_in, to_dict
 from .average import WeightAverage
 from .checkpoints import Content, stopped
@@ -117,6 +118,11 @@ class Run:
         step = Step(self.state.step, self.state.step == self.total_steps, terms)
         for hook in self.hooks:
             hook.after_step(step)
+        try:
+            self.data.check_readable()
+        except StepFailed:
+            self.checkpoints.save()
+            raise
 
     def interrupted(self) -> None:
         """Save, say how to continue, and leave."""
@@ -220,6 +226,8 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
 
     if main:
         save_record(data.record, output_dir)
+        for note in data.notes:
+            show(note)
     size = "streamed" if data.size is None else f"{data.size:,}"
     accelerator.print(
         f"Training on {size} images, {data.global_batch} a step x {options.optimization.gradient_accumulation_steps}, "

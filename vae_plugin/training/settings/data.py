@@ -63,6 +63,22 @@ class DataSettings:
     max_train_samples: int | None = option(
         None, "Largest number of images to train on, drawn by the seed.", at_least=1, when={"streaming": (False,)}
     )
+    min_image_size: int | None = option(
+        None,
+        "Shorter side in pixels that an image has at least; smaller ones are left out. By default they are enlarged.",
+        at_least=1,
+        when=IMAGES,
+        since="0.2",
+    )
+    max_unreadable: float = option(
+        0.1,
+        "Largest fraction of the images read so far that may be unreadable; above it the run stops with a checkpoint.",
+        at_least=0,
+        at_most=1,
+        when=IMAGES,
+        on_resume=True,
+        since="0.2",
+    )
     num_validation_images: int = option(
         256,
         "Number of images held out of training for metrics.json and the pictures: at least one, and at most a tenth "
