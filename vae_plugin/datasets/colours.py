@@ -111,9 +111,7 @@ def note_transparent_16_bits(image: Image.Image, name: str) -> None:
     """Say once that the colour which a file of 16 bits declares transparent is not: Pillow reads such RGB in 8 bits."""
     colour = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(colour, tuple) and max(colour) > 255:
-        say_once(
-            "transparent RGB of 16 bits", f"{name} declares {colour} of 16 bits transparent: it is taken as opaque."
-        )
+        say_once("transparent RGB of 16 bits", f"the transparent colour of {name}, {colour} in 16 bits, stays opaque.")
 
 
 def to_8_bits(image: Image.Image, rules: DataRules, name: str) -> Image.Image:
