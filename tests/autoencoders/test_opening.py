@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from vae_plugin.autoencoders.loading import load_autoencoder, new_from_config
 from vae_plugin.errors import UserError
+from vae_plugin.files import FILLING
 
 
 @pytest.fixture
@@ -119,3 +120,16 @@ def test_what_a_local_model_does_not_have_is_refused(kl, tmp_path):
     for given in ({"subfolder": "vae"}, {"revision": "main"}):
         with pytest.raises(UserError, match=r"has no effect on the single file .*: leave it out\.$"):
             load_autoencoder(str(tmp_path / "diffusion_pytorch_model.safetensors"), **given)
+
+
+def test_a_result_that_a_killed_run_left_half_in_its_place_is_opened_as_a_whole(kl, tmp_path):
+    """The config is in its place, the weights are on their way."""
+    kl.save_pretrained(tmp_path)
+    for parameter in kl.parameters():
+        parameter.data.mul_(0.5)
+    kl.save_pretrained(tmp_path / FILLING)
+    (tmp_path / FILLING / "config.json").replace(tmp_path / "config.json")
+    opened = load_autoencoder(str(tmp_path)).model.state_dict()
+    for name, value in kl.state_dict().items():
+        assert torch.equal(opened[name], value)
+    assert not (tmp_path / FILLING).exists()

@@ -12,6 +12,7 @@ from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline
 
 from ..errors import UserError
+from ..files import settle
 from ..json_types import shown
 from ..notices import say
 from ..texts import read_json_object
@@ -69,6 +70,7 @@ def load_autoencoder(
     local = Path(source) / (subfolder or "")
     if Path(source).exists():
         _refuse(f"the local folder {source}", revision=revision)
+        settle(local)  # a run that was killed may have left files of two results there
         if (local / DiffusionPipeline.config_name).is_file() and not (local / "config.json").is_file():
             return _load_component(str(local), read_json_object(local / DiffusionPipeline.config_name), variant=variant)
         if not (local / "config.json").is_file():

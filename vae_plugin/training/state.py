@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+OF_0_1 = {"step", "epoch", "images_in_epoch", "images", "stream"}  # what every checkpoint says
+
 
 @dataclass
 class TrainingState:
@@ -68,6 +70,9 @@ class TrainingState:
         """
         if not isinstance(content, dict):
             raise ValueError("its state is no object")
+        missing = OF_0_1 - content.keys()
+        if missing:
+            raise ValueError(f"its state has no {min(missing)!r}")
         unknown = content.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"its state holds {min(unknown)!r}, which this version does not know")

@@ -26,6 +26,7 @@ from ...hub.waiting import bounded_waiting
 from ...notices import show, showable
 from ...texts import decode
 from ..average import WeightAverage
+from ..failures import writing
 from ..result import save_model
 from ..settings import HubSettings
 from .base import Hook, Step
@@ -108,9 +109,10 @@ class Publisher:
             return
         folder = self.folder / _tag(step)
         shutil.rmtree(folder, ignore_errors=True)
-        save_model(adapter, folder, remote_code=self.settings.export_remote_code)
-        write_json(folder / "metrics.json", {"steps": step})
-        record.save(folder)
+        with writing("what is sent to the Hub", folder):
+            save_model(adapter, folder, remote_code=self.settings.export_remote_code)
+            write_json(folder / "metrics.json", {"steps": step})
+            record.save(folder)
 
         def send_it(folder: Path) -> None:
             with bounded_waiting():
