@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines import pipeline_loading_utils
+from safetensors.torch import load_file, save_file
 
 from support.hub_server import HubServer
 from support.tiny_pipelines import build_dit
@@ -67,8 +68,17 @@ def published(tmp_path_factory) -> Iterator[Published]:
     tiny_vae(3).save_pretrained(folder / "sharded", max_shard_size="20KB")
     assert len(list((folder / "sharded").glob("*.safetensors"))) > 2
 
+    tiny_vae(3).save_pretrained(folder / "wrapped")
+    state = load_file(folder / "wrapped" / WEIGHTS)
+    save_file({f"module.{name}": value for name, value in state.items()}, folder / "wrapped" / WEIGHTS)
+    tiny_vae(3).save_pretrained(folder / "lacking")
+    del state["encoder.conv_in.weight"]
+    save_file(state, folder / "lacking" / WEIGHTS)
+
     with HubServer() as hub:
         hub.commit("user/pipe", folder / "pipe")
+        hub.commit("user/wrapped", folder / "wrapped")
+        hub.commit("user/lacking", folder / "lacking")
         hub.commit("user/base", folder / "base")
         hub.commit("user/sharded", folder / "sharded")
         first = hub.commit("user/vae", folder / "first")
@@ -227,3 +237,53 @@ def test_autoencoders_load_from_the_hub_and_then_from_its_cache(published, fresh
     hub.requests.clear()
     fresh(autoencoders_load, hub, folder, cases, True)
     assert hub.requests == []
+
+
+# --- what the commands open -----------------------------------------------------------------------------------------
+
+
+def our_door_opens(folder: str) -> None:
+    import contextlib
+    import io
+
+    import pytest
+    import torch
+    from safetensors.torch import load_file
+
+    from vae_plugin.autoencoders import load_autoencoder
+    from vae_plugin.errors import UserError
+
+    weights = "diffusion_pytorch_model.safetensors"
+    cases = [
+        (
+            "user/pipe",
+            {},
+            f"pipe/vae/{weights}",
+            "user/pipe is a whole pipeline: its vae, an AutoencoderVAE, is opened.",
+        ),
+        ("user/base", {"revision": "main"}, f"base/vae/{weights}", "its vae, an AutoencoderKL"),
+        ("user/base", {"subfolder": "vae"}, f"base/vae/{weights}", ""),
+        ("user/vae", {"variant": "fp16"}, "main/diffusion_pytorch_model.fp16.safetensors", ""),
+        ("user/sharded", {}, f"main/{weights}", ""),
+        ("user/wrapped", {}, f"main/{weights}", "names of a wrapper"),
+    ]
+    for source, arguments, expected, said in cases:
+        with contextlib.redirect_stderr(io.StringIO()) as stderr:
+            found = load_autoencoder(source, **arguments).model.state_dict()
+        saved = load_file(f"{folder}/{expected}")
+        assert found.keys() == saved.keys()
+        assert all(torch.equal(found[name], saved[name].float()) for name in saved), f"{source} {arguments}"
+        assert said in stderr.getvalue(), stderr.getvalue()
+    refused = [
+        ("user/lacking", {}, "encoder.conv_in.weight missing"),
+        ("user/vae", {"variant": "fp8"}, "no model with the variant 'fp8'"),
+        ("user/none", {}, "no such folder, and on the Hub"),
+    ]
+    for source, arguments, words in refused:
+        with pytest.raises(UserError, match=words) as error:
+            load_autoencoder(source, **arguments)
+        assert "\n" not in str(error.value)
+
+
+def test_our_door_opens_pipelines_variants_shards_and_wrapped_models_of_the_hub(published, fresh):
+    fresh(our_door_opens, published.hub, str(published.folder))

@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from ..errors import UserError
 from ..files import settle
 from ..json_types import shown
-from ..notices import say
+from ..notices import printable, say
 from ..texts import read_json_object
 from .adapter import Adapter
 from .config_fields import check_fields
@@ -47,14 +47,14 @@ def load_autoencoder(
         subfolder: folder of the model inside `source`.
         revision: branch, tag or commit on the Hub.
         config: config.json (or its folder) of the model in a single file. Without it that of the file's metadata or
-            folder is taken; if there is none either, see `single_file.open_single_file`.
+            folder is taken; if there is none either, see `single_file.config_from_weights`.
         variant: of the weights, such as "fp16" for diffusion_pytorch_model.fp16.safetensors.
 
     Raises:
         UserError: if there is no autoencoder, something else (which diffusers would load into any class silently), or
             weights that do not fit.
     """
-    source = os.path.expanduser(source)
+    source = _path(source)
     if not os.path.isdir(source) and source.lower().endswith(SINGLE_FILE):
         _refuse(f"the single file {source}", subfolder=subfolder, revision=revision, variant=variant)
         return _load_single_file(source, config)
@@ -64,22 +64,15 @@ def load_autoencoder(
         raise UserError(f"{source} is no model: give a folder, a Hub id or a .safetensors file.")
     if config is not None:
         raise UserError(f"--model_config is for a new model or a single file, {source} has its own: leave it out.")
-    where: dict[str, Any] = {"subfolder": subfolder, "revision": revision}
-    if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).exists():  # no Hub id
-        raise UserError(f"{source} does not exist: give the folder of a model, or its id on the Hub.")
-    local = Path(source) / (subfolder or "")
-    if Path(source).exists():
+    if os.path.exists(source):
         _refuse(f"the local folder {source}", revision=revision)
-        settle(local)  # a run that was killed may have left files of two results there
-        if (local / DiffusionPipeline.config_name).is_file() and not (local / "config.json").is_file():
-            return _load_component(str(local), read_json_object(local / DiffusionPipeline.config_name), variant=variant)
-        if not (local / "config.json").is_file():
-            vae = " It looks like a whole pipeline: add --subfolder vae." if (local / "vae").is_dir() else ""
-            raise UserError(f"no model can be opened at '{local}': there is no config.json in it.{vae}")
         # diffusers would prefer weights in the folder itself to those in the subfolder.
-        source, where = str(local), {}
+        return _load_folder(os.path.join(source, subfolder or ""), variant)
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:  # no Hub id
+        raise UserError(f"{printable(source)} does not exist: give the folder of a model, or its id on the Hub.")
+    where: dict[str, Any] = {"subfolder": subfolder, "revision": revision}
     try:
-        content = read_config(source) if os.path.isdir(source) else AutoencoderVAE.load_config(source, **where)
+        content = AutoencoderVAE.load_config(source, **where)
     except OSError as error:
         index = _pipeline_on_hub(source, revision) if subfolder is None else None
         if index is not None:
@@ -96,6 +89,7 @@ def new_from_config(path: str) -> Adapter:
     Raises:
         UserError: if there is no config, or the class or the fields are not understood.
     """
+    path = _path(path)
     config = read_config(path)
     cls = _model_class(_family(config.get("_class_name"), path))
     fields = {name: value for name, value in config.items() if not name.startswith("_")}
@@ -124,7 +118,9 @@ def read_config(path: str) -> dict[str, Any]:
     Raises:
         UserError: if it cannot be read.
     """
-    file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+    file = os.path.join(path, "config.json") if os.path.isdir(path) else path
+    if not os.path.isfile(file):
+        raise UserError(f"no configuration can be read at {printable(file)}: no such file.")
     try:
         return read_json_object(file)
     except OSError as error:
@@ -134,6 +130,30 @@ def read_config(path: str) -> dict[str, Any]:
 def autoencoder_of(pipeline: object) -> Any:
     """The component of a pipeline that is its autoencoder; None if it has none."""
     return next((part for part in (getattr(pipeline, name, None) for name in COMPONENTS) if part is not None), None)
+
+
+def _path(given: object) -> str:
+    """A path or Hub id as text, with the home folder for ~.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    path = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(path, str):
+        raise UserError(f"a model was given as {shown(given)}: give a folder, a Hub id or a .safetensors file.")
+    return os.path.expanduser(path)
+
+
+def _load_folder(folder: str, variant: str | None) -> Adapter:
+    """The model in a local folder, or the autoencoder of the pipeline there."""
+    settle(Path(folder))  # a run that was killed may have left files of two results there
+    index = os.path.join(folder, DiffusionPipeline.config_name)
+    if os.path.isfile(os.path.join(folder, "config.json")):
+        return _opened(_load(folder, read_config(folder), variant=variant))
+    if os.path.isfile(index):
+        return _load_component(folder, read_json_object(index), variant=variant)
+    vae = " It looks like a whole pipeline: add --subfolder vae." if os.path.isdir(os.path.join(folder, "vae")) else ""
+    raise UserError(f"no model can be opened at {folder!r}: there is no config.json in it.{vae}")
 
 
 def _load(source: str, config: Mapping[str, Any], place: str | None = None, **where: Any) -> Any:
@@ -181,7 +201,7 @@ def _pipeline_on_hub(source: str, revision: str | None) -> Mapping[str, Any] | N
 
 
 def _cannot_open(source: str, error: OSError, variant: str | None = None) -> UserError:
-    reading = "" if Path(source).exists() else "no such folder, and on the Hub: "
+    reading = "" if os.path.exists(source) else "no such folder, and on the Hub: "
     of = f" with the variant {variant!r}" if variant else ""
     pickle = f" {NO_PICKLE}" if ".safetensors" in str(error) and not variant else ""
     return UserError(f"no model{of} can be opened at {source!r}: {reading}{reason(error)}.{pickle}")
@@ -203,8 +223,8 @@ def _opened(model: Any) -> Adapter:
 def _load_single_file(source: str, config: str | None) -> Adapter:
     """The model in one file, by the config that is given, its own, that of its folder, or one made from its weights."""
     file = Path(source)
-    if not file.is_file():
-        raise UserError(f"{source} does not exist: give the file of a model.")
+    if not os.path.isfile(source):
+        raise UserError(f"{printable(source)} does not exist: give the file of a model.")
     own, beside, said = config_in(file), file.parent / "config.json", ""
     if config is not None:
         content = read_config(config)

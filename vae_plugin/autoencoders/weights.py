@@ -89,7 +89,7 @@ def load_fitting(
         model.register_to_config(_name_or_path=name)
     if renamed:
         old, new = min(renamed.items())
-        say(f"The weights of {name} have the names of a wrapper: {old} was read as {new}, and so on.")
+        say(f"the weights of {name} have the names of a wrapper: {old} was read as {new}, and so on.")
     return model, info
 
 

@@ -132,11 +132,13 @@ def _command(given: dict[str, Any], num_processes: int) -> str:
 
 
 def _commit_in_cache(model: ModelSettings) -> str | None:
-    """The commit of the base model that was loaded: that of its config.json in the client's cache."""
-    name = f"{model.subfolder}/config.json" if model.subfolder else "config.json"
-    assert model.pretrained_model_name_or_path is not None
-    path = try_to_load_from_cache(model.pretrained_model_name_or_path, name, revision=model.revision or "main")
-    if not isinstance(path, str):
+    """The commit of the base model that was loaded: that of its (or its pipeline's) config in the client's cache."""
+    names = [f"{model.subfolder}/config.json"] if model.subfolder else ["config.json", "model_index.json"]
+    base, revision = model.pretrained_model_name_or_path, model.revision or "main"
+    assert base is not None
+    found = (try_to_load_from_cache(base, name, revision=revision) for name in names)
+    path = next((path for path in found if isinstance(path, str)), None)
+    if path is None:
         return None
     parts = Path(path).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
