@@ -328,7 +328,13 @@ def test_refused_rows_are_named_and_left_out(data, capsys):
     good = ImageReader().tensor(GOOD, 3, 8)
     assert images[0]["unreadable"] == images[1]["unreadable"] == ()
     item = images[2]
-    assert list(item["unreadable"]) == [row["path"] for row in rows[2:]]
+    expected = []
+    for i, row in enumerate(rows[2:], 2):
+        with pytest.raises(DataError) as raised:
+            images.reader.tensor(row, 3)
+        refused = isinstance(raised.value, RefusedError)
+        expected.append(f"row {i} of rows.parquet" if refused else row["path"])
+    assert list(item["unreadable"]) == expected
     assert item["pixel_values"].equal(good)
     counted, said = capsys.readouterr().err.splitlines()
     looked_at = sum("::" not in row["path"] for row in rows)

@@ -98,7 +98,7 @@ class ImageDataset(Dataset):
                 pixels = self.reader.tensor(value, self.channels, self.resolution, crop, flip)
                 side = min(self.reader.size(value)) if self.counts_small else None
             except DataError as error:
-                unreadable.append(self._name(row, value))
+                unreadable.append(self._name(row, value, error))
                 say_if_refused(unreadable[-1], error)
                 reason = error
                 continue
@@ -162,7 +162,7 @@ class ImageDataset(Dataset):
             try:
                 yield self._name(row, value), min(self.reader.size(value))
             except DataError as error:
-                yield self._name(row, value), error
+                yield self._name(row, value, error), error
 
     def at_least(self, side: int) -> ImageDataset:
         """The images whose shorter side has so many pixels, and those that cannot be read.
@@ -208,8 +208,8 @@ class ImageDataset(Dataset):
         view.rows, view._epoch = rows, _shared_zero()
         return view
 
-    def _name(self, row: int, value: dict[str, Any]) -> str:
-        if value.get("bytes") is None and value.get("path"):
+    def _name(self, row: int, value: dict[str, Any], error: DataError | None = None) -> str:
+        if value.get("bytes") is None and value.get("path") and not isinstance(error, RefusedError):
             return value["path"]
         sources = [(name, length or 0) for name, length in self.origin.sources]
         ends = list(accumulate(length for _, length in sources))
