@@ -67,7 +67,7 @@ def load_autoencoder(
     if os.path.exists(source):
         _refuse(f"the local folder {source}", revision=revision)
         # diffusers would prefer weights in the folder itself to those in the subfolder.
-        return _load_folder(os.path.join(source, subfolder or ""), variant)
+        return _load_folder(os.path.join(source, subfolder) if subfolder else source, variant)
     if source.startswith((".", "/", "~")) or source.count("/") > 1:  # no Hub id
         raise UserError(f"{printable(source)} does not exist: give the folder of a model, or its id on the Hub.")
     where: dict[str, Any] = {"subfolder": subfolder, "revision": revision}
