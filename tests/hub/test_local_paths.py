@@ -69,6 +69,15 @@ def test_a_sentence_keeps_its_words_and_loses_the_folders(seed):
             assert text == sentence.format(LAST), path
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_path_with_its_characters_escaped_is_reduced_too(seed):
+    for path in some_paths(seed):
+        if '"' in path:
+            continue
+        for text in (repr(path), json.dumps(path), f"OSError({path!r})", f"[Errno 2] No such file: {path!r}"):
+            assert not leaks(without_paths(text)), text
+
+
 @pytest.mark.parametrize(
     "text",
     [

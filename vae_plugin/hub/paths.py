@@ -19,7 +19,7 @@ NAMELESS = "local"  # stands for a path that has no last component, or only that
 PATH_FIELD = re.compile(r"(name_or_path|_file|_path|_dir)$")
 LINE = " \\\n    "  # between the options of the command in run.json
 
-_START = r"(?:file://|[A-Za-z]:[\\/]|\\\\(?=[^\\\s])|~[\w.-]*(?=[\\/])|\.\.?[\\/]|/(?=[^/\s)-]))"
+_START = r"(?:file://|[A-Za-z]:[\\/]|\\{2,}(?=[^\\\s])|~[\w.-]*(?=[\\/])|\.\.?[\\/]|/(?=[^/\s)-]))"
 # Apostrophes are quotation marks only where a word begins or ends. Spaces of other scripts are letters of a name.
 _LETTER = r"(?:[^ \t\r\n'\"`<>|]|(?<=\w)['\"`](?=\w))"
 _PLAIN = r"(?:[^ \t\r\n'\"`<>|/\\]|(?<=\w)['\"`](?=\w))"  # no separator
@@ -29,7 +29,7 @@ QUOTED = re.compile(
 )
 # A path in a sentence goes on after a space if one of the next words has a separator inside.
 IN_A_SENTENCE = re.compile(
-    rf"(?<![\w/\\:.~-]){_START}{_LETTER}*(?:(?: {_PLAIN}+){{0,5}} {_PLAIN}+[\\/]{_LETTER}*)*", re.IGNORECASE
+    rf"(?<![\w/\\.~-]){_START}{_LETTER}*(?:(?: {_PLAIN}+){{0,5}} {_PLAIN}+[\\/]{_LETTER}*)*", re.IGNORECASE
 )
 
 
