@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -24,16 +25,21 @@ def our_vae():
     return AutoencoderVAE(in_channels=3, sample_size=16, **SIZES)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tiny():
     return build_dit(our_vae())
 
 
-@pytest.fixture
-def pipeline(tiny, tmp_path):
-    path = tmp_path / "pipe"
+@pytest.fixture(scope="module")
+def saved(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "pipe"
     tiny.pipe.save_pretrained(path)
     return path
+
+
+@pytest.fixture
+def pipeline(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "pipe")
 
 
 @pytest.fixture

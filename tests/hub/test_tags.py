@@ -5,6 +5,7 @@ import pytest
 from support.pushed import REPO, commits
 from vae_plugin import hub as published
 from vae_plugin.errors import PushError, UserError
+from vae_plugin.hub.destination import check_ref
 
 
 @pytest.fixture
@@ -97,15 +98,14 @@ NO_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NO_NAMES)
-def test_a_name_that_git_cannot_have_is_refused_before_anything_is_sent(connected, folder, name):
-    for where in ({"tag": name}, {"revision": name}):
-        with pytest.raises(UserError, match="cannot be the name of a branch or tag"):
-            published.push(folder, REPO, **where)
+def test_a_name_that_git_cannot_have_is_refused_before_anything_is_sent(connected, folder):
+    for name in NO_NAMES:
+        for where in ({"tag": name}, {"revision": name}):
+            with pytest.raises(UserError, match="cannot be the name of a branch or tag"):
+                published.push(folder, REPO, **where)
     assert not connected.requests
 
 
-def test_names_that_git_can_have_are_taken(connected, folder):
-    for name in ("v1.0", "a/b", "Zürich", "step-000001", "x_y@2"):
-        published.push(folder, REPO, tag=name)
-    assert len(tags(connected)) == 5
+@pytest.mark.parametrize("name", ["v1.0", "a/b", "Zürich", "step-000001", "x_y@2"])
+def test_a_name_that_git_can_have_is_taken(name):
+    assert check_ref(name, "--tag") == name

@@ -300,8 +300,6 @@ def find_destination(
         PushError: if the Hub cannot be reached.
     """
     check_repo_id(repo_id)
-    if revision is not None:
-        check_ref(revision, "--revision")
     user = _whoami(api)
     role = ((user.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":

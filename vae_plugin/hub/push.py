@@ -82,6 +82,8 @@ def push(
         check_proposal(revision, tag)
     if tag is not None:
         check_ref(tag, "--tag")
+    if revision is not None:
+        check_ref(revision, "--revision")
     api = hub_api(token)
     with bounded_waiting(), staged(model_or_folder) as folder:
         place = find_destination(api, repo_id, private=private, revision=revision, create_pr=create_pr, license=license)

@@ -18,7 +18,7 @@ from ...files import write_json
 from ...hub import RunRecord, model_card, push, write_card
 from ...hub.background import BackgroundPush, Snapshot
 from ...hub.client import hub_api
-from ...hub.destination import find_destination
+from ...hub.destination import check_ref, find_destination
 from ...hub.front_matter import split
 from ...hub.merging import merged
 from ...hub.push import check_tags, send
@@ -54,6 +54,8 @@ class Publisher:
         self.output_dir = output_dir
         self.folder = output_dir / FOLDER
         shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was killed
+        if settings.hub_revision is not None:
+            check_ref(settings.hub_revision, "--hub_revision")
         api = hub_api()
         with _before_training():
             self.place = find_destination(
