@@ -621,3 +621,33 @@ def test_a_plain_dataclass_documents_its_options():
 
     with pytest.raises(TypeError, match=r"Undocumented\.value"):
         declared(Undocumented, {})
+
+
+@dataclass
+class Folders:
+    places: tuple[str, ...] | None = option(None, "Folders.", alone=True, also=("folders",))
+    sizes: tuple[int, ...] = option((), "Sizes.")
+
+
+@dataclass
+class FoldersOf:
+    model: str = option("", "Model.", positional="model")
+    places: tuple[str, ...] | None = option(None, "Folders.", alone=True)
+
+
+def test_an_option_that_may_stand_alone_is_one_value_or_several(tmp_path):
+    for words in (["--places", "a", "b"], ["--places", "a", "--places", "b"], ["--folders", "a", "b"]):
+        assert parse(Folders, words).places == ("a", "b")
+    assert parse(Folders, ["--places", "a"]).places == build(Folders, {"places": "a"}).places == ("a",)
+    assert parse(Folders, ["--places", "null"]).places is build(Folders, {"places": None}).places is None
+    for content, expected in (("places: a", ("a",)), ("places: [a, b]", ("a", "b")), ("places: null", None)):
+        (tmp_path / "a.yaml").write_text(content)
+        assert parse(Folders, ["--config", str(tmp_path / "a.yaml")]).places == expected
+    assert to_dict(build(Folders, {"places": ["a"]})) == {"places": "a", "sizes": []}
+    assert to_dict(build(Folders, {"places": ["a", "b"], "sizes": [1]})) == {"places": ["a", "b"], "sizes": [1]}
+    # Beside arguments by position it takes one value each time, or it would take theirs too.
+    for words in (["--places", "a", "m"], ["m", "--places", "a"]):
+        assert parse(FoldersOf, words) == build(FoldersOf, {"model": "m", "places": "a"})
+    assert parse(FoldersOf, ["--places", "a", "m", "--places", "b"]).places == ("a", "b")
+    with pytest.raises(OptionError, match="a list"):
+        build(Folders, {"sizes": 1})

@@ -332,6 +332,49 @@ def test_a_card_that_declares_its_files_is_believed(tmp_path):
     assert grays(load_by_name(path)) == [2, 3]
 
 
+def test_a_configuration_of_a_data_set(tmp_path):
+    path = tmp_path / "owner"
+    write_images(path, "some/a.png", "others/b.png", "others/c.png")
+    files = "\n".join(f"- config_name: {name}\n  data_files: {name}/*.png" for name in ("some", "others"))
+    (path / "README.md").write_text(f"---\nconfigs:\n{files}\n---\nText\n")
+    assert grays(load_by_name(path, config_name="others")) == [2, 3]
+    assert grays(load_by_name(path, config_name="some")) == [1]
+    for wrong in ({}, {"config_name": "third"}):
+        with pytest.raises(DataError, match=r"some.*others"):
+            load_by_name(path, **wrong)
+
+
+@pytest.mark.parametrize("kind", ["images", "parquet", "tar", "streamed parquet", "streamed tar"])
+def test_several_folders_are_one_data_set(tmp_path, load, kind):
+    folders = [tmp_path / name for name in "ab"]
+    for first, folder in zip((1, 4), folders, strict=True):
+        folder.mkdir()
+        if kind == "images":
+            for i in range(first, first + 3):
+                (folder / f"{i}.png").write_bytes(encoded(i))
+        elif "tar" in kind:
+            write_tar(folder / "same.tar", {f"{i}.png": i for i in range(first, first + 3)})
+        else:
+            write_parquet(folder / "same.parquet", list(range(first, first + 3)))
+    if "streamed" in kind:
+        images = stream_images(train_data_dir=folders, resolution=8, channels=1)
+        assert len(set(images.shards.names)) == images.num_shards == 2
+        assert sorted(grays(images.first(6))) == [1, 2, 3, 4, 5, 6]
+    else:
+        images = load(folders)
+        assert grays(images) == [1, 2, 3, 4, 5, 6]
+        assert len(set(images.origin.sample_names())) == 6
+    with pytest.raises(DataError, match=r"b does not exist"):
+        load([tmp_path / "a", tmp_path / "nowhere" / "b"])
+
+
+def test_folders_of_several_kinds_are_refused(tmp_path, load):
+    write_images(tmp_path / "a", "1.png")
+    write_parquet(tmp_path / "b" / "1.parquet", [1])
+    with pytest.raises(DataError, match=r"a holds images and .*b parquet files: give folders with one kind of file"):
+        load([tmp_path / "a", tmp_path / "b"])
+
+
 def test_a_data_set_of_image_files_by_its_name(tmp_path):
     path = tmp_path / "owner"
     write_images(path, "train/a.png", "train/b.png")

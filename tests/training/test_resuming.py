@@ -1,11 +1,12 @@
 """What a run takes over from its checkpoint before its parts are built."""
 
-import json
+from dataclasses import replace
 
 import pytest
 from accelerate import Accelerator
 from PIL import Image
 
+from support.tiny_parts import tiny_parts
 from vae_plugin.datasets import DataRules
 from vae_plugin.datasets.members import DataRecord
 from vae_plugin.errors import UserError
@@ -23,22 +24,18 @@ def accelerator():
 
 
 @pytest.fixture
-def saved(tmp_path, accelerator):
-    """Writes a checkpoint with this section on the data, None for the one of release 0.1."""
+def saved(tmp_path):
+    """Writes a checkpoint with this section on the data, which is empty in those of release 0.1."""
 
     def save(data):
-        path = checkpoints.save_checkpoint(accelerator, tmp_path, TrainingState(step=3), {}, None, data or {})
-        if data is None:
-            file = path / checkpoints.STATE_FILE
-            content = json.loads(file.read_text())
-            del content["data"]
-            file.write_text(json.dumps(content))
+        content = checkpoints.Content(TrainingState(step=3), {}, data)
+        checkpoints.save_checkpoint(tiny_parts(trainees=1, average=False), tmp_path, content, None)
         return tmp_path
 
     return save
 
 
-@pytest.mark.parametrize(("data", "version"), [(None, 1), ({"rules": 1}, 1), ({"rules": 2}, 2)])
+@pytest.mark.parametrize(("data", "version"), [({}, 1), ({"rules": 1}, 1), ({"rules": 2}, 2)])
 def test_the_rules_of_the_data_are_those_of_the_checkpoint(saved, accelerator, data, version):
     beginning = find_beginning(accelerator, saved(data), "latest")
     assert beginning.state.step == 3
@@ -68,20 +65,23 @@ def test_the_rules_reach_the_images_and_the_next_checkpoint(tmp_path, accelerato
     assert data.record.to_dict()["rules"] == version
 
 
-def test_a_checkpoint_that_names_no_images_keeps_where_they_are(tmp_path, accelerator, monkeypatch):
+def test_a_checkpoint_that_names_no_images_keeps_where_they_are(saved, accelerator):
     """As release 0.1 wrote it: another place may hold other images."""
-    monkeypatch.setattr(accelerator, "load_state", lambda path: None)
-    then = Beginning(checkpoint=tmp_path, options={"train_data_dir": "photographs"})
-    same = build(FinetuneOptions, {"train_data_dir": "photographs", "output_dir": str(tmp_path)})
-    moved = {"train_data_dir": "elsewhere", "output_dir": str(tmp_path)}
-    then.restore(accelerator, same)
+    parts = tiny_parts(trainees=1, average=False)
+    out = saved({})
+
+    def restore(record, **options):
+        checkpoint = out / "checkpoints" / "step-000003"
+        said = replace(checkpoints.read_checkpoint(checkpoint), options={"train_data_dir": "photographs"})
+        beginning = Beginning(said.state, record, checkpoint, said)
+        beginning.restore(parts, build(FinetuneOptions, {"output_dir": str(out), **options}))
+
+    restore(DataRecord(), train_data_dir="photographs")
     with pytest.raises(UserError, match=r"--train_data_dir was photographs and is now elsewhere.*--allow_changed_data"):
-        then.restore(accelerator, build(FinetuneOptions, moved))
-    allowed = {**moved, "resume_from_checkpoint": "latest", "allow_changed_data": True}
-    then.restore(accelerator, build(FinetuneOptions, allowed))
-    Beginning(data=DataRecord(digest="0"), checkpoint=tmp_path, options=then.options).restore(
-        accelerator, build(FinetuneOptions, moved)
-    )
+        restore(DataRecord(), train_data_dir="elsewhere")
+    allowed = {"resume_from_checkpoint": "latest", "allow_changed_data": True}
+    restore(DataRecord(), train_data_dir="elsewhere", **allowed)
+    restore(DataRecord(digest="0"), train_data_dir="elsewhere")
 
 
 @pytest.mark.parametrize("version", [1, 2])

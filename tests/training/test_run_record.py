@@ -57,7 +57,7 @@ def test_the_command_repeats_the_run(tuned):
     assert words[:2] == ["vae-plugin", "finetune"]
     told = parse(FinetuneOptions, words[2:])
     expected = flat(given) | {
-        "pretrained_model_name_or_path": "base", "train_data_dir": "photos", "output_dir": "out",
+        "pretrained_model_name_or_path": "base", "train_data_dir": ("photos",), "output_dir": "out",
     }  # fmt: skip
     assert flat(told) == expected
     assert given_in(told) == given_in(given)

@@ -120,6 +120,8 @@ OTHER = {
     "fsq_levels": (3, 3),
     "dataset_name": "nobody/nothing",
     "train_data_dir": "<more photographs>",
+    "dataset_config_name": "nothing",
+    "dataset_split": "nothing",
     "dataloader_num_workers": 2,
     "image_column": "nothing",
     "shuffle_buffer": 2,
@@ -160,6 +162,7 @@ AT_THE_END = {"latent_scaling", "export_remote_code", "license"}  # what only th
 OWN_WORDS = {
     "gradient_checkpointing": "gradient checkpointing",
     "dataset_name": "nobody/nothing",
+    "dataset_split": "has no split 'nothing'",
     "image_column": "image_column",
     "max_image_pixels": "limit is 119 pixels",
     "revision": "revision 'main' has no effect on the local folder",
@@ -167,8 +170,8 @@ OWN_WORDS = {
     "disc_start": "too small for a discriminator",
     "model_type": "norm_num_groups",  # whose default is no divisor of such few channels
 }
-SHOWN_ELSEWHERE = {  # by tests of a run that is continued, of schedules, and of trackers
-    "allow_changed_data", "lr_num_cycles", "lr_power", "lr_end", "tracker_project_name",
+SHOWN_ELSEWHERE = {  # by tests of a run that is continued, of loading, of schedules, and of trackers
+    "allow_changed_data", "dataset_config_name", "lr_num_cycles", "lr_power", "lr_end", "tracker_project_name",
 }  # fmt: skip
 DRIVERS = {"pretrained_model_name_or_path", "model_config"} | {
     condition for option in OPTIONS.values() for condition in option.declaration.when

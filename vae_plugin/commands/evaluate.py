@@ -14,7 +14,7 @@ from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
 from ..files import json_text, write_json
 from ..notices import show
-from ..options import LARGEST_SEED, option, parse
+from ..options import GIVEN, LARGEST_SEED, option, parse
 from ..training.settings.opening import max_image_pixels, remote_images
 from .source import ModelSource
 
@@ -31,10 +31,17 @@ class EvaluateOptions(ModelSource):
         path=True,
         when={"train_data_dir": (None,)},
     )
-    train_data_dir: str | None = option(
-        None, "Folder of images or of parquet shards, or one parquet file.", path=True, also=("data_dir",)
+    dataset_config_name: str | None = option(
+        None, "Configuration of the data set on the Hub.", when={"dataset_name": GIVEN, **IMAGES}
     )
-    split: str = option("train", "Split of the data set.", when=IMAGES)
+    train_data_dir: tuple[str, ...] | None = option(
+        None,
+        "Folder of images or of shards (parquet, or WebDataset's tar files), or a single shard; repeat it for several.",
+        path=True,
+        alone=True,
+        also=("data_dir",),
+    )
+    split: str = option("train", "Split of the data set.", also=("dataset_split",), when=IMAGES)
     image_column: str | None = option(
         None, "Column of the images. By default the only one that holds images.", when=IMAGES
     )
@@ -108,6 +115,7 @@ def _images(options: EvaluateOptions, channels: int, size: int) -> ImageDataset:
     def load(rules: DataRules) -> ImageDataset:
         return load_images(
             dataset_name=options.dataset_name,
+            config_name=options.dataset_config_name,
             train_data_dir=options.train_data_dir,
             image_column=options.image_column,
             split=options.split,

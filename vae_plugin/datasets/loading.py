@@ -71,6 +71,7 @@ Paths = str | Path | Sequence[str | Path]
 def load_images(
     *,
     dataset_name: str | None = None,
+    config_name: str | None = None,
     train_data_dir: Paths | None = None,
     image_column: str | None = None,
     split: str = "train",
@@ -95,6 +96,7 @@ def load_images(
     Args:
         dataset_name: id of a data set on the Hub. Give either this or `train_data_dir`. A local folder is read like
             `train_data_dir`, unless its card declares which files there are, or only `datasets` knows their kind.
+        config_name: configuration of the data set that `dataset_name` names.
         train_data_dir: a folder, or a single .parquet or .tar file, or several of these.
         image_column: column of the images; for tar files their file name extension. Defaults to the only one.
         split: split to load.
@@ -112,9 +114,9 @@ def load_images(
     Raises:
         DataError: if there is no such data, split or column, or no readable image.
     """
-    if (paths := _local_paths(dataset_name, train_data_dir, rules)) is None:
+    if (paths := _local_paths(dataset_name, config_name, train_data_dir, rules)) is None:
         assert dataset_name is not None
-        table = _table_by_name(dataset_name, split, image_column, revision, cache_dir)
+        table = _table_by_name(dataset_name, config_name, split, image_column, revision, cache_dir)
     else:
         table = _table_from_files(paths, split, image_column, cache_dir, rules)
     images = ImageDataset(
@@ -139,6 +141,7 @@ def load_images(
 def stream_images(
     *,
     dataset_name: str | None = None,
+    config_name: str | None = None,
     train_data_dir: Paths | None = None,
     image_column: str | None = None,
     split: str = "train",
@@ -152,6 +155,7 @@ def stream_images(
 
     Args:
         dataset_name: see `load_images`.
+        config_name: see `load_images`.
         train_data_dir: see `load_images`; only shards, because image files can be read at random.
         image_column: see `load_images`.
         split: see `load_images`.
@@ -164,16 +168,18 @@ def stream_images(
     Raises:
         DataError: see `load_images`; also for a folder of image files.
     """
-    if (paths := _local_paths(dataset_name, train_data_dir, rules)) is None:
+    if (paths := _local_paths(dataset_name, config_name, train_data_dir, rules)) is None:
         assert dataset_name is not None
-        found = _stream_by_name(dataset_name, split, image_column, revision, rules)
+        found = _stream_by_name(dataset_name, config_name, split, image_column, revision, rules)
     else:
         found = _stream_from_files(paths, split, image_column, rules)
     reader = ImageReader(rules, max_image_pixels, Places(found.roots, remote_images))
     return ImageStream(found.shards, origin=found.origin, reader=reader, **settings)
 
 
-def _local_paths(dataset_name: str | None, train_data_dir: Paths | None, rules: DataRules) -> tuple[Path, ...] | None:
+def _local_paths(
+    dataset_name: str | None, config_name: str | None, train_data_dir: Paths | None, rules: DataRules
+) -> tuple[Path, ...] | None:
     """Local paths of the data, or None if `datasets` finds them by their name."""
     if (dataset_name is None) == (train_data_dir is None):
         given = "neither" if dataset_name is None else "both"
@@ -182,10 +188,12 @@ def _local_paths(dataset_name: str | None, train_data_dir: Paths | None, rules: 
             "train_data_dir, a local folder or shard."
         )
     if train_data_dir is not None:
+        if config_name is not None:
+            raise DataError(f"config_name {config_name!r} is of a data set that dataset_name names: leave it out.")
         several = [train_data_dir] if isinstance(train_data_dir, str | Path) else train_data_dir
         return tuple(Path(path).expanduser() for path in several)
     path = Path(str(dataset_name)).expanduser()
-    if not (rules.one_way_to_find_files and path.is_dir()) or _declares_its_files(path):
+    if not (rules.one_way_to_find_files and path.is_dir()) or config_name is not None or _declares_its_files(path):
         return None
     return (path,) if files_by_kind(walk(path), rules) else None
 
@@ -199,10 +207,15 @@ def _declares_its_files(folder: Path) -> bool:
 
 
 def _table_by_name(
-    name: str, split: str, image_column: str | None, revision: str | None, cache_dir: str | Path | None
+    name: str,
+    config_name: str | None,
+    split: str,
+    image_column: str | None,
+    revision: str | None,
+    cache_dir: str | Path | None,
 ) -> Table:
     with _loading(name):
-        builder = datasets.load_dataset_builder(name, revision=revision, cache_dir=cache_dir)
+        builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=cache_dir)
         builder.download_and_prepare()
         rows = builder.as_dataset(split)
     origin = replace(_origin_by_name(name, builder, split), sources=((f"{name} ({split})", len(rows)),))
@@ -210,10 +223,15 @@ def _table_by_name(
 
 
 def _stream_by_name(
-    name: str, split: str, image_column: str | None, revision: str | None, rules: DataRules
+    name: str,
+    config_name: str | None,
+    split: str,
+    image_column: str | None,
+    revision: str | None,
+    rules: DataRules,
 ) -> Streamed:
     with _loading(name):
-        builder = datasets.load_dataset_builder(name, revision=revision)
+        builder = datasets.load_dataset_builder(name, config_name, revision=revision)
         files = (builder.config.data_files or {}).get(split)
         if files and builder.name == "webdataset" and rules.read_whole_archives:
             shards = TarShards(files, [file.rpartition("@")[2] for file in files], image_column, rules)

@@ -63,6 +63,7 @@ class Option:
         words = value if isinstance(value, list) else [value]
         if self.optional and len(words) == 1 and is_null(words[0]):
             return None
+        value = words if self.declaration.alone else value
         try:
             if isinstance(value, list) != self.many:
                 raise ValueError
@@ -81,6 +82,8 @@ class Option:
         """
         if value is None and self.optional:
             return None
+        if self.declaration.alone and not isinstance(value, (tuple, list)):
+            value = (value,)
         if isinstance(value, (tuple, list)) != self.many:
             raise OptionError(f"option {self.name!r}: expected {self._expected}, got {shown(value)}.")
         items = [_converted(item, self.scalar) for item in (value if self.many else (value,))]
@@ -128,8 +131,15 @@ def flat(options: Any) -> dict[str, Any]:
 
 
 def to_dict(options: Any) -> dict[str, Any]:
-    """The values by name, in the types of YAML and JSON: a tuple becomes a list."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in flat(options).items()}
+    """The values by name, in the types of YAML and JSON: a tuple becomes a list, or its item if one may stand alone."""
+    known = options_of(type(options))
+    return {name: _plain(value, known[name].declaration.alone) for name, value in flat(options).items()}
+
+
+def _plain(value: Any, alone: bool) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    return value[0] if alone and len(value) == 1 else list(value)
 
 
 def given_in(options: Any) -> frozenset[str]:

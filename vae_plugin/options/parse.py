@@ -187,6 +187,8 @@ def _parser(options: Mapping[str, Option], prog: str | None, description: str, e
             "metavar": metavar or opt.scalar.__name__.upper(),
             "nargs": "+" if opt.many else None,
         }
+        if opt.declaration.alone:  # beside arguments by position, the flag takes one value each time
+            value |= {"action": "append", "nargs": None} if placed else {"action": "extend"}
         if opt.scalar is bool:
             value = {"action": argparse.BooleanOptionalAction}
         for i, name in enumerate((opt.name, *opt.declaration.also)):

@@ -244,6 +244,8 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
         return LoadedData(*_circles(settings, seed, channels), DataRecord(record.rules))
     source: dict[str, Any] = {
         "dataset_name": settings.dataset_name,
+        "config_name": settings.dataset_config_name,
+        "split": settings.dataset_split,
         "train_data_dir": settings.train_data_dir,
         "image_column": settings.image_column,
         "revision": None if settings.allow_changed_data else record.revision,

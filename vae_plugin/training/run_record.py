@@ -100,6 +100,7 @@ class Recorder:
 def _local_name(data: DataSettings) -> str:
     """The name of the folder or file of images, without where it is."""
     name = public_name(data.train_data_dir or data.dataset_name)
+    name = " and ".join(name) if isinstance(name, (list, tuple)) else name
     return f"{name} (local images)" if name else "a folder of images"
 
 

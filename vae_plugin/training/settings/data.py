@@ -25,10 +25,15 @@ class DataSettings:
         when={"train_data_dir": (None,)},
         on_resume=True,  # where the same images may be found elsewhere: the checkpoint knows which they were
     )
-    train_data_dir: str | None = option(
+    dataset_config_name: str | None = option(
+        None, "Configuration of the data set on the Hub.", when={"dataset_name": GIVEN, **IMAGES}, since="0.2"
+    )
+    dataset_split: str = option("train", "Split of the data set to train on.", when=IMAGES, since="0.2")
+    train_data_dir: tuple[str, ...] | None = option(
         None,
-        "Folder of images or of shards (parquet, or WebDataset's tar files), or a single shard.",
+        "Folder of images or of shards (parquet, or WebDataset's tar files), or a single shard; or several of these.",
         path=True,
+        alone=True,
         also=("data_dir",),
         common=True,
         on_resume=True,
