@@ -367,10 +367,12 @@ def test_a_stream_opens_no_other_place_either(data):
 def test_names_that_are_not_utf_8_are_read(tmp_path):
     for name in (b"\xff\xfe.png", "é ü%20#?.png".encode(), b"plain.png"):
         (tmp_path / os.fsdecode(name)).write_bytes(GOOD)
+    (tmp_path / "two\nlines.png").write_bytes(b"no image")
     images = load_images(train_data_dir=tmp_path, resolution=8, channels=3, center_crop=True)
-    assert len(images) == 3
+    assert len(images) == 4
+    assert images[1]["unreadable"] == (f"{tmp_path}/two\\nlines.png",)
     good = ImageReader().tensor(GOOD, 3, 8)
-    for i in range(3):
+    for i in (0, 2, 3):
         assert images[i]["unreadable"] == ()
         assert images[i]["pixel_values"].equal(good)
     assert as_row(tmp_path / "plain.png") == str(tmp_path / "plain.png")

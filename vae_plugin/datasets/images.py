@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..notices import say_once
+from ..notices import printable, say_once
 from .errors import DataError
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out
 from .paths import RefusedError
@@ -210,7 +210,7 @@ class ImageDataset(Dataset):
 
     def _name(self, row: int, value: dict[str, Any], error: DataError | None = None) -> str:
         if value.get("bytes") is None and value.get("path") and not isinstance(error, RefusedError):
-            return value["path"]
+            return printable(value["path"])
         sources = [(name, length or 0) for name, length in self.origin.sources]
         ends = list(accumulate(length for _, length in sources))
         if not ends:

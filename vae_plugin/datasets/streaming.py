@@ -14,7 +14,7 @@ import datasets
 import numpy as np
 import torch
 
-from ..notices import show
+from ..notices import printable, show
 from .errors import DataError
 from .images import ImageDataset, augmentation, say_if_refused
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out, member_name, row_name
@@ -295,7 +295,7 @@ class ImageStream:
                 if side >= self.min_image_size:
                     return self.reader.tensor(value, self.channels, self.resolution, crop, flip), unreadable, side
             except DataError as error:
-                unreadable.append(value.get("path") or f"an image in the window of image {number}")
+                unreadable.append(printable(value.get("path") or "") or f"an image in the window of image {number}")
                 say_if_refused(unreadable[-1], error)
                 reason = error
         raise DataError(
