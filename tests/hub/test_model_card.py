@@ -13,6 +13,8 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from support.tiny_exports import kl
+from support.tiny_pipelines import build_dit
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, distribution
 from vae_plugin.hub import METRICS, RunRecord, model_card
 from vae_plugin.hub.merging import merged
@@ -162,8 +164,8 @@ def test_the_card_tells_how_to_install_what_its_code_needs(vae, monkeypatch):
     assert "pip install git+https://git.example/p\n" in text
     assert "[vae-plugin](https://git.example/p)" in text
     assert "https://arxiv.org/abs/1312.6114" in text
-    kl = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
-    text = str(model_card(kl, {}))
+    plain = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    text = str(model_card(plain, {}))
     assert "pip install diffusers torch\n" in text
     assert "https://arxiv.org/abs/2112.10752" in text
     monkeypatch.setattr(distribution, "_addresses", dict)
@@ -171,10 +173,10 @@ def test_the_card_tells_how_to_install_what_its_code_needs(vae, monkeypatch):
 
 
 def test_a_fine_tune_of_the_decoder_names_the_pipeline_that_it_is_of():
-    kl = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    plain = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
     record = RunRecord(base_model="a/b", base_model_id="a/b", part="decoder", options={"subfolder": "vae"})
-    assert 'DiffusionPipeline.from_pretrained("a/b", vae=vae)' in str(model_card(kl, {}, record))
-    assert '"a/b", vae=vae' not in str(model_card(kl, {}, dataclasses.replace(record, part="all")))
+    assert 'DiffusionPipeline.from_pretrained("a/b", vae=vae)' in str(model_card(plain, {}, record))
+    assert '"a/b", vae=vae' not in str(model_card(plain, {}, dataclasses.replace(record, part="all")))
 
 
 def test_bits_of_a_density_are_never_compared_with_those_of_0_1(vae):
@@ -184,6 +186,17 @@ def test_bits_of_a_density_are_never_compared_with_those_of_0_1(vae):
     assert "upper bound" in row[0]
     assert (row[1].strip(), row[2].strip()) == ("8.25 bits", "")
     assert "1.25" not in str(model_card(vae, metrics))
+
+
+def test_the_code_for_a_pipeline_runs(tmp_path):
+    model = kl()
+    model.save_pretrained(tmp_path / "vae")
+    build_dit(model).pipe.save_pretrained(tmp_path / "pipeline")
+    names: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", str(model_card(model, {})), re.S):
+        code = code.replace("PATH-OR-HUB-ID-OF-A-PIPELINE", str(tmp_path / "pipeline"))
+        exec(code.replace("PATH-OR-HUB-ID", str(tmp_path / "vae")), names)
+    assert names["pipeline"].vae is names["vae"]
 
 
 HOSTILE = [

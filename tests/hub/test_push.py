@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import VQModel
 from huggingface_hub import constants
+from PIL import Image
 from safetensors.torch import load, load_file
 
 from support.pushed import REPO, card, commits, new_model
@@ -211,9 +212,13 @@ def run_code(text: str) -> None:
     names: dict = {}
     exec(text, names)
     assert names["reconstruction"].shape == (1, 1, 16, 16)
+    assert names["image"].size == names["picture"].size == (16, 16)
 
 
 def test_the_code_of_a_pushed_card_runs(connected, folder, fresh):
+    """In a fresh interpreter, which has the picture of the card from the repository."""
+    Image.new("L", (16, 16), 50).save(folder / "samples" / "example.png")
+    published.RunRecord(pictures={"A held-out image": "samples/example.png"}).save(folder)
     published.push(folder, REPO)
     code, *_ = re.findall(r"```python\n(.*?)```", card(connected), re.S)
     fresh(run_code, connected, code)
