@@ -11,6 +11,7 @@ from PIL import Image
 
 from support.runs import options
 from vae_plugin import AutoencoderVAE, finetune, pictures
+from vae_plugin.errors import UserError
 from vae_plugin.metrics.evaluation import Evaluation
 from vae_plugin.options import flat, given_in, parse
 from vae_plugin.training.evaluation import compare_with_base, save_base
@@ -61,6 +62,15 @@ def test_the_command_repeats_the_run(tuned):
     }  # fmt: skip
     assert flat(told) == expected
     assert given_in(told) == given_in(given)
+
+
+@pytest.mark.parametrize("old", ["Wörter".encode("cp1252"), b"---\n{: broken\n---\n", b"---\ntags: {a: b}\n---\n"])
+def test_a_card_that_could_not_be_kept_is_refused_before_training(tmp_path, old):
+    (tmp_path / "README.md").write_bytes(old)
+    with pytest.raises(UserError, match=r"README\.md|existing card"):
+        finetune.train(options(tmp_path, max_train_steps=1))
+    assert (tmp_path / "README.md").read_bytes() == old
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_the_code_of_the_card_gives_the_picture_that_it_shows(tuned):

@@ -16,7 +16,7 @@ from ..texts import parse_yaml
 FRONT = re.compile(r"^\ufeff?\s*---[ \t]*(?:\r\n|\n|\r)((?:.*?(?:\r\n|\n|\r))?)---[ \t]*(?:\r\n|\n|\r|$)", re.DOTALL)
 UNCLOSED = re.compile(r"^\ufeff?\s*---[ \t]*(?:\r\n|\n|\r)[\w-]+:(?:\s|$)")
 NAME = "the metadata of the existing card"
-ADVICE = "Correct them, or give --overwrite_card."
+ADVICE = "Correct them, or give `card` or `push` --overwrite_card."
 
 
 @dataclass
@@ -47,7 +47,7 @@ def read(card: str) -> tuple[FrontMatter, str]:
     match = FRONT.match(card)
     if match is None:
         if UNCLOSED.match(card):
-            raise UserError(f"{NAME} have no closing line of '---': add it, or give --overwrite_card.")
+            raise UserError(f"{NAME} have no closing line of '---': add it, or give `card` or `push` --overwrite_card.")
         return FrontMatter({}), card
     try:
         data = parse_yaml(match[1], NAME)
@@ -59,7 +59,7 @@ def read(card: str) -> tuple[FrontMatter, str]:
         return FrontMatter({}), card
     keys = [key.value for key in _keys(match[1])]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise UserError(f"{NAME} name {twice!r} twice: keep one of them, or give --overwrite_card.")
+        raise UserError(f"{NAME} name {twice!r} twice: keep one of them, or give `card` or `push` --overwrite_card.")
     return FrontMatter(data, match[1]), card[match.end() :]
 
 

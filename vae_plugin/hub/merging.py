@@ -64,6 +64,15 @@ def merged(
     return head + before + body + (after or line_end)
 
 
+def check_old(card: str) -> None:
+    """Refuse a card that `merged` could not keep.
+
+    Raises:
+        UserError: if its metadata cannot be parsed.
+    """
+    _tags(read(card)[0])
+
+
 def own_words(body: str) -> tuple[str, str]:
     """The text before and after the generated part of a card's body.
 

@@ -28,7 +28,7 @@ from .client import hub_api, retried, status_of
 from .destination import CARD, Destination, State, check_proposal, check_ref, find_destination
 from .folder import WEIGHTS, class_name, forget_paths, published_files, remote_code_module, snapshot
 from .front_matter import split
-from .merging import lacks_a_mark, merged
+from .merging import check_old, lacks_a_mark, merged
 from .pipelines import autoencoders, is_pipeline, pipeline_card
 from .record import RunRecord, read_metrics
 from .waiting import bounded_waiting
@@ -123,6 +123,16 @@ def staged(model_or_folder: Adapter | ModelMixin | DiffusionPipeline | str | Pat
         for folder in [target / part.name for part in autoencoders(target)] if is_pipeline(target) else [target]:
             load_autoencoder(str(folder))
         yield target
+
+
+def check_card(folder: Path) -> None:
+    """Refuse a folder whose README.md could not be kept by `write_card`, before the hours of work for its card.
+
+    Raises:
+        UserError: if it is no text in UTF-8, or its metadata cannot be parsed.
+    """
+    if (folder / CARD).exists():
+        check_old(read_text(folder / CARD))
 
 
 def write_card(

@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from ..datasets.trained_on import save_record
 from ..errors import TrainingStopped, UserError
+from ..hub import check_card
 from ..models.distributed import wait_for_processes
 from ..notices import show
 from ..options import given_in, to_dict
@@ -156,6 +157,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
     output_dir = Path(options.output.output_dir)
     start_tracker(accelerator, options)
     main, seed = accelerator.is_main_process, options.optimization.seed
+    on_main(accelerator, lambda: check_card(output_dir))
     publishers: list[Publisher] = []  # one, on the main process
     if options.hub.push_to_hub:
         on_main(accelerator, lambda: publishers.append(Publisher(options.hub, output_dir)))

@@ -19,8 +19,7 @@ from ...hub import RunRecord, model_card, push, write_card
 from ...hub.background import BackgroundPush, Snapshot
 from ...hub.client import hub_api
 from ...hub.destination import check_ref, find_destination
-from ...hub.front_matter import split
-from ...hub.merging import merged
+from ...hub.merging import check_old, merged
 from ...hub.push import check_tags, send
 from ...hub.waiting import bounded_waiting
 from ...notices import show, showable
@@ -167,7 +166,7 @@ class Publisher:
     def _card_there(self) -> str:
         card = decode(self.place.card(self.place.state()), f"the card of {self.place.repo_id}")
         try:
-            split(card)
+            check_old(card)
         except UserError as error:
             raise UserError(
                 f"the card of {self.place.repo_id} is broken, and the result could not be pushed there. Correct it on "
