@@ -7,9 +7,11 @@ import pytest
 import torch
 import yaml
 
-from vae_plugin import AutoencoderVAE
+from vae_plugin import AutoencoderVAE, files
 from vae_plugin.errors import UserError
+from vae_plugin.files import FILLING
 from vae_plugin.hub.folder import published_files, snapshot
+from vae_plugin.locks import FolderLock
 
 
 @pytest.fixture
@@ -19,6 +21,25 @@ def folder(tmp_path):
     (path / "samples").mkdir()
     (path / "samples" / "prior.png").write_bytes(b"png")
     return path
+
+
+def test_a_result_that_is_on_its_way_is_staged_as_a_whole(folder, tmp_path):
+    """A run was killed while it moved its files: the config is the new one already, the weights are not."""
+    (folder / "metrics.json").write_text('{"psnr": 1.0}')
+    (folder / FILLING).mkdir()
+    for name in ("metrics.json", "run.json"):
+        (folder / FILLING / name).write_text('{"psnr": 2.0}')
+    snapshot(folder, tmp_path / "staged")
+    assert json.loads((tmp_path / "staged" / "metrics.json").read_text()) == {"psnr": 2.0}
+    assert (tmp_path / "staged" / "run.json").is_file()
+    lock = FolderLock(folder)
+    assert lock.take()  # of a run that lives
+    (folder / FILLING).mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "SETTLED_WITHIN", 0.1)
+        with pytest.raises(UserError, match="a run is writing its result into"):
+            snapshot(folder, tmp_path / "again")
+    lock.release()
 
 
 def test_secrets_states_logs_and_pictures_of_the_course_stay(folder):

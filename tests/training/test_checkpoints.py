@@ -67,6 +67,18 @@ def test_processes_that_are_new_keep_their_seed(tmp_path, parts, monkeypatch):
     assert torch.equal(torch.get_rng_state(), expected)
 
 
+def test_the_scale_of_float16_comes_back_and_a_run_may_begin_with_it(parts):
+    without = parts.collect()
+    parts.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=5)
+    trees = parts.collect()
+    parts.accelerator.scaler = torch.amp.GradScaler("cpu")
+    parts.restore(without)
+    assert parts.accelerator.scaler.get_scale() == 2.0**16
+    parts.restore(trees)
+    assert parts.accelerator.scaler.state_dict() == trees["scaler"]
+    assert parts.accelerator.scaler.get_scale() == 8.0
+
+
 class Engine:
     """DeepSpeed's, of which only these two are used."""
 
@@ -147,7 +159,7 @@ def test_a_name_a_path_or_latest(tmp_path, parts):
 def test_a_file_is_replaced_as_a_whole(tmp_path):
     path = tmp_path / "metrics.json"
     files.write_json(path, {"psnr": 1.0})
-    with pytest.raises(ValueError, match="Out of range float"):
+    with pytest.raises(ValueError, match="JSON has no such number"):
         files.write_json(path, {"psnr": float("nan")})
     assert json.loads(path.read_text()) == {"psnr": 1.0}
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]

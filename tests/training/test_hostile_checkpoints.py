@@ -211,6 +211,24 @@ def test_states_that_do_not_fit_are_one_sentence(tmp_path):
             tiny_parts().restore({n: tree for n, tree in trees.items() if n != name})
 
 
+def test_a_checkpoint_of_several_processes_of_release_0_1_is_that_of_one(tmp_path):
+    """Its weights have the wrapper's prefix, and each process its own random numbers."""
+    shutil.copytree(OLD / "ema" / STEP, tmp_path / "one" / STEP)
+    shutil.copytree(OLD / "ema" / STEP, tmp_path / "two" / STEP)
+    weights = load_file(tmp_path / "two" / STEP / "model.safetensors")
+    save_file({f"module.{n}": w for n, w in weights.items()}, tmp_path / "two" / STEP / "model.safetensors")
+    shutil.copy(tmp_path / "two" / STEP / "random_states_0.pkl", tmp_path / "two" / STEP / "random_states_1.pkl")
+    one, two = trees_of(tmp_path / "one"), trees_of(tmp_path / "two")
+    assert len(two["random_states"]) == 2
+    two["random_states"].pop()
+    assert_equal(
+        {**two, "model": dict(sorted(two["model"].items()))}, {**one, "model": dict(sorted(one["model"].items()))}
+    )
+    (tmp_path / "two" / STEP / "random_states_0.pkl").unlink()
+    with pytest.raises(DamagedCheckpoint, match="random_states"):
+        begin(tmp_path / "two")
+
+
 def test_the_command_line_says_it_in_one_sentence(tmp_path, monkeypatch, capsys):
     shutil.copytree(OLD / "vae", tmp_path / "vae")
     monkeypatch.chdir(tmp_path)

@@ -139,6 +139,15 @@ def test_the_gain_and_its_interval(tmp_path):
     others = Evaluation({"psnr": 21.0}, {"psnr": [21.0]})
     assert compare_with_base(others, tmp_path / "base.json") == {}
     assert compare_with_base(others, tmp_path / "none.json") == {}
+    for damaged in (
+        "{}",
+        '{"psnr": 3, "metrics": {}}',
+        '{"psnr": ["x"], "metrics": {}}',
+        '{"psnr": [1.0], "metrics": []}',
+    ):
+        (tmp_path / "base.json").write_text(damaged)
+        with pytest.raises(UserError, match="does not hold the measures of a model: remove it"):
+            compare_with_base(others, tmp_path / "base.json")
 
 
 def test_what_version_0_1_called_bits_is_not_compared(tmp_path):

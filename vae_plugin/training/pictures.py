@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
@@ -120,7 +121,10 @@ class SamplePictures:
         """What `keep_base` kept, in [-1, 1]; None if that is nothing, or of other images than x."""
         if not self.base_file.exists():
             return None
-        kept = load_file(self.base_file)["reconstructions"]
+        try:
+            kept = load_file(self.base_file)["reconstructions"]
+        except (SafetensorError, KeyError):  # damaged: the sheet is drawn without it
+            return None
         return kept / 127.5 - 1 if kept.shape == x.shape else None
 
     def _example(self, image: torch.Tensor) -> dict[str, Image.Image]:
