@@ -332,6 +332,17 @@ def test_a_card_that_declares_its_files_is_believed(tmp_path):
     assert grays(load_by_name(path)) == [2, 3]
 
 
+def test_declared_tar_files_are_streamed_by_the_rules_of_others(tmp_path):
+    """As those on the Hub are: mixed endings, and a name that does not depend on the place."""
+    path = tmp_path / "owner"
+    (path / "data").mkdir(parents=True)
+    write_tar(path / "data" / "a.tar", {"1.png": 1, "2.PNG": 2, "._2.png": 9})
+    (path / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: data/*.tar\n---\nText\n")
+    images = stream_images(dataset_name=str(path), resolution=8, channels=1, num_validation=5)
+    assert grays(images.validation()) == [1, 2]
+    assert list(images.held_out_contents()) == ["data/a.tar::1.png", "data/a.tar::2.PNG"]
+
+
 def test_a_configuration_of_a_data_set(tmp_path):
     path = tmp_path / "owner"
     write_images(path, "some/a.png", "others/b.png", "others/c.png")

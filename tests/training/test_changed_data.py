@@ -10,8 +10,9 @@ import pytest
 from accelerate import Accelerator
 from PIL import Image
 
-from vae_plugin.datasets import ImageStream
+from vae_plugin.datasets import ImageStream, load_images
 from vae_plugin.datasets.members import DataRecord
+from vae_plugin.datasets.trained_on import held_out_of
 from vae_plugin.datasets.transforms import to_uint8
 from vae_plugin.errors import UserError
 from vae_plugin.training.data import TrainingData
@@ -155,3 +156,12 @@ def test_a_new_pass_begins_over_data_that_changed():
 def test_a_record_of_other_types_is_refused(content):
     with pytest.raises(UserError, match=r"what step-000005 says of the data is damaged"):
         DataRecord.read({"rules": 2, **content}, "step-000005")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+def test_what_a_stream_held_out_is_found_by_random_access_too(tmp_path, kind):
+    folder = write(tmp_path / "data", kind, BEFORE)
+    record = open_data(folder, f"streamed {kind}").record
+    images, sentence = held_out_of(load_images(train_data_dir=folder, resolution=8, channels=3), record)
+    assert colours(images[i] for i in range(len(images))) == [0, 1, 2, 3]
+    assert sentence.endswith("4 of 40.")

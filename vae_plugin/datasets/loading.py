@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -234,12 +235,19 @@ def _stream_by_name(
         builder = datasets.load_dataset_builder(name, config_name, revision=revision)
         files = (builder.config.data_files or {}).get(split)
         if files and builder.name == "webdataset" and rules.read_whole_archives:
-            shards = TarShards(files, [file.rpartition("@")[2] for file in files], image_column, rules)
+            shards = TarShards(files, [_name_in(name, file) for file in files], image_column, rules)
             return Streamed(shards, _origin_by_name(name, builder, split))
         rows = builder.as_streaming_dataset(split)
         rows = rows if rows.features is not None else rows._resolve_features()
     column = _find_image_column(rows, image_column, name)
     return Streamed(TableShards(rows, column), _origin_by_name(name, builder, split), hub_roots(name, None))
+
+
+def _name_in(data_set: str, file: str) -> str:
+    """The name of a file within a data set, whichever folder or commit it is of."""
+    if Path(data_set).is_dir():
+        return Path(os.path.relpath(file, data_set)).as_posix()
+    return file.rpartition("@")[2].partition("/")[2]
 
 
 def _origin_by_name(name: str, builder: datasets.DatasetBuilder, split: str) -> Origin:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets import Circles, ImageDataset, ImageStream, collate, draw, load_images, shared_batches, stream_images
+from ..datasets.errors import DataError
 from ..datasets.members import DataRecord
 from ..datasets.rules import DataRules
 from ..datasets.survey import counts, enlarged
@@ -19,6 +20,7 @@ from ..models.distributed import objects_over_processes
 from ..models.shares import Share
 from ..notices import show
 from ..options import given_in
+from .failures import DataFailed
 from .intake import Intake
 from .interrupts import leave_signals_to_the_parent
 from .sampler import GlobalBatchSampler, image_noise
@@ -110,9 +112,12 @@ class TrainingData:
         Args:
             state: of the run.
             noise_shape: (B, H, W) -> the shape of the noise.
+
+        Raises:
+            DataFailed: if there are no more that can be read.
         """
         while True:
-            for loaded in self._epoch(state):
+            for loaded in _failing_as_a_step(self._epoch(state)):
                 self.unreadable.update(loaded["unreadable"])
                 self.intake.add(len(loaded["pixel_values"]), loaded)
                 x = loaded["pixel_values"].to(self.accelerator.device, non_blocking=True)
@@ -199,6 +204,15 @@ class TrainingData:
             worker_init_fn=leave_signals_to_the_parent,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _failing_as_a_step(batches: Iterable[Any]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except DataError as error:
+        reason = str(error).strip().splitlines()[-1].rpartition("DataError: ")[2]  # a worker's has its traceback before
+        remedy = "Continue with --resume_from_checkpoint latest when that is mended"
+        raise DataFailed(reason.rstrip("."), remedy) from error
 
 
 def default_channels(settings: DataSettings) -> int:

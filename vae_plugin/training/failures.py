@@ -46,3 +46,7 @@ def writing(what: str, path: Path) -> Iterator[None]:
         place = "" if error.filename is None else f" to {os.fspath(error.filename)}"
         remedy = "Make room on the disk" if error.errno in FULL else f"See that {path} can be written to"
         raise StepFailed(f"{what} cannot be written{place} ({reason})", remedy) from error
+
+
+class DataFailed(StepFailed):
+    """The next images cannot be had."""

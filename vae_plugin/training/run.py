@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from .average import WeightAverage
 from .checkpoints import Content, stopped
 from .data import TrainingData, default_channels
 from .evaluation import Evaluator
-from .failures import StepFailed
+from .failures import DataFailed, StepFailed
 from .hooks import CheckpointHook, Hook, LogHook, PublishHook, Step, ValidationHook
 from .hooks.publish import Publisher
 from .latent_space import LatentSpace
@@ -139,7 +140,11 @@ class Run:
         self.accelerator.end_training()
 
     def stopped(self, failure: StepFailed) -> TrainingStopped:
-        """The error that ends the run."""
+        """The error that ends the run, after a checkpoint if it is the data that failed, and between two steps."""
+        between_steps = self.state.images % self.data.images_per_step == 0
+        if isinstance(failure, DataFailed) and between_steps and self.accelerator.num_processes == 1:
+            with suppress(StepFailed):  # the last checkpoint is named all the same
+                self.checkpoints.save()
         return stopped(failure, self.output_dir, self.state.step)
 
 
