@@ -32,6 +32,11 @@ def test_every_name_can_be_shown(name, encoding):
         assert name in shown
 
 
+def test_a_long_list_of_names_ends():
+    assert notices.some(["b", "a"]) == "a, b"
+    assert notices.some({f"{i:03d}" for i in range(105)}, most=3) == "000, 001, 002 and 102 more"
+
+
 def test_each_kind_is_said_once_and_by_the_main_process_alone(monkeypatch, capsys):
     monkeypatch.setattr(notices, "_said", bytearray(1 << 16))
     for kind in ("one", "one", "other"):
@@ -69,7 +74,8 @@ def test_a_command_ends_as_it_should_where_the_terminal_lacks_characters(monkeyp
 def test_the_end_of_a_run_names_what_was_left_out_on_any_terminal(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
-    TrainingData.report_unreadable(SimpleNamespace(train=None, unreadable=set(NAMES)))
+    intake = SimpleNamespace(sentence=lambda: None)
+    TrainingData.report_unreadable(SimpleNamespace(train=None, unreadable=set(NAMES), intake=intake))
     (line,) = written.getvalue().decode("ascii").splitlines()
     assert line.startswith("5 file(s) could not be read as images and were skipped: ")
     assert "\\udcff" in line

@@ -6,6 +6,7 @@ import mmap
 import os
 import sys
 import zlib
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 _said: Any = mmap.mmap(-1, 1 << 16)  # a flag for each kind, shared with processes that are forked later
@@ -39,6 +40,12 @@ def showable(text: str, stream: TextIO) -> str:
     """The text with whatever a stream has no characters for escaped."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return printable(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def some(names: Iterable[str], most: int = 20) -> str:
+    """Names in alphabetical order, for a line that must not become endless."""
+    listed = sorted(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def printable(text: str) -> str:

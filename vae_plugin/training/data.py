@@ -18,7 +18,7 @@ from ..datasets.survey import counts, enlarged
 from ..errors import UserError
 from ..models.distributed import objects_over_processes
 from ..models.shares import Share
-from ..notices import show
+from ..notices import show, some
 from ..options import given_in
 from .failures import DataFailed
 from .intake import Intake
@@ -164,11 +164,10 @@ class TrainingData:
     def report_unreadable(self) -> None:
         """Say which files were left out."""
         owner = getattr(self.train, "dataset", self.train)
-        ignored = sorted(owner.origin.ignored_files) if isinstance(owner, ImageDataset) else []
-        for kind, files in (("could not be read as images", sorted(self.unreadable)), ("are not images", ignored)):
+        ignored = owner.origin.ignored_files if isinstance(owner, ImageDataset) else ()
+        for kind, files in (("could not be read as images", self.unreadable), ("are not images", ignored)):
             if files:
-                shown = ", ".join(files[:20]) + " ..." * (len(files) > 20)
-                show(f"{len(files)} file(s) {kind} and were skipped: {shown}")
+                show(f"{len(files)} file(s) {kind} and were skipped: {some(files)}")
         if (sentence := self.intake.sentence()) is not None:
             show(sentence)
 
