@@ -72,4 +72,6 @@ def test_a_file_system_without_locks_does_not_stop_a_run(tmp_path, monkeypatch):
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "lockf", refuse)
-    assert FolderLock(tmp_path).take()
+    lock = FolderLock(tmp_path)
+    assert lock.take()
+    assert not lock.exists  # which the run tells

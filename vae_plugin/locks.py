@@ -26,12 +26,16 @@ class FolderLock:
 
     Args:
         folder: that exists.
+
+    Attributes:
+        exists: whether the file system has locks; known once it was taken.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK
         self._file: int | None = None
         self._key = (0, 0)
+        self.exists = True
 
     def take(self) -> bool:
         """Whether nobody else has it. True also on a file system without locks.
@@ -43,7 +47,11 @@ class FolderLock:
             if self.path.exists() and _key(self.path) in _held:
                 return False
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            if not _lock(file):
+            try:
+                free = _lock(file)
+            except OSError:
+                free, self.exists = True, False
+            if not free:
                 os.close(file)
                 return False
             self._file, self._key = file, _key(self.path)
@@ -65,6 +73,7 @@ def _key(path: Path) -> tuple[int, int]:
 
 
 def _lock(file: int) -> bool:
+    """Whether it was free; an OSError where there are no locks."""
     if sys.platform == "win32":
         try:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
@@ -74,5 +83,7 @@ def _lock(file: int) -> bool:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN)
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
     return True

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from ..errors import UserError
 from ..files import finish_filling, make_folder
 from ..locks import FolderLock
+from ..notices import say_once
 from .main_process import on_main
 
 
@@ -29,6 +30,8 @@ def output_folder(accelerator: Accelerator, path: Path) -> Iterator[None]:
             raise UserError(
                 f"another run is writing into {path}: wait until it has ended, or give another --output_dir."
             )
+        if not lock.exists:
+            say_once("locks", f"the file system of {path} has no locks: see to it that no other run writes there.")
         finish_filling(path)  # the result of a run that was killed while it appeared
 
     try:
