@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-MARKUP = re.compile(r"([\\`*_{}\[\]()<>#|~$&!])")
+MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~$&!])")  # parentheses mean nothing without brackets
 # What renderers turn into a link by themselves, escaped or not: addresses, domains, e-mail addresses, names.
 LINKABLE = re.compile(r"//|@|\.[^\W\d_]|\bwww\b", re.IGNORECASE)
 # Control characters, halves of surrogate pairs (of file names that are not UTF-8), and what reverses the text after it.
