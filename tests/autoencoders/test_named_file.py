@@ -35,9 +35,14 @@ def moved(model):
     return model
 
 
-@pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderTiny", "VQModel", "AutoencoderVAE"])
 @pytest.mark.parametrize(
-    "file", ["my-best.safetensors", "diffusion_pytorch_model.fp16.safetensors", "LAST.SAFETENSORS"]
+    ("name", "file"),
+    [
+        ("AutoencoderKL", "my-best.safetensors"),
+        ("AutoencoderTiny", "diffusion_pytorch_model.fp16.safetensors"),
+        ("VQModel", "LAST.SAFETENSORS"),
+        ("AutoencoderVAE", "my-best.sft"),
+    ],
 )
 def test_a_file_beside_the_model_of_its_folder(name, file, tmp_path):
     ours = {"in_channels": 1, "block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16}

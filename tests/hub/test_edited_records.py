@@ -12,24 +12,7 @@ from vae_plugin.errors import UserError
 from vae_plugin.hub.card import model_card
 from vae_plugin.hub.record import RunRecord, read_metrics
 
-VALUES = [
-    "",
-    "a\nb",
-    "x" * 5000,
-    None,
-    True,
-    -1,
-    0,
-    2.5,
-    10**400,
-    1e300,
-    [],
-    [1],
-    {},
-    {"a": 1},
-    {"a": "b"},
-    {"a": None},
-]
+VALUES = ["a\nb", None, True, 10**400, [1], {"a": None}]
 RUN = {
     "dataset": "photographs",
     "base_model": "base",
