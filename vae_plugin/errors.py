@@ -22,8 +22,13 @@ class NotFiniteError(UserError):
     """
 
     def __init__(self, what: str) -> None:
+        self.what = what
         self.reason = f"{what} is NaN or infinite"
         super().__init__(f"{self.reason}: the weights are damaged, or their precision is too low for this model.")
+
+    def __reduce__(self) -> tuple[type[NotFiniteError], tuple[str]]:
+        """As another process gets it."""
+        return type(self), (self.what,)
 
 
 class TrainingStopped(RuntimeError):

@@ -14,6 +14,7 @@ from support.trees import assert_equal
 from vae_plugin import files
 from vae_plugin.errors import UserError
 from vae_plugin.training import checkpoints
+from vae_plugin.training.best import Best
 from vae_plugin.training.checkpoints import Content
 from vae_plugin.training.parts import StateMismatch
 from vae_plugin.training.state import TrainingState
@@ -29,7 +30,7 @@ def save(parts, output_dir, step, total_limit=None):
 
 
 def test_state_and_options_come_back(tmp_path, parts):
-    state = TrainingState(3, epoch=1, images_in_epoch=8, images=24, stream={"0": [1, 2, 3]}, best_psnr=20.5)
+    state = TrainingState(3, epoch=1, images_in_epoch=8, images=24, stream={"0": [1, 2, 3]}, best=Best("ssim", 0.5, 2))
     said = Content(state, {"seed": 1, "widths": [4, 4]}, {"rules": 2, "held_out": ["ü.png", "\udcff.png"], "n": {1: 2}})
     path = checkpoints.save_checkpoint(parts, tmp_path, said, None)
     assert path == tmp_path / "checkpoints" / "step-000003"

@@ -39,7 +39,7 @@ def test_the_state_counts_images_and_keeps_the_positions_of_a_stream():
     state.saw(8, {0: (0, 1, 9)})
     assert (state.images, state.images_in_epoch) == (24, 24)
     assert state.stream == {"0": [0, 1, 9], "1": [3, 4, 5]}
-    assert (state.step, state.epoch, state.best_psnr) == (0, 0, None)
+    assert (state.step, state.epoch, state.best.value) == (0, 0, None)
 
 
 class Clock:

@@ -37,6 +37,8 @@ class RunRecord:
             given other latents than before; "rescaled_only", whether that is by their scale alone; and what pipelines
             scale by ("scaling_factor", "shift_factor", "latents_mean", "latents_std", the batch norm of FLUX.2), each
             as {"was": ..., "is": ...}.
+        best: of the evaluations during training: "metric", "value", "step", and "is_result", whether the weights of
+            that step are the result rather than the last ones.
         license, license_name, license_link: licence, as on the Hub.
         command: command that repeats the run.
         options: options that differ from their defaults.
@@ -57,6 +59,7 @@ class RunRecord:
     base_revision: str | None = None
     teacher: str | None = None
     latent_space: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
     license: str | None = None
     license_name: str | None = None
     license_link: str | None = None

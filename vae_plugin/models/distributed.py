@@ -5,6 +5,7 @@ With a single process, tensors come back unchanged. All results are detached and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -55,6 +56,13 @@ def objects_over_processes(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+@torch.no_grad()
+def broadcast_from_first(tensors: Iterable[torch.Tensor]) -> None:
+    """Write the values that the first process has into the tensors of all."""
+    for tensor in tensors if world_size() > 1 else ():
+        dist.broadcast(tensor, 0)
 
 
 @torch.no_grad()

@@ -12,13 +12,14 @@ from ..hub import write_card
 from ..hub.latent_space import denoiser_needs_after
 from ..hub.push import CARD
 from ..metrics import Evaluation
+from ..models.distributed import broadcast_from_first
 from ..notices import show
 from ..options import save as save_options
 from .evaluation import compare_with_base
 from .failures import writing
 from .lora import merge_lora, save_lora
 from .main_process import on_main
-from .result import save_weights
+from .result import load_best, save_weights
 from .run import Run
 from .settings.moved import OPTIONS_FILE
 from .statistics import fit_noise_scale, measured_latents, normalize_latents
@@ -52,12 +53,20 @@ def finish(run: Run) -> dict[str, Any] | None:
     return metrics if run.accelerator.is_main_process else None
 
 
+def loads_best(run: Run) -> bool:
+    """Whether the result has the weights of the best evaluation; false where a continuation made none."""
+    return run.options.output.load_best_model_at_end and run.state.best.step is not None
+
+
 def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
     """Make the model what it is as a result, and measure it and its latents; every process has the same of both."""
     adapter, data, seed = run.loss.adapter, run.data, run.options.optimization.seed
     run.average.keep()
     on_main(run.accelerator, lambda: _stage_lora(run))
     merge_lora(adapter.model)
+    if loads_best(run):
+        on_main(run.accelerator, lambda: load_best(adapter, run.output_dir, run.state.best))
+        broadcast_from_first(adapter.model.state_dict().values())
     adapter.model.eval()
     if not run.options.keeps_latents:
         normalize_latents(adapter, data.statistics_images(), seed=seed)
@@ -75,12 +84,13 @@ def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -
         **evaluation,
         **compare_with_base(evaluation, run.base_file),
         **latents,
-        "steps": run.state.step,
+        "steps": run.state.best.step if loads_best(run) else run.state.step,
     }
     if run.state.images_per_second is not None:
         metrics["images_per_second"] = run.state.images_per_second
     run.accelerator.log({f"final/{name}": value for name, value in metrics.items()}, step=run.state.step)
 
+    best = run.state.best
     with writing("the result", output_dir), filling_folder(output_dir) as folder:
         save_weights(run.loss.adapter, folder, run.options.hub.export_remote_code)
         if _lora_folder(run).is_dir():
@@ -88,13 +98,15 @@ def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -
         pictures = {**run.pictures.save(folder), **run.pictures.save_extremes(folder, evaluation)}
         write_json(folder / "metrics.json", metrics)
         save_options(run.options, folder / OPTIONS_FILE, without=OF_A_CONTINUATION)
-        record = run.recorder.record(pictures, run.state.seconds)
+        record = run.recorder.record(pictures, run.state.seconds, best.facts(is_result=loads_best(run)))
         record.save(folder)
         if (output_dir / CARD).is_file():
             shutil.copyfile(output_dir / CARD, folder / CARD)  # what people wrote in it stays
         write_card(folder)
     if (needs := denoiser_needs_after(record)) is not None:
         show(needs)
+    if loads_best(run):
+        show(f"The result has the weights of step {best.step:,}, the best by {best.metric} ({best.value:.4g}).")
     run.data.report_unreadable()
     return metrics
 

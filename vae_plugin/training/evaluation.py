@@ -35,6 +35,14 @@ class Evaluator:
     def __init__(self, loss: TrainingLoss, data: TrainingData, seed: int) -> None:
         self.loss, self.data, self.seed = loss, data, seed
 
+    @property
+    def measures(self) -> set[str]:
+        """Names of the metrics that may decide which weights are best."""
+        adapter = self.loss.adapter
+        of_likelihood = ("elbo_nats",) if adapter.likelihood is not None else ()
+        of_codebook = ("codebook_perplexity",) if adapter.discrete else ()
+        return {"psnr", "ssim", *of_likelihood, *of_codebook, *self.loss.measures}
+
     def measure(self, remedy: str = LOWER_RATE) -> Evaluation:
         """The metrics over the images held out; every process calls this, and gets all of it.
 

@@ -33,7 +33,7 @@ from .pictures import SamplePictures
 from .progress import Progress, Stopwatch
 from .resuming import find_beginning
 from .run_record import Recorder
-from .settings import FinetuneOptions
+from .settings import FinetuneOptions, OutputSettings
 from .settings.data import CIRCLES
 from .setup_model import (
     check_teacher,
@@ -242,6 +242,8 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
     )
     stopwatch = Stopwatch(state.seconds)
     evaluator = Evaluator(loss, data, seed)
+    state.best.settle(options.output.best_metric, evaluator.measures)
+    check_evaluations(options.output, data.total_steps)
     pictures = SamplePictures(loss, data.validation, output_dir)
     values = to_dict(options)
     given = {name: value for name, value in values.items() if name in given_in(options)}
@@ -287,6 +289,19 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         checkpoints=checkpoints,
         hooks=[log, validation, checkpoints, publishing],
     )
+
+
+def check_evaluations(output: OutputSettings, total_steps: int) -> None:
+    """Refuse a best evaluation in a run without any.
+
+    Raises:
+        UserError: if it is asked for.
+    """
+    if output.load_best_model_at_end and total_steps < (output.validation_steps or 0):
+        raise UserError(
+            f"--validation_steps {output.validation_steps} makes no evaluation in {total_steps} steps, so there is no "
+            "best model to load at the end: give fewer, or leave --load_best_model_at_end out."
+        )
 
 
 def settle(options: FinetuneOptions, adapter: Any) -> None:

@@ -86,15 +86,23 @@ class Recorder:
             "commit": _commit_of_plugin(),
         }
 
-    def record(self, pictures: Mapping[str, str] | None = None, seconds: float | None = None) -> hub.RunRecord:
+    def record(
+        self,
+        pictures: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+        best: Mapping[str, Any] | None = None,
+    ) -> hub.RunRecord:
         """The record of the run.
 
         Args:
             pictures: caption -> path relative to the output folder.
             seconds: that training took.
+            best: evaluation during training, see `Best.facts`.
         """
         space = {} if self.latents is None else self.latents.facts()
-        return hub.RunRecord(**self._facts, latent_space=space, pictures=dict(pictures or {}), seconds=seconds)
+        return hub.RunRecord(
+            **self._facts, latent_space=space, pictures=dict(pictures or {}), seconds=seconds, best=dict(best or {})
+        )
 
 
 def _local_name(data: DataSettings) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .best import HIGHER_IS_BETTER, Best
+
 OF_0_1 = {"step", "epoch", "images_in_epoch", "images", "stream"}  # what every checkpoint says
 
 
@@ -20,7 +22,7 @@ class TrainingState:
         images_in_epoch: images seen since, over all processes.
         images: images seen since the run began, over all processes.
         stream: where each lane of an `ImageStream` stands, by its number.
-        best_psnr: of the evaluations during training, in dB.
+        best: of the evaluations during training.
         seconds: of training, without evaluations, as far as it was timed.
         timed_images: images seen in that time, over all processes.
     """
@@ -30,7 +32,7 @@ class TrainingState:
     images_in_epoch: int = 0
     images: int = 0
     stream: dict[str, list[int]] = field(default_factory=dict)
-    best_psnr: float | None = None
+    best: Best = field(default_factory=Best)
     seconds: float = 0.0
     timed_images: int = 0
 
@@ -73,13 +75,16 @@ class TrainingState:
         missing = OF_0_1 - content.keys()
         if missing:
             raise ValueError(f"its state has no {min(missing)!r}")
+        if "best_psnr" in content:  # of release 0.1, where the PSNR decided
+            content = {**content, "best": {"metric": "psnr", "value": content["best_psnr"], "step": None}}
+            del content["best_psnr"]
         unknown = content.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"its state holds {min(unknown)!r}, which this version does not know")
         for name, value in content.items():
             if not _IS_VALID[str(cls.__annotations__[name])](value):
                 raise ValueError(f"its {name} is {str(value)[:40]!r}")
-        return cls(**content)
+        return cls(**{**content, "best": Best(**content.get("best", {}))})
 
 
 def _is_count(value: Any) -> bool:
@@ -97,9 +102,21 @@ def _are_positions(value: Any) -> bool:
     )
 
 
+def _is_best(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() - {"metric", "value", "step"}:
+        return False
+    metric, number, step = (value.get(name) for name in ("metric", "value", "step"))
+    known = metric is None or (isinstance(metric, str) and metric in HIGHER_IS_BETTER)
+    return known and (number is None or _is_signed(number)) and (step is None or _is_count(step))
+
+
+def _is_signed(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 _IS_VALID: dict[str, Callable[[Any], bool]] = {  # by the annotation
     "int": _is_count,
     "float": _is_number,
-    "float | None": lambda value: value is None or _is_number(value),
+    "Best": _is_best,
     "dict[str, list[int]]": _are_positions,
 }

@@ -13,7 +13,7 @@ from ..papers import ASYMMETRIC
 
 
 class AsymmetricAdapter(Adapter):
-    """An `AutoencoderKL` with another decoder, which is trained with random masks."""
+    """An `AutoencoderKL` with another decoder, which is trained with random masks, and measured with one."""
 
     class_name = "AsymmetricAutoencoderKL"
     papers = (ASYMMETRIC,)
@@ -37,6 +37,15 @@ class AsymmetricAdapter(Adapter):
         mask = rectangles(noise[:, -1], image.shape[-2:]).to(x.dtype)
         images = self.model.decode(z, image=image, mask=mask).sample
         return TrainingPass(images[..., : x.shape[-2], : x.shape[-1]], q.mean, q.kl())
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """Decode the mode of q(z|x) as inpainting does: the middle quarter is painted, the rest of the image given."""
+        image = self._padded(x)
+        height, width = image.shape[-2:]
+        mask = torch.zeros_like(image[:, :1])
+        mask[..., height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
+        z = self.posterior(x).mode()
+        return self.model.decode(z, image=image, mask=mask).sample[..., : x.shape[-2], : x.shape[-1]]
 
     def enable_gradient_checkpointing(self) -> None:
         """Refused: diffusers declares it, but the decoder does not do it."""

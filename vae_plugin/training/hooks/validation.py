@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from ...files import replacing_folder, write_json
 from ...metrics import Evaluation
 from ..average import WeightAverage
+from ..best import FOLDER
 from ..evaluation import Evaluator
 from ..failures import writing
 from ..main_process import on_main
@@ -24,7 +25,7 @@ class ValidationHook(Hook):
 
     Args:
         accelerator: of the run.
-        state: of the run; it keeps the best PSNR.
+        state: of the run; it keeps the best evaluation.
         evaluator: of the model.
         pictures: of the model.
         average: of the weights.
@@ -52,14 +53,12 @@ class ValidationHook(Hook):
         """Measure, draw, and keep the weights if they are the best."""
         with self.stopwatch, self.average.applied():
             metrics = self.evaluator.measure()
-            is_best = self.state.best_psnr is None or metrics["psnr"] > self.state.best_psnr
-            if is_best:
-                self.state.best_psnr = metrics["psnr"]
+            is_best = self.state.best.improves(metrics[self.state.best.metric or "psnr"], step.number)
             on_main(self.accelerator, lambda: self._write(metrics, is_best, step.number))
 
     def _write(self, metrics: Evaluation, is_best: bool, step: int) -> None:
         paths = self.pictures.save(self.output_dir, f"step-{step:06d}-")
-        best = self.output_dir / "best"
+        best = self.output_dir / FOLDER
         if is_best:
             with writing("the best model", best), replacing_folder(best) as staging:
                 save_model(self.evaluator.loss.adapter, staging)

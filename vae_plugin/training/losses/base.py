@@ -51,5 +51,10 @@ class TrainingLoss(nn.Module):
         """What evaluation measures beside PSNR and SSIM, (B,) each."""
         return {}
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `compare` gives."""
+        return ()
+
     def place_frozen(self, device: torch.device) -> None:
         """Move the networks that are neither trained nor saved with the model."""

@@ -51,6 +51,11 @@ class DistillationLoss(TrainingLoss):
             **self.image_loss.compare(x, reconstruction),
         }
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `compare` gives."""
+        return ("psnr_to_teacher", "latent_mse", *self.image_loss.measures)
+
     def place_frozen(self, device: torch.device) -> None:
         """Move the teacher and the perceptual network."""
         self.teacher.model.to(device)

@@ -113,6 +113,11 @@ class ImageLoss(nn.Module):
         (perceptual,) = self._perceptual
         return {} if perceptual is None else {"perceptual": perceptual(reconstruction, x)}
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `compare` gives."""
+        return () if self._perceptual == (None,) else ("perceptual",)
+
     def place_frozen(self, device: torch.device) -> None:
         """Move the perceptual network; the discriminator is placed where it is trained."""
         (perceptual,) = self._perceptual

@@ -33,6 +33,11 @@ class ReconstructionLoss(TrainingLoss):
         """The perceptual distance, if the loss has one."""
         return self.image_loss.compare(x, reconstruction)
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `compare` gives."""
+        return self.image_loss.measures
+
     def place_frozen(self, device: torch.device) -> None:
         """Move the original of an anchor and the perceptual network."""
         if self.original is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...options import option
+from ...options import GIVEN, option
+from ..best import HIGHER_IS_BETTER
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 
@@ -29,6 +30,22 @@ class OutputSettings:
     )
     validation_steps: int | None = option(
         None, "Steps between evaluations during training. By default there are none.", at_least=1, on_resume=True
+    )
+    best_metric: str | None = option(
+        None,
+        "Metric of the evaluations that decides which weights are kept in OUT/best. By default the perceptual distance "
+        "where there is one, and psnr otherwise.",
+        choices=HIGHER_IS_BETTER,
+        when={"validation_steps": GIVEN},
+        on_resume=True,
+        since="0.2",
+    )
+    load_best_model_at_end: bool = option(
+        False,
+        "Make the weights of the best evaluation the result, rather than the last ones.",
+        when={"validation_steps": GIVEN, "lora_rank": (None,)},  # whose weights beside the result are the last ones
+        on_resume=True,
+        since="0.2",
     )
     report_to: str | None = option(None, "Tracker that the curves are sent to.", choices=TRACKERS, on_resume=True)
     tracker_project_name: str | None = option(

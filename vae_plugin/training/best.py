@@ -1,0 +1,67 @@
+"""The evaluation that a run has done best in, and which metric decides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError
+
+HIGHER_IS_BETTER = {
+    "psnr": True,
+    "ssim": True,
+    "perceptual": False,
+    "elbo_nats": True,
+    "psnr_to_teacher": True,
+    "latent_mse": False,
+    "codebook_perplexity": True,
+}
+FOLDER = "best"
+
+
+@dataclass
+class Best:
+    """The best evaluation so far; a checkpoint holds it.
+
+    Attributes:
+        metric: that decides; None before it is settled.
+        value: of it; None before the first evaluation.
+        step: of the evaluation, likewise.
+    """
+
+    metric: str | None = None
+    value: float | None = None
+    step: int | None = None
+
+    def settle(self, given: str | None, measured: Collection[str]) -> None:
+        """Set the metric: the one given, or that of the checkpoint, or "perceptual" where it is measured, or "psnr".
+
+        Args:
+            given: by the user, if it was.
+            measured: names of the metrics that an evaluation has.
+
+        Raises:
+            UserError: if the one given is not among them.
+        """
+        if given is not None and given not in measured:
+            known = ", ".join(name for name in HIGHER_IS_BETTER if name in measured)
+            raise UserError(f"--best_metric {given} is not measured in this run: give one of {known}.")
+        metric = given or self.metric or ("perceptual" if "perceptual" in measured else "psnr")
+        if metric != self.metric:
+            self.metric, self.value, self.step = metric, None, None
+
+    def improves(self, value: float, step: int) -> bool:
+        """Take the value of an evaluation; returns whether it is the best so far."""
+        assert self.metric is not None
+        sign = 1 if HIGHER_IS_BETTER[self.metric] else -1
+        if self.value is not None and sign * value <= sign * self.value:
+            return False
+        self.value, self.step = value, step
+        return True
+
+    def facts(self, is_result: bool) -> dict[str, Any]:
+        """What run.json tells of it; nothing before the first evaluation."""
+        if self.step is None:
+            return {}
+        return {"metric": self.metric, "value": self.value, "step": self.step, "is_result": is_result}
