@@ -170,7 +170,7 @@ OWN_WORDS = {
     "disc_start": "too small for a discriminator",
     "model_type": "norm_num_groups",  # whose default is no divisor of such few channels
 }
-SHOWN_ELSEWHERE = {  # by tests of a run that is continued, of loading, of schedules, of trackers, of the best evaluation
+SHOWN_ELSEWHERE = {  # by tests of continued runs, of loading, of schedules, of trackers, and of the best evaluation
     "allow_changed_data", "dataset_config_name", "lr_num_cycles", "lr_power", "lr_end", "tracker_project_name",
     "best_metric", "load_best_model_at_end",
 }  # fmt: skip
