@@ -26,7 +26,7 @@ LAYERS = (  # each may import from those below it; what stands side by side know
     ("autoencoders", "datasets", "latents"),
     ("objectives",),
     ("models",),
-    ("files", "hub_cards", "texts"),
+    ("arguments", "files", "hub_cards", "texts"),
     ("errors", "json_types", "locks", "near", "notices", "version"),
     ("distribution", "signals"),
 )

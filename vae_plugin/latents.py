@@ -11,10 +11,14 @@ from typing import Literal
 
 import torch
 
+from .arguments import Tensor, Whole, accepts
+
 # Slerp turns into lerp between these values of (pi - angle) in radians, and of the ratio of the two norms.
 LERP_BELOW, SLERP_ABOVE = 1e-3, 1e-2
+LATENT, NUMBERS = Tensor(), Tensor(integer=None, also_numbers=True)
 
 
+@accepts(a=LATENT, b=LATENT, t=NUMBERS)
 def lerp(a: torch.Tensor, b: torch.Tensor, t: float | torch.Tensor) -> torch.Tensor:
     """Linear interpolation (1 - t) a + t b, which is exactly a at t = 0 and exactly b at t = 1.
 
@@ -36,6 +40,7 @@ def lerp(a: torch.Tensor, b: torch.Tensor, t: float | torch.Tensor) -> torch.Ten
     return _lerp(a, b, _per_sample(t, a, b))
 
 
+@accepts(a=LATENT, b=LATENT, t=NUMBERS)
 def slerp(a: torch.Tensor, b: torch.Tensor, t: float | torch.Tensor, *, per_location: bool = True) -> torch.Tensor:
     """Spherical linear interpolation, which is exactly a at t = 0 and exactly b at t = 1.
 
@@ -63,6 +68,7 @@ def slerp(a: torch.Tensor, b: torch.Tensor, t: float | torch.Tensor, *, per_loca
     return _slerp(a, b, _per_sample(t, a, b), per_location)
 
 
+@accepts(a=LATENT, b=LATENT, steps=Whole())
 def interpolate(
     a: torch.Tensor,
     b: torch.Tensor,
@@ -96,6 +102,7 @@ def interpolate(
     return _slerp(a, b, t, per_location) if method == "slerp" else _lerp(a, b, t)
 
 
+@accepts(z=LATENT)
 def traverse(z: torch.Tensor, dim: int | tuple[int, int, int], values: Sequence[float] | torch.Tensor) -> torch.Tensor:
     """Copy one latent with one coordinate set to each of `values`.
 
@@ -116,11 +123,15 @@ def traverse(z: torch.Tensor, dim: int | tuple[int, int, int], values: Sequence[
         if len(z) != 1:
             raise ValueError(f"got a batch of {len(z)} latents {tuple(z.shape)}: traverse takes one, e.g. z[0].")
         z = z[0]
-    values = torch.as_tensor(values, dtype=z.dtype, device=z.device)
+    try:
+        values = torch.as_tensor(values, dtype=z.dtype, device=z.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"got values of {type(values).__name__}: expected numbers, (N,).") from error
     if values.ndim != 1:
         raise ValueError(f"got values of shape {tuple(values.shape)}: expected (N,).")
     index = dim if isinstance(dim, tuple) else (dim,)
-    if len(index) not in (1, z.ndim) or not all(-n <= i < n for i, n in zip(index, z.shape, strict=False)):
+    whole = all(isinstance(i, int) and not isinstance(i, bool) for i in index)
+    if not whole or len(index) not in (1, z.ndim) or not all(-n <= i < n for i, n in zip(index, z.shape, strict=False)):
         accepted = "an index of D" if z.ndim == 1 else "a channel or (c, y, x)"
         raise ValueError(f"got dim={dim} for a latent of shape {tuple(z.shape)}: expected {accepted} within it.")
     path = z.expand(len(values), *z.shape).clone()
@@ -128,6 +139,7 @@ def traverse(z: torch.Tensor, dim: int | tuple[int, int, int], values: Sequence[
     return path
 
 
+@accepts(with_=LATENT, without=LATENT)
 def attribute_vector(with_: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
     """Direction of an attribute: mean latent of images that have it minus mean latent of images that do not.
 
@@ -154,6 +166,7 @@ def attribute_vector(with_: torch.Tensor, without: torch.Tensor) -> torch.Tensor
     return difference.to(_result_dtype(with_, without))
 
 
+@accepts(a=LATENT, b=LATENT, c=LATENT)
 def analogy(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     """Latent a - b + c, which is to c as a is to b.
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
+from .arguments import Instance, Real, Several, Tensor, Whole, accepts, check
 from .models.distributed import mean_over_processes
 from .models.likelihoods import Likelihood
-from .models.posteriors import DiagonalGaussian, Generators, standard_normal, standard_normal_log_prob
+from .models.posteriors import GENERATORS, DiagonalGaussian, Generators, standard_normal, standard_normal_log_prob
+
+STEPS = ("warmup_steps", "capacity_steps")
+IMAGES = Tensor()
 
 
+@runtime_checkable
 class LatentVariableModel(Protocol):
     """Model interface that the objectives need: q(z|x), the parameters of p(x|z), and p(x|z) itself."""
 
@@ -35,6 +40,9 @@ class LatentVariableModel(Protocol):
         ...
 
 
+MODEL = Instance((LatentVariableModel,), "a model with posterior, decoder_output and likelihood")
+
+
 @dataclass
 class ELBO:
     """The two terms of the evidence lower bound, in nats.
@@ -46,6 +54,10 @@ class ELBO:
 
     log_likelihood: torch.Tensor
     kl_per_dimension: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if not torch.compiler.is_compiling():
+            check({"log_likelihood": Tensor("B"), "kl_per_dimension": Tensor("B ...")}, vars(self))
 
     @property
     def kl(self) -> torch.Tensor:
@@ -63,6 +75,7 @@ class ELBO:
         return self.log_likelihood - self.kl
 
 
+@accepts(nats=Tensor(), image_shape=Several(Whole(1)))
 def bits_per_dim(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.Tensor:
     """Convert a log-probability per image in nats to bits per pixel and channel: -nats / (ln 2 * C * H * W).
 
@@ -83,6 +96,7 @@ def bits_per_dim_bound(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.
     return bits_per_dim(nats, image_shape) + math.log2(127.5)
 
 
+@accepts(model=MODEL, x=IMAGES, generator=GENERATORS)
 def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = None) -> ELBO:
     """Evidence lower bound, estimated with one reparameterised sample of z (Kingma & Welling 2013, eq. 7).
 
@@ -94,6 +108,7 @@ def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = No
     return ELBO(model.likelihood.log_prob(x, output), posterior.kl_per_dimension())
 
 
+@accepts(model=MODEL, x=IMAGES, num_samples=Whole(), generator=GENERATORS, samples_per_pass=Whole())
 def importance_weighted_bound(
     model: LatentVariableModel,
     x: torch.Tensor,
@@ -169,18 +184,17 @@ class TrainingObjective:
     capacity_steps: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "warmup_steps", "free_bits", "capacity_steps"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must not be negative.")
-        if self.capacity is not None and self.capacity < 0:
-            raise ValueError(f"capacity is {self.capacity}: it must not be negative.")
+        weights, steps = dict.fromkeys(("alpha", "beta", "free_bits"), Real(0)), dict.fromkeys(STEPS, Whole())
+        check({**weights, **steps, "capacity": Real(0, optional=True)}, vars(self))
         if self.capacity is not None and self.free_bits:
             raise ValueError("free_bits and capacity both set a target for the KL: give one of them.")
 
+    @accepts(step=Whole())
     def kl_weight(self, step: int) -> float:
         """Weight of the KL at an optimiser step, counted from 0."""
         return self.beta * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else self.beta
 
+    @accepts(elbo=Instance((ELBO,), "an ELBO"), step=Whole())
     def loss(self, elbo: ELBO, step: int) -> torch.Tensor:
         """Loss of a batch in nats per image, averaged over the batch: shape ().
 
@@ -199,6 +213,9 @@ class TrainingObjective:
         return self.kl_weight(step) * kl_term - self.alpha * elbo.log_likelihood.mean()
 
 
+@accepts(
+    log_likelihood=Tensor("B"), quantizer_losses=Instance((Mapping,), "a map of losses by name"), dimensions=Whole(1)
+)
 def vq_loss(
     log_likelihood: torch.Tensor, quantizer_losses: Mapping[str, torch.Tensor], dimensions: int
 ) -> torch.Tensor:
@@ -215,6 +232,7 @@ def vq_loss(
     return sum(quantizer_losses.values(), -log_likelihood.mean() / dimensions)
 
 
+@accepts(model=MODEL, x=IMAGES, generator=GENERATORS, baseline=Tensor("", "B", also_numbers=True))
 def score_function_surrogate(
     model: LatentVariableModel, x: torch.Tensor, generator: Generators = None, baseline: float | torch.Tensor = 0.0
 ) -> torch.Tensor:

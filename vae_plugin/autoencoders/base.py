@@ -13,12 +13,14 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
 
+from ..arguments import Tensor, check
 from ..models.autoencoder import EncoderDecoder
 from ..models.likelihoods import Bernoulli, DiscretizedLogisticMixture, Gaussian, Laplace, Likelihood, ScaleSetting
 from ..notices import say_once
 from .storage import SafeStorage
 
 _log = logging.getLogger(ModelMixin.__module__)
+FLOATING = Tensor()
 LIKELIHOODS = ("gaussian", "bernoulli", "laplace", "logistic_mixture")
 MIN_TILE_LATENTS = 64
 
@@ -172,15 +174,35 @@ class AutoencoderBase(SafeStorage, EncoderDecoder, AutoencoderMixin):
         ratio = self.spatial_compression_ratio
         return (batch_size, self._latent_channels, math.ceil(height / ratio), math.ceil(width / ratio))
 
+    def _check_tensor(self, name: str, value: torch.Tensor, channels: int) -> None:
+        """Reject what the first layer could not take.
+
+        Raises:
+            ValueError: naming what was given, and what to do.
+        """
+        compiling = torch.compiler.is_compiling()
+        if not compiling:
+            check({name: FLOATING}, {name: value})
+        if value.ndim != 4 or value.shape[1] != channels:
+            raise ValueError(f"got {name} of shape {tuple(value.shape)}: expected (batch, {channels}, height, width).")
+        if compiling:
+            return
+        if 0 in value.shape:
+            raise ValueError(f"got {name} of shape {tuple(value.shape)}: no side of them may be 0.")
+        if value.dtype != self.dtype and not torch.is_autocast_enabled(value.device.type):
+            raise ValueError(
+                f"got {name} of {value.dtype}, and the model is of {self.dtype}: convert one by .to(dtype)."
+            )
+
+    def _check_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        per_channel = Tensor(str(self._latent_channels))
+        check({"mean": per_channel, "std": per_channel}, {"mean": mean, "std": std})
+
     def _check_images(self, x: torch.Tensor) -> None:
-        channels = self.config.in_channels
-        if x.ndim != 4 or x.shape[1] != channels:
-            raise ValueError(f"got images of shape {tuple(x.shape)}: expected (batch, {channels}, height, width).")
+        self._check_tensor("images", x, self.config.in_channels)
 
     def _check_latents(self, z: torch.Tensor) -> None:
-        channels = self._latent_channels
-        if z.ndim != 4 or z.shape[1] != channels:
-            raise ValueError(f"got latents of shape {tuple(z.shape)}: expected (batch, {channels}, height, width).")
+        self._check_tensor("latents", z, self._latent_channels)
 
     def encoder_output(self, x: torch.Tensor) -> torch.Tensor:
         """The encoder's output for images (B, C, H, W) in [-1, 1]."""

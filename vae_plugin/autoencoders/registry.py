@@ -79,6 +79,8 @@ def adapt(model: Adapter | nn.Module) -> Adapter:
     """
     if isinstance(model, Adapter):
         return model
+    if not isinstance(model, nn.Module):
+        raise UserError(f"got a {type(model).__name__} for a model: {accepted_classes()}")
     model = unwrap(model)
     for cls in type(model).__mro__:
         family = ADAPTERS.get(cls.__name__)

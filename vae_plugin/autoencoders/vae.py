@@ -15,11 +15,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
+from ..arguments import Whole, accepts
 from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_output
 from ..models.exact import exact, rounded_to
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import MLPDecoder, MLPEncoder, resnet_decoder, resnet_encoder
-from ..models.posteriors import DiagonalGaussian, standard_normal
+from ..models.posteriors import GENERATORS, DiagonalGaussian, standard_normal
 from ..models.vae import VAE
 from ..objectives import Generators, elbo, importance_weighted_bound
 from .base import (
@@ -236,6 +237,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
 
     @apply_forward_hook
     @torch.no_grad()
+    @accepts(num_samples=Whole(), samples_per_pass=Whole())
     def log_likelihood(
         self,
         x: torch.Tensor,
@@ -253,6 +255,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
 
     @apply_forward_hook
     @torch.no_grad()
+    @accepts(n=Whole(1), generator=GENERATORS)
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
         """E[x|z] for n latents from the prior N(0, I): images (n, C, H, W) of `sample_size`, in about [-1, 1]."""
         z = standard_normal(self.latent_shape(n), generator, self._input_device).to(self.dtype)
@@ -275,6 +278,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
             CannotStandardizeError: if there is no 1x1 convolution after the latents, because the zero padding of the
                 decoder's first 3x3 convolution cannot take a shift; set `scaling_factor` and `shift_factor` then.
         """
+        self._check_statistics(mean, std)
         mean, std = exact(mean), exact(std)
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).any()):
             raise ValueError("the latents' mean and standard deviation must be finite, and not all channels constant.")

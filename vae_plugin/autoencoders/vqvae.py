@@ -17,10 +17,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
+from ..arguments import Real, Tensor, Whole, accepts, check
 from ..models.affine import CannotStandardizeError, fold_into_input, fold_into_output
 from ..models.exact import exact
 from ..models.likelihoods import ScaleSetting
 from ..models.networks import resnet_decoder, resnet_encoder
+from ..models.posteriors import GENERATORS
 from ..models.quantizers.entropy import perplexity
 from ..models.quantizers.settings import CodebookSettings, make_quantizer, takes_codebook_settings
 from ..models.vqvae import VQVAE
@@ -35,6 +37,8 @@ from .base import (
     note_equal_channels,
 )
 from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
+
+LATENTS_OR_INDICES = Tensor(integer=None)
 
 
 @dataclass
@@ -203,6 +207,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         """Number of codes, of each stage if there are several."""
         return self.quantizer.codebook_size
 
+    @accepts(low=Real(), high=Real())
     def set_image_range(self, low: float, high: float) -> None:
         """Let `encode` take and `decode` give images from `low` for black to `high` for white, without new weights.
 
@@ -272,6 +277,8 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         Raises:
             ValueError: if z has another shape than the model's latents, or indices are outside the codebook.
         """
+        if not torch.compiler.is_compiling():
+            check({"latents": LATENTS_OR_INDICES}, {"latents": z})
         commit_loss = torch.zeros((), device=z.device)
         if not z.is_floating_point():
             z = self.quantizer.indices_to_codes(z if shape is None else self._grid_of_indices(z, shape)).to(self.dtype)
@@ -306,6 +313,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
 
     @apply_forward_hook
     @torch.no_grad()
+    @accepts(n=Whole(1), generator=GENERATORS)
     def sample(self, n: int = 1, generator: torch.Generator | None = None) -> torch.Tensor:
         """E[x|k] for codes drawn from the uniform prior: images (n, C, H, W) of `sample_size`.
 
@@ -335,6 +343,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
             CannotStandardizeError: if there are no 1x1 convolutions, or the codes are fixed (cosine distance, or
                 the codes of "fsq" and "lfq", without linear layers around them).
         """
+        self._check_statistics(mean, std)
         before, after = self.quant_conv, self.post_quant_conv
         if not isinstance(before, nn.Conv2d) or not isinstance(after, nn.Conv2d):
             raise CannotStandardizeError("standardised latents need use_quant_conv and use_post_quant_conv.")

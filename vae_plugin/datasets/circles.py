@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..arguments import Tensor, Whole, accepts
 from ..models.exact import exact
 
 # Factors are drawn independently, as disentanglement metrics require. The centre stays at least the largest radius away
@@ -21,6 +22,7 @@ RANGES = {
     "hue": (0.0, 1.0),
 }
 RENDER_CHUNK = 256
+ANY = Whole(-(2**31))  # what is out of range has a sentence of its own
 
 
 class Circles(Dataset):
@@ -46,6 +48,7 @@ class Circles(Dataset):
         ValueError: if an argument is out of range, or for `hue` without 3 channels.
     """
 
+    @accepts(length=ANY, resolution=ANY, channels=ANY, seed=ANY)
     def __init__(
         self,
         length: int = 10_000,
@@ -77,6 +80,7 @@ class Circles(Dataset):
         factors = self.factors[range(len(self))[operator.index(index)]].clone()
         return {"pixel_values": self.render(factors[None])[0], "factors": factors}
 
+    @accepts(factors=Tensor())
     def render(self, factors: torch.Tensor) -> torch.Tensor:
         """Render images from given factors.
 

@@ -9,6 +9,7 @@ from itertools import zip_longest
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
+from ..arguments import Instance, check
 from ..autoencoders import Adapter, adapt, evaluation_mode
 from ..errors import NotFiniteError
 from ..models.distributed import objects_over_processes
@@ -20,6 +21,8 @@ from ..objectives import bits_per_dim, bits_per_dim_bound, elbo, importance_weig
 from .codebook import CodebookUsage
 from .latent import active_units
 from .reconstruction import psnr, ssim
+
+BATCHES = Instance((Iterable,), "batches of images, such as a list of tensors (B, C, H, W)")
 
 
 class Evaluation(dict[str, float]):
@@ -77,6 +80,7 @@ def evaluate(
     adapter = adapt(model)
     if num_importance_samples and (reason := no_importance_weighted_bound(adapter)) is not None:
         raise ValueError(f"{reason}: leave num_importance_samples out.")
+    check({"batches": BATCHES}, {"batches": batches})
     measured = Measured()
     generator = torch.Generator().manual_seed(seed)
     with evaluation_mode(adapter.model):
@@ -175,6 +179,8 @@ class Measured:
         metrics: dict[str, float] = {name: value.mean().item() for name, value in values.items()}
         metrics |= spread(values["psnr"])
         means = [b.means for b in self.batches if b.means is not None]
+        if len({each.shape[1:] for each in means}) > 1:
+            raise ValueError("the images are of several sizes, and their latents too: give batches of one size.")
         if usage is not None:
             for batch in self.batches:
                 assert batch.indices is not None

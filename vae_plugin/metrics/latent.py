@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from ..arguments import Real, Tensor, accepts
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 
 
+@accepts(means=Tensor(), threshold=Real(0))
 def active_units(means: torch.Tensor, threshold: float = 0.01) -> int:
     """Number of active units, latent dimensions u with Var_x(E_q[u|x]) > threshold (Burda et al. 2016, section 5).
 
@@ -24,7 +26,7 @@ def active_units(means: torch.Tensor, threshold: float = 0.01) -> int:
     Raises:
         ValueError: if `means` has another shape.
     """
-    if means.ndim not in (2, 4) or len(means) < 2:
+    if means.ndim not in (2, 4) or len(means) < 2 or 0 in means.shape:
         raise ValueError(f"got means {tuple(means.shape)}: expected (N, D) or (N, C, H, W) of at least 2 images.")
     return int((exact(means).var(0, correction=0) > threshold).sum())
 
@@ -41,6 +43,7 @@ class RunningMoments:
         self._mean = torch.zeros(0, dtype=torch.float64)
         self._squares = torch.zeros(0, dtype=torch.float64)  # sum of (z - mean)^2
 
+    @accepts(z=Tensor())
     def update(self, z: torch.Tensor) -> None:
         """Add a batch of latents.
 
@@ -50,7 +53,7 @@ class RunningMoments:
         Raises:
             ValueError: if z has another shape.
         """
-        if z.ndim not in (2, 4) or (self._count and z.shape[1] != len(self._mean)):
+        if z.ndim not in (2, 4) or not z.shape[1] or (self._count and z.shape[1] != len(self._mean)):
             channels = str(len(self._mean)) if self._count else "C"
             raise ValueError(f"got latents {tuple(z.shape)}: expected (B, {channels}) or (B, {channels}, H, W).")
         values = exact(z).movedim(1, -1).reshape(-1, z.shape[1])

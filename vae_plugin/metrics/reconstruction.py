@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from ..arguments import Tensor, accepts
 from ..models.exact import exact
 
 MAX_PSNR = 100.0  # dB
@@ -16,6 +17,7 @@ WINDOW, SIGMA = 11, 1.5
 
 
 @torch.no_grad()
+@accepts(x=Tensor(), y=Tensor())
 def psnr(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio of 8-bit images, 10 log10(255^2 / MSE).
 
@@ -35,6 +37,7 @@ def psnr(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+@accepts(x=Tensor(), y=Tensor())
 def ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Structural similarity of 8-bit images (Wang et al. 2004), averaged over positions and channels.
 

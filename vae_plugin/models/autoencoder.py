@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..arguments import Tensor, check
 from .likelihoods import Likelihood
 from .networks import pad_to_multiple
+
+IMAGES = Tensor("B C H W")
 
 
 class EncoderDecoder(nn.Module):
@@ -52,6 +55,8 @@ class EncoderDecoder(nn.Module):
 
     def encoder_output(self, x: torch.Tensor) -> torch.Tensor:
         """Encoder output for images (B, C, H, W), padded to multiples of the spatial compression ratio."""
+        if not torch.compiler.is_compiling():
+            check({"x": IMAGES}, {"x": x})
         output = self.encoder(self._padded(x))
         return output if self.quant_conv is None else self.quant_conv(output)
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..arguments import Tensor, Whole, accepts
 from .distributed import mean_over_processes
 from .posteriors import LOG_2PI, standard_normal
 
@@ -59,12 +60,14 @@ class Bernoulli(Likelihood):
     density: such values can only be compared with each other.
     """
 
+    @accepts(x=Tensor("B ..."), decoder_output=Tensor("B ..."))
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
         target = (x.float() + 1) / 2
         # From logits, because torch clamps the cross-entropy of probabilities at 100 nats per pixel.
         loss = F.binary_cross_entropy_with_logits(decoder_output.float(), target, reduction="none")
         return -loss.flatten(1).sum(1)
 
+    @accepts(decoder_output=Tensor())
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
         return 2 * torch.sigmoid(decoder_output) - 1
 
@@ -170,11 +173,13 @@ class Gaussian(Likelihood):
         super().__init__()
         self.scale = NoiseScale(sigma, power=2)
 
+    @accepts(x=Tensor("B ..."), decoder_output=Tensor("B ..."))
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
         squared = (x.float() - decoder_output.float()).square()
         log_sigma = self.scale(squared)
         return -0.5 * (squared * torch.exp(-2 * log_sigma) + 2 * log_sigma + LOG_2PI).flatten(1).sum(1)
 
+    @accepts(decoder_output=Tensor())
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
         return decoder_output
 
@@ -197,11 +202,13 @@ class Laplace(Likelihood):
         super().__init__()
         self.scale = NoiseScale(scale, power=1)
 
+    @accepts(x=Tensor("B ..."), decoder_output=Tensor("B ..."))
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
         absolute = (x.float() - decoder_output.float()).abs()
         log_scale = self.scale(absolute)
         return -(absolute * torch.exp(-log_scale) + log_scale + math.log(2)).flatten(1).sum(1)
 
+    @accepts(decoder_output=Tensor())
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
         return decoder_output
 
@@ -226,21 +233,31 @@ class DiscretizedLogisticMixture(Likelihood):
         ValueError: if `num_mixtures` is below 1.
     """
 
+    @accepts(num_mixtures=Whole(1))
     def __init__(self, num_mixtures: int = 10) -> None:
         super().__init__()
-        if num_mixtures < 1:
-            raise ValueError(f"num_mixtures is {num_mixtures}: it must be at least 1.")
         self.num_mixtures = num_mixtures
         self.parameters_per_channel = 3 * num_mixtures
 
     def _split(self, decoder_output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Log weights, means and log scales, each (B, C, K, H, W) in float32."""
+        if decoder_output.shape[1] % self.parameters_per_channel:
+            raise ValueError(
+                f"got parameters of shape {tuple(decoder_output.shape)}: expected (B, channels * "
+                f"{self.parameters_per_channel}, H, W)."
+            )
         parameters = decoder_output.float().unflatten(1, (-1, self.parameters_per_channel))
         logits, means, log_scales = parameters.chunk(3, dim=2)
         # Below this floor a component is so narrow that all other levels have probability 0 in float32.
         return logits.log_softmax(2), means, log_scales.clamp_min(-7.0)
 
+    @accepts(x=Tensor("B C H W"), decoder_output=Tensor("B K H W"))
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        if decoder_output.shape[1] != x.shape[1] * self.parameters_per_channel:
+            raise ValueError(
+                f"got parameters of shape {tuple(decoder_output.shape)} for images of shape {tuple(x.shape)}: expected "
+                f"{x.shape[1] * self.parameters_per_channel} channels."
+            )
         log_weights, means, log_scales = self._split(decoder_output)
         level = ((x.float() + 1) * 127.5).round().clamp(0, 255).unsqueeze(2)
         inverse_scale = torch.exp(-log_scales)
@@ -252,6 +269,7 @@ class DiscretizedLogisticMixture(Likelihood):
         log_bin = torch.where(level == 0, F.logsigmoid(upper), torch.where(level == 255, F.logsigmoid(-lower), inner))
         return torch.logsumexp(log_weights + log_bin, dim=2).flatten(1).sum(1)
 
+    @accepts(decoder_output=Tensor("B K H W"))
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
         # E[clamp(X, -1, 1)] of a logistic is the integral of P(X > t) over [-1, 1], minus 1. The mean over the 256
         # levels is its midpoint rule, which differs by less than half a level.

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.vae import Decoder, Encoder
 from torch import nn
 
+from ..arguments import Several, Whole, accepts
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -33,6 +35,9 @@ def _mlp(sizes: Sequence[int], activation: str) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+SHAPE, SIZES = Several(Whole(1), least=3), Several(Whole(1), least=0)
+
+
 class MLPEncoder(nn.Module):
     """Fully connected encoder, as in Kingma & Welling 2013 (appendix C) and Burda et al. 2016: (B, C, H, W) -> (B, 2D).
 
@@ -47,6 +52,7 @@ class MLPEncoder(nn.Module):
         ValueError: if the activation is unknown.
     """
 
+    @accepts(image_shape=SHAPE, latent_dim=Whole(1), hidden_sizes=SIZES)
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -82,6 +88,7 @@ class MLPDecoder(nn.Module):
         ValueError: if the activation is unknown.
     """
 
+    @accepts(latent_dim=Whole(1), output_shape=SHAPE, hidden_sizes=SIZES)
     def __init__(
         self,
         latent_dim: int,
@@ -94,9 +101,18 @@ class MLPDecoder(nn.Module):
         self.layers = _mlp([latent_dim, *hidden_sizes, math.prod(output_shape)], activation)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
+        if z.ndim < 2 or z[0].numel() != self.layers[0].in_features:
+            raise ValueError(f"got latents of shape {tuple(z.shape)}: expected (batch, {self.layers[0].in_features}).")
         return self.layers(z.flatten(1)).unflatten(1, self.output_shape)
 
 
+@accepts(
+    in_channels=Whole(1),
+    latent_channels=Whole(1),
+    block_out_channels=SIZES,
+    layers_per_block=Whole(),
+    norm_num_groups=Whole(1),
+)
 def resnet_encoder(
     in_channels: int,
     latent_channels: int,
@@ -131,6 +147,13 @@ def resnet_encoder(
     )
 
 
+@accepts(
+    latent_channels=Whole(1),
+    out_channels=Whole(1),
+    block_out_channels=SIZES,
+    layers_per_block=Whole(),
+    norm_num_groups=Whole(1),
+)
 def resnet_decoder(
     latent_channels: int,
     out_channels: int,

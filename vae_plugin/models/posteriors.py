@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..arguments import Instance, Several, Tensor, Whole, accepts
+
 LOG_2PI = math.log(2 * math.pi)
 LOGVAR_RANGE = (-30.0, 20.0)  # that of diffusers' own posterior, so that weights are interchangeable
 
@@ -36,8 +38,12 @@ class NoiseShare:
 
 
 Generators = torch.Generator | Sequence[torch.Generator] | NoiseShare | None
+GENERATORS = Instance(
+    (torch.Generator, list, tuple, NoiseShare), "a torch.Generator, or one for each image", optional=True
+)
 
 
+@accepts(shape=Several(Whole()), generator=GENERATORS)
 def standard_normal(
     shape: Sequence[int],
     generator: Generators = None,
@@ -65,6 +71,7 @@ def standard_normal(
     return torch.randn(tuple(shape), generator=generator, device=source, dtype=torch.float32).to(device)
 
 
+@accepts(z=Tensor("B N ..."))
 def standard_normal_log_prob(z: torch.Tensor) -> torch.Tensor:
     """Log N(z; 0, I), summed over all but the batch dimension: (B, ...) -> (B,) nats."""
     return -0.5 * (z.float().square() + LOG_2PI).flatten(1).sum(1)
@@ -90,6 +97,7 @@ class DiagonalGaussian:
 
     deterministic = False
 
+    @accepts(mean=Tensor(), logvar=Tensor())
     def __init__(self, mean: torch.Tensor, logvar: torch.Tensor, dtype: torch.dtype | None = None) -> None:
         if mean.shape != logvar.shape:
             raise ValueError(f"mean {tuple(mean.shape)} and logvar {tuple(logvar.shape)} must have the same shape.")
@@ -99,6 +107,7 @@ class DiagonalGaussian:
         self.logvar = logvar.detach().clamp(*LOGVAR_RANGE) + (logvar - logvar.detach())
 
     @classmethod
+    @accepts(parameters=Tensor())
     def from_parameters(cls, parameters: torch.Tensor, dtype: torch.dtype | None = None) -> DiagonalGaussian:
         """Split an encoder's output (B, 2C, ...) into the mean (first half of dimension 1) and logvar (second half).
 
@@ -129,6 +138,7 @@ class DiagonalGaussian:
         """Reparameterised sample mean + sigma * noise in float32 (Kingma & Welling 2013, section 2.4)."""
         return self.mean + self.std * noise
 
+    @accepts(generator=GENERATORS)
     def sample(self, generator: Generators = None) -> torch.Tensor:
         """Draw one reparameterised sample per posterior, in `dtype`; gradients flow to mean and logvar."""
         return self.rsample(standard_normal(self.mean.shape, generator, self.mean.device)).to(self.dtype)
@@ -150,13 +160,21 @@ class DiagonalGaussian:
         """KL(q || other) per sample, summed over all dimensions: (B,) nats; `other` defaults to N(0, I)."""
         return self.kl_per_dimension(other).flatten(1).sum(1)
 
+    @accepts(z=Tensor())
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
         """log q(z|x), summed over all dimensions: (B, ...) -> (B,) nats."""
+        self._check_shape(z)
         error = (z.float() - self.mean).square() * torch.exp(-self.logvar)
         return -0.5 * (LOG_2PI + self.logvar + error).flatten(1).sum(1)
 
+    @accepts(sample=Tensor())
     def nll(self, sample: torch.Tensor, dims: Sequence[int] | None = None) -> torch.Tensor:
         """-log q(sample|x) in nats, summed over `dims` (default: all but the batch)."""
+        self._check_shape(sample)
         error = (sample.float() - self.mean).square() * torch.exp(-self.logvar)
         dims = tuple(range(1, self.mean.ndim)) if dims is None else tuple(dims)
         return 0.5 * (LOG_2PI + self.logvar + error).sum(dims)
+
+    def _check_shape(self, z: torch.Tensor) -> None:
+        if z.shape != self.mean.shape:
+            raise ValueError(f"got latents of shape {tuple(z.shape)}: expected {tuple(self.mean.shape)}, as the mean.")

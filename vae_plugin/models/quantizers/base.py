@@ -8,8 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from ...arguments import Tensor, check
 from ..affine import CannotStandardizeError, fold_into_input, fold_into_output
 
+LATENTS, INDICES = Tensor(), Tensor(integer=True)
 Losses = dict[str, torch.Tensor]
 
 
@@ -71,9 +73,13 @@ class Quantizer(nn.Module):
             ValueError: if z or the indices have the wrong shape, or an index is outside the codebook.
         """
         if indices is not None:
+            if not torch.compiler.is_compiling():
+                check({"indices": INDICES}, {"indices": indices})
             return self._codes(indices)
         if z is None:
             raise ValueError("got neither latents nor indices: give one of them.")
+        if not torch.compiler.is_compiling():
+            check({"latents": LATENTS}, {"latents": z})
         if z.ndim != 4 or z.shape[1] != self.dim:
             raise ValueError(f"got latents of shape {tuple(z.shape)}: expected (batch, {self.dim}, height, width).")
         batch, _, height, width = z.shape
@@ -97,6 +103,8 @@ class Quantizer(nn.Module):
         if indices.ndim != 3 + several or (several and indices.shape[-1] != self.codes_per_position):
             shape = f"(batch, height, width{f', {self.codes_per_position}' if several else ''})"
             raise ValueError(f"got indices of shape {tuple(indices.shape)}: expected {shape}.")
+        if not torch.compiler.is_compiling() and not indices.numel():
+            raise ValueError(f"got indices of shape {tuple(indices.shape)}: no side of them may be 0.")
         if not torch.compiler.is_compiling() and ((indices < 0) | (indices >= self.codebook_size)).any():
             low, high = indices.min().item(), indices.max().item()
             raise ValueError(f"got indices from {low} to {high}: the codebook has 0 to {self.codebook_size - 1}.")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ...arguments import Several, Whole, accepts
 from .base import Losses, Quantizer
 from .gradients import straight_through
 
@@ -29,6 +30,7 @@ class FiniteScalarQuantizer(Quantizer):
     _levels: torch.Tensor
     _steps: torch.Tensor
 
+    @accepts(levels=Several(Whole(), least=0), dim=Whole(1))
     def __init__(self, levels: Sequence[int], dim: int) -> None:
         if not levels or min(levels) < 2 or max(levels) > 1000:  # beyond 1000 the margin of `_bound` adds a level
             raise ValueError(f"levels is {tuple(levels)}: give at least one level, each between 2 and 1000.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ...arguments import Real, Whole, accepts
 from ..distributed import mean_over_processes
 from .base import Losses, Quantizer
 from .gradients import straight_through
@@ -31,6 +32,13 @@ class LookupFreeQuantizer(Quantizer):
 
     _powers: torch.Tensor
 
+    @accepts(
+        codebook_size=Whole(),
+        dim=Whole(1),
+        commitment_weight=Real(0),
+        entropy_weight=Real(0),
+        entropy_temperature=Real(above=0),
+    )
     def __init__(
         self,
         codebook_size: int,

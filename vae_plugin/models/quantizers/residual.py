@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...arguments import Whole, accepts
 from .base import Losses, Quantizer
 from .gradients import GRADIENTS
 from .vector import VectorQuantizer
@@ -31,6 +32,9 @@ class ResidualVectorQuantizer(Quantizer):
         ValueError: if `num_quantizers` is below 2, or `VectorQuantizer` rejects an argument.
     """
 
+    @accepts(
+        codebook_size=Whole(1), dim=Whole(1), codebook_dim=Whole(1, optional=True), num_quantizers=Whole(), seed=Whole()
+    )
     def __init__(
         self,
         codebook_size: int,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from ...arguments import Tensor, accepts
+
 # Vectors and codes per tile of float32 distances. On a CPU 1024 x 1024 values stay in the cache between the matrix
 # product that writes them and the argmin that reads them, so tiles are faster than the whole matrix.
 CPU_TILE = (1024, 1024)
 GPU_TILE = (8192, 4096)
 
 
+@accepts(vectors=Tensor("N D"), codebook=Tensor("K D"))
 def nearest_code(vectors: torch.Tensor, codebook: torch.Tensor, tile: tuple[int, int] | None = None) -> torch.Tensor:
     """Index of the code nearest to each vector by Euclidean distance; ties go to the lowest index.
 
@@ -25,6 +28,10 @@ def nearest_code(vectors: torch.Tensor, codebook: torch.Tensor, tile: tuple[int,
     Returns:
         (N,) int64.
     """
+    if vectors.dtype != codebook.dtype:
+        raise ValueError(
+            f"vectors are of {vectors.dtype}, the codebook of {codebook.dtype}: convert one by .to(dtype)."
+        )
     rows, columns = tile or (CPU_TILE if vectors.device.type == "cpu" else GPU_TILE)
     if _is_exporting():
         return _whole_search(vectors, codebook)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...arguments import Real, Whole, accepts
 from ..affine import CannotStandardizeError, fold_into_output
 from .base import Losses, Quantizer
 from .gradients import GRADIENTS
@@ -31,6 +32,7 @@ class SimVectorQuantizer(Quantizer):
 
     frozen_codes: torch.Tensor
 
+    @accepts(codebook_size=Whole(1), dim=Whole(1), codebook_dim=Whole(1, optional=True), commitment_weight=Real(0))
     def __init__(
         self,
         codebook_size: int,

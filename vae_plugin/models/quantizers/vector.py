@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...arguments import Real, Whole, accepts
 from ..affine import CannotStandardizeError
 from ..distributed import gather_over_processes, rows_over_processes, sum_over_processes, world_size
 from ..exact import rounded_to
@@ -60,6 +61,19 @@ class VectorQuantizer(Quantizer):
     num_placed: torch.Tensor
     num_updates: torch.Tensor
 
+    @accepts(
+        codebook_size=Whole(),
+        dim=Whole(1),
+        codebook_dim=Whole(1, optional=True),
+        commitment_weight=Real(0),
+        decay=Real(),
+        epsilon=Real(0),
+        kmeans_iterations=Whole(),
+        dead_code_threshold=Real(0),
+        entropy_weight=Real(0),
+        entropy_temperature=Real(above=0),
+        seed=Whole(),
+    )
     def __init__(
         self,
         codebook_size: int,
