@@ -28,6 +28,7 @@ NEEDED = {  # of each command
 }
 EVERY = [(cls, name) for cls in NEEDED for name in options_of(cls)]
 NO_PATHS = {  # what is text, and names nothing on a disk
+    "variant", "output_variant", "dataset_config_name", "dataset_split",
     "subfolder", "revision", "teacher_subfolder", "sigma", "perceptual_loss", "image_column", "split", "hub_model_id",
     "hub_revision", "license", "repo_id", "tag", "commit_message", "tracker_project_name",
 }  # fmt: skip

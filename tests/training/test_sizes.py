@@ -1,6 +1,7 @@
 """What cannot work is found before the first step: teachers, single vectors, sizes beyond the memory."""
 
 import os
+import random
 import resource
 
 import pytest
@@ -9,13 +10,19 @@ import torch
 from support.runs import TINY, flags, options
 from vae_plugin import AutoencoderVAE, cli, finetune
 from vae_plugin.errors import TrainingStopped, UserError, is_out_of_memory
-from vae_plugin.options import build
+from vae_plugin.options import build, options_of
 from vae_plugin.training import memory
+from vae_plugin.training.accelerator import make_accelerator
 from vae_plugin.training.losses import ELBOLoss
 from vae_plugin.training.run import build_run
 from vae_plugin.training.settings import FinetuneOptions
 
 GIB = 2**30
+
+
+def built(asked):
+    """The run with these options, before its first step."""
+    return build_run(asked, make_accelerator(asked))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,7 @@ GIB = 2**30
         {"model_type": "vqvae", "codebook_size": 2**31 - 1, "codebook_dim": 64},
         {"model_type": "vqvae", "quantizer": "rvq", "num_quantizers": 1024, "codebook_size": 2**24},
         {"model_type": "tiny", "block_out_channels": (65536,)},
+        {"reconstruction_loss": "l1", "disc_start": 0, "disc_channels": 65536, "block_out_channels": (8,)},
         {"resolution": 65536, "block_out_channels": (8, 8)},
         {"train_batch_size": 2**20, "resolution": 1024, "circles_length": 2**20},
     ],
@@ -42,7 +50,7 @@ def test_sizes_beyond_the_memory_are_refused_before_they_are_allocated(changes, 
         given["norm_num_groups"] = 4
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=r"needs [\d,]+ GiB, and this machine has 16: give "):
-        build_run(build(FinetuneOptions, given))
+        built(build(FinetuneOptions, given))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2e6  # KiB
 
 
@@ -127,7 +135,7 @@ def test_a_teacher_with_other_images_is_refused(teacher, changes, sentence, teac
         **changes,
     }
     with pytest.raises(UserError, match=sentence):
-        build_run(build(FinetuneOptions, words))
+        built(build(FinetuneOptions, words))
 
 
 def test_an_existing_model_and_its_teacher_have_the_same_channels(teachers, tmp_path):
@@ -137,12 +145,42 @@ def test_an_existing_model_and_its_teacher_have_the_same_channels(teachers, tmp_
     words = {name: value for name, value in words.items() if name != "model_type"}
     again = {**words, "pretrained_model_name_or_path": str(tmp_path / "gray"), "teacher": str(teachers / "3")}
     with pytest.raises(UserError, match=r"takes images of 3 channel\(s\), and .*gray of 1: give --in_channels 3"):
-        build_run(build(FinetuneOptions, again, output_dir=str(tmp_path / "out")))
+        built(build(FinetuneOptions, again, output_dir=str(tmp_path / "out")))
 
 
 def test_one_latent_vector_is_refused_before_the_first_step(tmp_path):
     one = {"circles_length": 1, "train_batch_size": 1, "max_train_steps": 1}
     for changes in ({"network": "mlp", "hidden_sizes": (4,)}, {"resolution": 8, "block_out_channels": (8, 8, 8, 8)}):
         with pytest.raises(UserError, match=r"one training image has one latent vector .* --latent_scaling keep"):
-            build_run(options(tmp_path, **one, **changes))
+            built(options(tmp_path, **one, **changes))
     finetune.train(options(tmp_path, **one, network="mlp", hidden_sizes=(4,), latent_scaling="keep"))
+
+
+EDGES = {
+    int: (1, 2, 3, 97, 2**31 - 1),
+    float: (0.0, 5e-324, 1.0, 3.4e38),
+    str: ("x", "0", "1e-30", "os:getcwd", ":", "x:"),
+}
+ASKED = {"pretrained_model_name_or_path", "dataset_name", "teacher", "output_dir", "circles_length"}  # or takes minutes
+
+
+@pytest.mark.parametrize("kind", [{}, {"model_type": "vqvae"}, {"reconstruction_loss": "l1", "disc_start": 0}], ids=str)
+def test_a_run_with_values_at_the_edges_is_built_or_refused_in_one_sentence(kind, tmp_path):
+    rng = random.Random(0)
+    for name in rng.sample(sorted(options_of(FinetuneOptions).keys() - ASKED), 10):
+        option = options_of(FinetuneOptions)[name]
+        rules = option.declaration
+        edges = rules.choices or [*EDGES.get(option.scalar, (True,)), rules.at_least, rules.at_most]
+        known = [edge for edge in edges if edge is not None]
+        for value in rng.sample(known, min(2, len(known))):
+            message = refusal({**kind, name: (option.scalar(value),) if option.many else value}, tmp_path)
+            assert "\n" not in message, message
+
+
+def refusal(values, tmp_path):
+    """The sentence that refuses a run, or nothing. Any other exception is a traceback for the user."""
+    try:
+        built(options(tmp_path, **values)).log.close()
+    except UserError as error:
+        return str(error)
+    return ""

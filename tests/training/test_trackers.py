@@ -39,11 +39,16 @@ def test_a_tracker_that_is_not_installed_is_refused_before_the_start(tmp_path, m
             make_accelerator(options(tmp_path, report_to=name))
 
 
+def started(asked):
+    """Start the tracker of a run with these options."""
+    trackers.start_tracker(make_accelerator(asked), asked)
+
+
 def test_the_project_is_that_of_the_options_or_the_environment(wandb, tmp_path, monkeypatch):
-    make_accelerator(options(tmp_path, report_to="wandb"))
+    started(options(tmp_path, report_to="wandb"))
     monkeypatch.setenv("WANDB_PROJECT", "faces")
-    make_accelerator(options(tmp_path, report_to="wandb"))
-    make_accelerator(options(tmp_path, report_to="wandb", tracker_project_name="cats"))
+    started(options(tmp_path, report_to="wandb"))
+    started(options(tmp_path, report_to="wandb", tracker_project_name="cats"))
     assert wandb == ["logs", "faces", "cats"]
     assert trackers.project_name(options(tmp_path, report_to="trackio").output) == "logs"
 
@@ -52,7 +57,7 @@ def test_a_tracker_that_cannot_be_started_is_one_sentence(wandb, tmp_path):
     with pytest.raises(
         UserError, match=r"--report_to wandb cannot be started: no API key configured\. Use wandb login"
     ):
-        make_accelerator(options(tmp_path, report_to="wandb", tracker_project_name="closed"))
+        started(options(tmp_path, report_to="wandb", tracker_project_name="closed"))
 
 
 @pytest.mark.parametrize("report_to", [None, "tensorboard"])

@@ -175,7 +175,9 @@ def make_losses(
         perceptual = load_perceptual(settings.perceptual_loss)
     discriminator_loss, adversary = None, None
     if settings.disc_start is not None:
-        discriminator = PatchDiscriminator(adapter.in_channels, settings.disc_channels, settings.disc_layers)
+        sizes = adapter.in_channels, settings.disc_channels, settings.disc_layers
+        check_model_fits(lambda: PatchDiscriminator(*sizes))
+        discriminator = PatchDiscriminator(*sizes)
         if resolution < discriminator.smallest_image:
             raise UserError(
                 f"--resolution {resolution} is too small for a discriminator of --disc_layers {settings.disc_layers}: "

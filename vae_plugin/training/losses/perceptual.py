@@ -77,8 +77,11 @@ def load_perceptual(name: str) -> nn.Module:
         module, _, function = name.partition(":")
         try:
             network = getattr(importlib.import_module(module), function)()
-        except (ImportError, AttributeError, TypeError) as error:
-            raise UserError(f"--perceptual_loss {name}: {error}. Give MODULE:FUNCTION that can be imported.") from error
+        except Exception as error:  # whatever the code of the user raises
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                f"--perceptual_loss {name}: {reason}. Give MODULE:FUNCTION that can be imported."
+            ) from error
         if not isinstance(network, nn.Module):
             raise UserError(
                 f"--perceptual_loss {name} returns a {type(network).__name__}: it must return a torch module."
