@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accelerate.utils import extract_model_from_parallel
+from accelerate.utils import extract_model_from_parallel, is_compiled_module
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
@@ -90,11 +90,13 @@ def adapt(model: Adapter | nn.Module) -> Adapter:
     raise UserError(f"{type(model).__name__} is not supported: {accepted_classes(type(model).__name__)}")
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: Any) -> nn.Module:
     """The model itself inside what `torch.compile`, accelerate or torch's parallel modules have put around it."""
-    while (inner := extract_model_from_parallel(model, keep_torch_compile=False)) is not model:
+    while True:
+        inner = model._orig_mod if is_compiled_module(model) else extract_model_from_parallel(model)
+        if inner is model:
+            return model
         model = inner
-    return model
 
 
 def accepted_classes(refused: Any = None) -> str:
