@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from difflib import SequenceMatcher
 
-MOST = 4  # names in an answer
+MOST = 5  # names in an answer
 SHORTEST_STEM = 3  # letters by which a word begins another, as val does validation
 ALIKE = 0.7  # ratio of `SequenceMatcher` from which two names are one, misspelt
 
