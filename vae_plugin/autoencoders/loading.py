@@ -159,10 +159,12 @@ def _load_folder(folder: str, variant: str | None) -> Adapter:
 def _load(source: str, config: Mapping[str, Any], place: str | None = None, **where: Any) -> Any:
     """The model whose config was read, with weights that fit it; `place` is where it is, if not at `source` itself."""
     cls = _model_class(_family(config.get("_class_name"), source))
-    if config.get("quantization_config") is not None:
+    quantised = config.get("quantization_config")
+    if quantised is not None:
+        by = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
         raise UserError(
-            f"the weights of {source} are quantised ({shown(config['quantization_config'])}): give the model that "
-            f"they were made from, or open them by {cls.__name__}.from_pretrained."
+            f"the weights of {source} are quantised (by {shown(by)}): give the model that they were made from, or open "
+            f"them by {cls.__name__}.from_pretrained."
         )
     check_fields(cls, config, f"the config.json of {source}")
     # Our classes add to it what is done here already.
