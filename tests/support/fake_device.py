@@ -111,6 +111,12 @@ class _Module(backend_registration._DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.float16, torch.bfloat16]
 
+    def get_rng_state(self) -> torch.Tensor:
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state: torch.Tensor) -> None:
+        torch.set_rng_state(state)
+
 
 backend_registration._setup_privateuseone_for_python_backend(NAME, _Module())
 _library = torch.library.Library("_", "IMPL")
