@@ -107,11 +107,7 @@ def _is_best(value: Any) -> bool:
         return False
     metric, number, step = (value.get(name) for name in ("metric", "value", "step"))
     known = metric is None or (isinstance(metric, str) and metric in HIGHER_IS_BETTER)
-    return known and (number is None or _is_signed(number)) and (step is None or _is_count(step))
-
-
-def _is_signed(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return known and (number is None or _is_number(number)) and (step is None or _is_count(step))
 
 
 _IS_VALID: dict[str, Callable[[Any], bool]] = {  # by the annotation
