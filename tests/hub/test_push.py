@@ -202,6 +202,12 @@ def test_offline_is_said(connected, folder, monkeypatch):
         published.push(folder, REPO)
 
 
+def test_no_message_holds_a_signature():
+    signed = "https://store/x?X-Amz-Signature=secret&X-Amz-Date=now"
+    error = RuntimeError(f"Client error '403 Forbidden' for url '{signed}'\nCannot access content at: {signed}.")
+    assert client.describe(error) == "Client error '403 Forbidden' for url 'https://store/x'"
+
+
 def test_no_message_holds_a_token(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "my-own-token-format")
     error = RuntimeError("refused my-own-token-format and hf_abcdefghij, Authorization: Bearer xyz123")

@@ -23,7 +23,11 @@ PATIENCE = 900.0  # seconds during which waits that the Hub asks for are kept; i
 FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0  # seconds between attempts, unless the Hub names a time
 TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504}
 LONGEST_REASON = 600  # characters
-NOISE = re.compile(r"\(?Request ID: [^)]*\)?|For more information check: \S+|Make sure your token has the correct .*")
+NOISE = re.compile(  # what the client adds to the words of the Hub
+    r"\(?Request ID: [^)]*\)?|For more information check: \S+|Cannot access content at: \S+|For more details, see \S+"
+    r"|(Make sure your token|Please make sure you|If you are trying to|make sure you are) .*"
+)
+QUERY = re.compile(r"(https?://[^\s'\"?]+)\?[^\s'\")]*")  # of an address, which may hold a signature
 TOKEN = re.compile(r"hf_[A-Za-z0-9_]{4,}|(?<=Bearer )\S+")
 
 
@@ -96,10 +100,12 @@ def describe(error: BaseException) -> str:
     """What an error and its causes say, the Hub's own reason included, on one line and without tokens."""
     said: list[str] = []
     for cause in _causes(error):
+        if said and type(cause).__name__ == "HTTPStatusError":  # the status and address again
+            continue
         lines = [line.strip() for line in str(cause).splitlines()] or [type(cause).__name__]
         reason = getattr(cause, "server_message", None)
         for line in [*lines, *(str(reason).splitlines() if reason else [])]:
-            line = NOISE.sub("", line).strip()
+            line = QUERY.sub(r"\1", NOISE.sub("", line)).strip()
             if line and line not in " ".join(said):
                 said.append(line)
     text = without_tokens("; ".join(said).replace(":;", ":").replace(".;", ".")) or type(error).__name__
