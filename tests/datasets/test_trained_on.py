@@ -83,9 +83,9 @@ def test_evaluate_says_so_and_measures_what_was_held_out(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["num_images"] == 40
     save_record(record_of(photographs), tmp_path / "out")
     assert cli.main(words) == 0
-    said, _, measured = capsys.readouterr().out.partition("\n")
-    assert said.endswith("only those that its run held out are measured, 4 of 40.")
-    assert json.loads(measured)["num_images"] == 4
+    printed = capsys.readouterr()
+    assert printed.err.endswith("only those that its run held out are measured, 4 of 40.\n")
+    assert json.loads(printed.out)["num_images"] == 4
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

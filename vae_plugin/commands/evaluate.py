@@ -13,7 +13,7 @@ from ..datasets import LATEST, Circles, DataRules, ImageDataset, draw, image_bat
 from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
 from ..files import json_text, write_json
-from ..notices import show, some
+from ..notices import say, show, some
 from ..options import GIVEN, LARGEST_SEED, option, parse
 from ..training.settings.opening import max_image_pixels, remote_images
 from .source import ModelSource
@@ -130,6 +130,6 @@ def _images(options: EvaluateOptions, channels: int, size: int) -> ImageDataset:
         found = held_out_of(load(record.rules), record)
         if found is not None:
             images, sentence = found
-            show(sentence)
+            say(sentence)
             return images
     return load(LATEST)
