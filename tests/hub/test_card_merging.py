@@ -158,3 +158,33 @@ def test_no_word_is_ever_lost():
             text = merged(GENERATED.replace("Numbers", f"Numbers of {turn}"), "\n".join([*front, *body]))
             assert written <= set(text.split("\n"))
             assert f"Numbers of {turn}." in text
+
+
+LINES = [
+    "license: mit", "tags: [a, b]", "tags: one", "language: no", "version: 1.10", "# mine", "  # mine too",
+    "a: |", "  text",
+    'c: "x', '  y"', "? k", ": v", "1: 2", "~: 3", "true: 1", "<<: {z: 1}", "{a: 1}", "e: &x 1", "f: *x", "g: &y [*y]",
+    "!!set {a}", "h: 2001-01-01", "i: 12:30:45", "license:", "thumbnail: mine.png", "n: [1,", "2]",
+]  # fmt: skip
+
+
+def test_metadata_of_any_lines_stay_or_are_named():
+    """A second card changes nothing: neither on the disk nor, as a commit, on the Hub."""
+    draw, new = random.Random(0), GENERATED.replace("(x)", "(x; metadata: library_name, model-index)")
+    outcomes = set()
+    for _ in range(300):
+        front = "".join(f"{draw.choice(LINES)}\n" for _ in range(draw.randint(1, 6)))
+        old = f"---\n{front}---\nWords.\n"
+        try:
+            text = merged(new, old)
+        except UserError:
+            outcomes.add("refused")
+            continue
+        outcomes.add("merged")
+        assert "Words.\n" in text
+        assert merged(new, text) == text
+        before, after = split(old)[0], split(text)[0]
+        for name in before.keys() - {"tags", "license"}:
+            assert repr(after[name]) == repr(before[name])
+        assert not before or "# mine" not in front.split("\n") or "# mine" in text.split("\n")
+    assert outcomes == {"merged", "refused"}

@@ -13,7 +13,7 @@ from huggingface_hub.utils import yaml_dump
 from ..errors import UserError
 from ..texts import parse_yaml
 
-FRONT = re.compile(r"^\ufeff?\s*---[ \t]*(?:\r\n|\n|\r)((?:.*?(?:\r\n|\n|\r))?)---[ \t]*(?:\r\n|\n|\r|$)", re.DOTALL)
+FRONT = re.compile(r"^\ufeff?\s*---[ \t]*(?:\r\n|\n|\r)((?:.*?(?:\r\n|\n|\r))??)---[ \t]*(?:\r\n|\n|\r|$)", re.DOTALL)
 UNCLOSED = re.compile(r"^\ufeff?\s*---[ \t]*(?:\r\n|\n|\r)[\w-]+:(?:\s|$)")
 NAME = "the metadata of the existing card"
 ADVICE = "Correct them, or give `card` or `push` --overwrite_card."
@@ -74,7 +74,7 @@ def updated(old: FrontMatter, values: Mapping[str, Any], removed: Collection[str
         removed: names of entries to leave out.
     """
     data = {**{name: value for name, value in old.data.items() if name not in removed}, **values}
-    comments, lines, tail = _entries(old.text)
+    comments, lines, tail = _entries(old)
     text = ""
     for name in dict.fromkeys([*lines, *data]):
         text += comments.get(name, "")
@@ -83,11 +83,14 @@ def updated(old: FrontMatter, values: Mapping[str, Any], removed: Collection[str
             text += lines[name] if unchanged else yaml_dump({name: data[name]})
     text += tail
     try:
-        same = yaml_dump(parse_yaml(text, NAME), sort_keys=True) == yaml_dump(data, sort_keys=True)
-    except (UserError, TypeError):
+        same = _in_order(parse_yaml(text, NAME)) == _in_order(data)
+    except UserError:
         same = False
-    # Aliases between entries and maps in braces cannot be taken apart.
-    return text if same else yaml_dump(data, sort_keys=False)
+    if same:
+        return text
+    # Aliases between entries and maps in braces cannot be taken apart: only the comments stay as they are.
+    kept = [line for part in (*comments.values(), tail) for line in part.splitlines(True) if line.startswith("#")]
+    return "".join(kept) + yaml_dump(data, sort_keys=False)
 
 
 def _keys(text: str) -> list[yaml.Node]:
@@ -95,18 +98,25 @@ def _keys(text: str) -> list[yaml.Node]:
     return [key for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
 
 
-def _entries(text: str) -> tuple[dict[str, str], dict[str, str], str]:
+def _in_order(data: dict[Any, Any]) -> str:
+    """The same text for the same metadata; unlike the values themselves, it has aliases for what is endless."""
+    return yaml_dump(dict(sorted(data.items(), key=lambda item: str(item[0]))), sort_keys=False)
+
+
+def _entries(front: FrontMatter) -> tuple[dict[Any, str], dict[Any, str], str]:
     """The comments above each entry, the lines of each entry, and the comments below the last."""
-    keys = _keys(text)
+    text, keys = front.text, _keys(front.text)
+    # A key may be read as something else than its text: `on` as true.
+    names = list(front.data) if len(front.data) == len(keys) else [key.value for key in keys]
     starts = [key.start_mark.index for key in keys]
-    comments: dict[str, str] = {}
-    lines: dict[str, str] = {}
+    comments: dict[Any, str] = {}
+    lines: dict[Any, str] = {}
     above = text[: starts[0]] if starts else text
-    for key, start, end in zip(keys, starts, [*starts, len(text)][1:], strict=True):
+    for name, start, end in zip(names, starts, [*starts, len(text)][1:], strict=True):
         own = text[start:end].splitlines(keepends=True)
         below: list[str] = []
         while own and (own[-1].startswith("#") or not own[-1].strip()):
             below.insert(0, own.pop())
-        comments[key.value], lines[key.value] = above, "".join(own)
+        comments[name], lines[name] = above, "".join(own)
         above = "".join(below)
     return comments, lines, above

@@ -109,7 +109,7 @@ def _generated(body: str, keys: Sequence[str]) -> Collection[str]:
 def _metadata(new: dict[str, Any], old: FrontMatter, replaced: Collection[str], license_given: bool) -> str:
     if "license" in old.data:  # a name and a link belong to the licence beside them
         new = {k: v for k, v in new.items() if license_given or k not in LICENSE_KEYS}
-    kept = {name for name, value in old.data.items() if name not in replaced and value is not None}
+    kept = {name for name, value in old.data.items() if name not in replaced and (value is not None or name not in new)}
     values = {name: value for name, value in new.items() if name not in kept}
     values["tags"] = list(dict.fromkeys([*_tags(old), *(new.get("tags") or [])]))
     values = dict(sorted(values.items(), key=lambda item: ORDER.index(item[0]) if item[0] in ORDER else len(ORDER)))
