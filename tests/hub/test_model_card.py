@@ -199,6 +199,14 @@ def test_the_code_for_a_pipeline_runs(tmp_path):
     assert names["pipeline"].vae is names["vae"]
 
 
+@pytest.mark.parametrize(("is_result", "words"), [(True, "whose weights are the result"), (False, "the last weights")])
+def test_the_card_says_whose_weights_the_result_has(vae, is_result, words):
+    best = {"metric": "perceptual", "value": 0.25, "step": 300, "is_result": is_result}
+    [row] = re.findall(r"\| best evaluation \|(.*)\|", str(model_card(vae, {}, RunRecord(dataset="photos", best=best))))
+    assert row.startswith(" perceptual 0.25 at step 300")
+    assert words in row
+
+
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "a | b",
@@ -281,6 +289,7 @@ def filled(words) -> RunRecord:
         options={words(): words(), f"{words()} list": [words(), words()]},
         pictures={words(): "samples/example.png", f"{words()} 1": "samples/example-decoded.png"},
         versions={words(): words()},
+        best={"metric": words(), "value": words(), "step": words(), words(): words()},
         latent_space={"moved": True, words(): {"was": words(), "is": words()}},
     )
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ..json_types import fits
 from .record import RunRecord
 from .results import Results, duration, written
 from .text import Markdown, in_code
@@ -96,6 +97,15 @@ def training(results: Results, record: RunRecord) -> dict[str, Any]:
         rows["time"] = duration(record.seconds)
     if (speed := results.written("images_per_second")) is not None:
         rows["images per second"] = speed
+    if record.best.get("step") is not None:
+        value = record.best.get("value")
+        value = written(value) if isinstance(value, (int, float)) and fits(value, float) else value
+        rows["best evaluation"] = Markdown("{} {} at step {}{}").format(
+            record.best.get("metric"),
+            value,
+            record.best["step"],
+            ", whose weights are the result" if record.best.get("is_result") else "; the result has the last weights",
+        )
     if record.versions:
         rows["versions"] = Markdown(", ").join(Markdown("{} {}").format(*item) for item in record.versions.items())
     if record.commit:
