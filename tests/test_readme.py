@@ -66,7 +66,8 @@ def prepared(tmp_path_factory) -> Path:
         image.save(folder / "PHOTOS" / f"{i:02d}.png")
     (folder / "photographs").symlink_to("PHOTOS")
     (folder / "examples").symlink_to(ROOT / "examples")
-    model = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, sample_size=32)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    model = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, sample_size=32, **blocks)
     model.save_pretrained(folder / "published")
     run(finetune(["--dataset_name", "circles", "--output_dir", str(folder / "out")]))
     vq = ["--model_type", "vqvae", "--codebook_size", "16", "--output_dir", str(folder / "out-vq")]
