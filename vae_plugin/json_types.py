@@ -69,7 +69,11 @@ def accepted(annotation: Any) -> str:
     if origin is typing.Literal:
         return _or([f'"{option}"' for option in arguments])
     if annotation in (list, tuple) or origin in (list, tuple):
+        if origin is tuple and len(set(arguments)) > 1 and Ellipsis not in arguments:
+            return f"[{', '.join(map(accepted, arguments))}]"
         of = PLURALS.get(arguments[0]) if arguments else None
+        if arguments and typing.get_origin(arguments[0]) is tuple and Ellipsis not in typing.get_args(arguments[0]):
+            of = f"lists, each {accepted(arguments[0])}"
         number = f"{len(arguments)} " if origin is tuple and len(arguments) > 1 and Ellipsis not in arguments else ""
         return f"a list of {number}{of or 'lists'}"
     if annotation is dict or origin is dict:

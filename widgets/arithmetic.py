@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 
 from vae_plugin.errors import UserError
+from vae_plugin.json_types import shown
 from vae_plugin.latents import analogy, attribute_vector, lerp, slerp
+from vae_plugin.widgets.messages import fields
 from vae_plugin.widgets.recipe import Line
 from vae_plugin.widgets.shelf import Saved, Shelf
+
+Operation = Callable[..., tuple[torch.Tensor, Line]]
 
 
 def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> tuple[torch.Tensor, Line]:
@@ -26,21 +30,22 @@ def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> t
     Raises:
         UserError: if the operation is unknown or a latent is missing.
     """
-    operations = {"analogy": _analogy, "sum": _sum, "between": _between, "attribute": _attribute}
+    operations: dict[str, Operation] = {"analogy": _analogy, "sum": _sum, "between": _between, "attribute": _attribute}
     kind = operation.get("op")
     if not isinstance(kind, str) or kind not in operations:
-        raise UserError(f"unknown operation {kind!r}: use analogy, sum, between or attribute.")
-    return operations[kind](operation, shelf, base)
+        raise UserError(f"unknown operation {shown(kind)}: use analogy, sum, between or attribute.")
+    work = operations[kind]
+    return work(shelf, base, **fields(operation, work, f"the operation {kind!r}"))
 
 
-def _analogy(operation: Mapping[str, Any], shelf: Shelf, _: torch.Tensor) -> tuple[torch.Tensor, Line]:
-    a, b, c = items = [shelf.by_key(operation.get(name)) for name in "abc"]
+def _analogy(shelf: Shelf, base: torch.Tensor, *, a: str, b: str, c: str) -> tuple[torch.Tensor, Line]:
+    items = [shelf.by_key(key) for key in (a, b, c)]
     line = Line("z = analogy({0}.latent, {1}.latent, {2}.latent)", _keys(items), ("analogy",))
-    return analogy(a.latent, b.latent, c.latent), line
+    return analogy(*(item.latent for item in items)), line
 
 
-def _sum(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> tuple[torch.Tensor, Line]:
-    weights = {key: float(weight) for key, weight in operation.get("weights", {}).items() if weight}
+def _sum(shelf: Shelf, base: torch.Tensor, *, weights: dict[str, float]) -> tuple[torch.Tensor, Line]:
+    weights = {key: float(weight) for key, weight in weights.items() if weight}
     if not weights:
         raise UserError("every weight is 0: give at least one latent another weight.")
     items = [shelf.by_key(key) for key in weights]
@@ -51,25 +56,26 @@ def _sum(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> tupl
     return result, Line(f"z = {terms}", _keys(items))
 
 
-def _between(operation: Mapping[str, Any], shelf: Shelf, _: torch.Tensor) -> tuple[torch.Tensor, Line]:
-    a, b = items = [shelf.by_key(operation.get(name)) for name in "ab"]
-    method, t = operation.get("method", "slerp"), float(operation.get("t", 0.5))
-    if method not in ("slerp", "lerp"):
-        raise UserError(f"unknown method {method!r}: use slerp or lerp.")
-    result = slerp(a.latent, b.latent, t) if method == "slerp" else lerp(a.latent, b.latent, t)
+def _between(
+    shelf: Shelf, base: torch.Tensor, *, a: str, b: str, t: float = 0.5, method: Literal["slerp", "lerp"] = "slerp"
+) -> tuple[torch.Tensor, Line]:
+    items, t = [shelf.by_key(key) for key in (a, b)], float(t)
+    result = {"slerp": slerp, "lerp": lerp}[method](items[0].latent, items[1].latent, t)
     return result, Line(f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", _keys(items), (method,))
 
 
-def _attribute(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> tuple[torch.Tensor, Line]:
-    with_, without = ([shelf.by_key(key) for key in operation.get(name, ())] for name in ("with", "without"))
-    if not with_ or not without:
+def _attribute(
+    shelf: Shelf, base: torch.Tensor, *, with_: list[str], without: list[str], strength: float = 1.0
+) -> tuple[torch.Tensor, Line]:
+    groups = [[shelf.by_key(key) for key in keys] for keys in (with_, without)]
+    if not all(groups):
         raise UserError("an attribute is the difference of two groups: put at least one latent into each.")
-    direction = attribute_vector(*(torch.stack([item.latent for item in group]) for group in (with_, without)))
-    strength = float(operation.get("strength", 1.0))
-    names = [f"{{{i}}}.latent" for i in range(len(with_) + len(without))]
+    direction = attribute_vector(*(torch.stack([item.latent for item in group]) for group in groups))
+    strength, items = float(strength), [*groups[0], *groups[1]]
+    names = [f"{{{i}}}.latent" for i in range(len(items))]
     stacks = (f"torch.stack([{', '.join(part)}])" for part in (names[: len(with_)], names[len(with_) :]))
     text = f"z = z + {strength!r} * attribute_vector({', '.join(stacks)})"
-    return base + strength * direction, Line(text, _keys(with_ + without), ("attribute_vector",))
+    return base + strength * direction, Line(text, _keys(items), ("attribute_vector",))
 
 
 def _keys(items: Sequence[Saved]) -> tuple[str, ...]:

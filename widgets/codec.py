@@ -16,6 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
 
+from vae_plugin.arguments import Whole
 from vae_plugin.autoencoders import Adapter, adapt, autoencoder_of, load_autoencoder
 from vae_plugin.autoencoders.registry import accepted_classes
 from vae_plugin.datasets.transforms import to_uint8
@@ -24,6 +25,7 @@ from vae_plugin.models.posteriors import DiagonalGaussian
 
 SLOW = 0.08  # seconds; a slower decode cannot follow a drag, and a smaller picture comes first
 TRIALS = 3  # decodes with all threads, then with one; the faster way is kept
+SEED = Whole(0, 2**63 - 1, optional=True)  # None for a posterior's mean
 SMALLEST_PREVIEW = 4  # positions along one side of the latent grid
 
 

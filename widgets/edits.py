@@ -9,13 +9,17 @@ from typing import Any
 import torch
 
 from vae_plugin.errors import UserError
+from vae_plugin.json_types import shown
 from vae_plugin.widgets.arithmetic import combine
 from vae_plugin.widgets.codec import Codec
+from vae_plugin.widgets.messages import fields
 from vae_plugin.widgets.model_code import encoding_line
 from vae_plugin.widgets.recipe import ChosenCode, Line, Move, Paint, Recipe, escaped
 from vae_plugin.widgets.shelf import ShelfKeeper
 from vae_plugin.widgets.state import State, given_state
 from vae_plugin.widgets.survey import Survey
+
+Cell = tuple[int, int, float]
 
 
 class Edits:
@@ -33,69 +37,78 @@ class Edits:
         self._keeper = keeper
 
     def edit(self, state: State, edits: Sequence[Mapping[str, Any]]) -> State:
-        """Apply edits in order: {"axis", "value"}, {"paint": ...} or {"code": ...}; see the three methods."""
+        """Apply edits in order: the fields of `move`, {"paint": those of `paint`} or {"code": those of `choose_code`}."""
         for edit in edits:
             if "axis" in edit:
-                state = self.move(state, str(edit["axis"]), float(edit["value"]))
+                state = self.move(state, **fields(edit, self.move, "an edit along an axis"))
             elif "paint" in edit:
-                state = self.paint(state, edit["paint"])
+                state = self.paint(state, **fields(edit["paint"], self.paint, "paint"))
             elif "code" in edit:
-                state = self.choose_code(state, edit["code"])
+                state = self.choose_code(state, **fields(edit["code"], self.choose_code, "the choice of a code"))
             else:
-                raise UserError(f"an edit has only {', '.join(edit)}: it needs axis, paint or code.")
+                raise UserError(f"an edit has only {shown(list(edit))}: it needs axis, paint or code.")
         return state
 
-    def move(self, state: State, axis: str, value: float) -> State:
+    def move(self, state: State, *, axis: str, value: float) -> State:
         """Move the latent along an axis until its coordinate is `value`."""
+        value = float(value)
         return state.edit(self._survey.require_space().move(state.latent, axis, value), Move(axis, value))
 
-    def paint(self, state: State, paint: Mapping[str, Any]) -> State:
-        """Change single positions of the latent grid.
+    def paint(
+        self,
+        state: State,
+        *,
+        cells: list[Cell],
+        channel: int | None = None,
+        amount: float | None = None,
+        from_: str | None = None,
+    ) -> State:
+        """Change single positions of the latent grid; those outside it are left out.
 
         Args:
             state: what to change.
-            paint: {"cells": [[y, x, weight]], "channel", "amount"} adds to one channel; {"cells", "from": key or
-                "mean"} copies all channels of a saved latent or of the mean.
+            cells: [y, x, weight] of each position.
+            channel: channel to add to.
+            amount: what to add to it, times the weight.
+            from_: key of the saved latent whose channels are all copied instead, or "mean".
         """
         _, height, width = state.latent.shape
-        cells = [(int(y), int(x), float(weight)) for y, x, weight in paint["cells"]]
-        cells = [cell for cell in cells if 0 <= cell[0] < height and 0 <= cell[1] < width]
+        inside = [(y, x, float(weight)) for y, x, weight in cells if 0 <= y < height and 0 <= x < width]
         z = state.latent.clone()
-        source = paint.get("from")
-        if source is not None:
-            from_mean = source == "mean"
-            latent = self._survey.require_space().mean if from_mean else self._keeper.shelf.by_key(source).latent
-            for y, x, _ in cells:
+        if from_ is not None:
+            from_mean = from_ == "mean"
+            latent = self._survey.require_space().mean if from_mean else self._keeper.shelf.by_key(from_).latent
+            for y, x, _ in inside:
                 z[:, y, x] = latent[:, y, x]
-            text, key = ("{lab}.space.mean", None) if from_mean else ("{0}.latent", source)
-            return state.edit(z, Paint(None, {(y, x): 1.0 for y, x, _ in cells}, text, key))
-        channel = int(paint["channel"])
+            text, key = ("{lab}.space.mean", None) if from_mean else ("{0}.latent", from_)
+            return state.edit(z, Paint(None, {(y, x): 1.0 for y, x, _ in inside}, text, key))
+        if channel is None or amount is None:
+            raise UserError("paint has neither a latent to copy from nor a channel and an amount: give one of them.")
         if not 0 <= channel < len(z):
             raise UserError(f"there is no channel {channel}: the latent has channels 0 to {len(z) - 1}.")
         added: dict[tuple[int, int], float] = {}
-        for y, x, weight in cells:
-            z[channel, y, x] += weight * float(paint["amount"])
-            added[(y, x)] = added.get((y, x), 0.0) + weight * float(paint["amount"])
+        for y, x, weight in inside:
+            z[channel, y, x] += weight * amount
+            added[(y, x)] = added.get((y, x), 0.0) + weight * amount
         return state.edit(z, Paint(channel, added))
 
-    def choose_code(self, state: State, choice: Mapping[str, Any]) -> State:
+    def choose_code(self, state: State, *, y: int, x: int, stage: int, code: int) -> State:
         """Replace the code at one position. From then on the indices are decoded, without quantising again.
 
         Args:
             state: what to change.
-            choice: {"y", "x", "stage", "code"}, where "code" is the index of the new code.
+            y: row of the position.
+            x: column of the position.
+            stage: which of several codes at the position.
+            code: index of the new one.
         """
         indices = present_indices(self._codec, state).clone()
-        y, x, stage, index = (int(choice[name]) for name in ("y", "x", "stage", "code"))
+        check_position(indices, y, x, stage)
         size = self._codec.model.codebook_size
-        height, width, stages = indices.shape
-        if not (0 <= index < size and 0 <= y < height and 0 <= x < width and 0 <= stage < stages):
-            raise UserError(
-                f"there is no code {index} at position ({y}, {x}), stage {stage}: the codebook has 0 to {size - 1}, "
-                f"and the grid has {height}x{width} positions of {stages} stage(s)."
-            )
-        indices[y, x, stage] = index
-        step = ChosenCode(y, x, stage if stages > 1 else -1, index)
+        if not 0 <= code < size:
+            raise UserError(f"there is no code {code}: the codebook has 0 to {size - 1}.")
+        indices[y, x, stage] = code
+        step = ChosenCode(y, x, stage if indices.shape[-1] > 1 else -1, code)
         return replace(state.edit(self._codec.codes(indices), step), indices=indices)
 
     def combine(self, state: State, operation: Mapping[str, Any], start: State) -> State:
@@ -109,20 +122,21 @@ class Edits:
         """
         if operation.get("op") == "attribute":
             if "label" in operation:
-                latent, line = self._label_attribute(operation, start.latent)
+                given = fields(operation, self._label_attribute, "an attribute")
+                latent, line = self._label_attribute(start.latent, **given)
             else:
                 latent, line = combine(operation, self._keeper.shelf, start.latent)
             return start.edit(latent, line)
         latent, line = combine(operation, self._keeper.shelf, state.latent)
-        return State(latent, name=str(operation.get("op")), recipe=Recipe((line,)), edited=True)
+        return State(latent, name=operation["op"], recipe=Recipe((line,)), edited=True)
 
-    def _label_attribute(self, operation: Mapping[str, Any], base: torch.Tensor) -> tuple[torch.Tensor, Line]:
-        name, value = str(operation["label"]), operation.get("value")
-        strength = float(operation.get("strength", 1.0))
-        group = self._survey.group
-        direction = group(name, value).mean(0) - group(name, value, inside=False).mean(0)
-        label = escaped(f"{name!r}, {value!r}")
-        groups = ", ".join(f"{{lab}}.group({label}{tail})" for tail in ("", ", inside=False"))
+    def _label_attribute(
+        self, base: torch.Tensor, *, label: str, value: str | None = None, strength: float = 1.0
+    ) -> tuple[torch.Tensor, Line]:
+        group, strength = self._survey.group, float(strength)
+        direction = group(label, value).mean(0) - group(label, value, inside=False).mean(0)
+        words = escaped(f"{label!r}, {value!r}")
+        groups = ", ".join(f"{{lab}}.group({words}{tail})" for tail in ("", ", inside=False"))
         text = f"z = z + {strength!r} * attribute_vector({groups})"
         return base + strength * direction, Line(text, imports=("attribute_vector",))
 
@@ -164,3 +178,17 @@ def present_indices(codec: Codec, state: State) -> torch.Tensor:
     if not codec.discrete:
         raise UserError("this model has no codebook: codes can be chosen only with a vector-quantised model.")
     return codec.indices(state.latent) if state.indices is None else state.indices
+
+
+def check_position(indices: torch.Tensor, y: int, x: int, stage: int) -> None:
+    """Refuse a position or a stage that indices (h, w, indices per position) do not have.
+
+    Raises:
+        UserError: that says which they have.
+    """
+    height, width, stages = indices.shape
+    if not (0 <= y < height and 0 <= x < width and 0 <= stage < stages):
+        raise UserError(
+            f"there is no position ({y}, {x}) with stage {stage}: the grid has {height}x{width} positions of {stages} "
+            "stage(s), counted from 0."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -24,12 +25,12 @@ class Outlet:
     def send(self, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
         """Send a message to the open views; bytes travel beside it."""
         if self._widget.comm is not None:
-            self._widget.send(content, list(buffers))
+            self._widget.send(sendable(content), list(buffers))
 
     def publish(self, **state: Any) -> None:
         """Set state that open views hear of and later ones find: each name is a synced trait without its "_"."""
         for name, value in state.items():
-            self._widget.set_trait(f"_{name}", value)
+            self._widget.set_trait(f"_{name}", sendable(value))
 
     def reply(self, tag: Any, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
         """Answer a request."""
@@ -56,5 +57,20 @@ def sentence(error: BaseException) -> str:
 
 
 def plain_words(text: str) -> str:
-    """Text in one line, without control characters."""
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", text).strip()
+    """Text in one line, without control characters and halves of characters (as in names of files that are no text)."""
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", _whole(text)).strip()
+
+
+def sendable(value: Any) -> Any:
+    """A value that JSON can hold: null for NaN and infinity, whole characters only."""
+    if isinstance(value, str):
+        return _whole(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {sendable(key): sendable(item) for key, item in value.items()}
+    return [sendable(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -2,16 +2,20 @@
 
 The front end sends requests {"do": name, "view": ..., "id": ..., ...}; each is answered once under its view and id, by
 a "frame", a "reply", a "sheet" or a "dropped" (a newer request has overtaken it, or it failed). Pictures travel as
-bytes beside the messages.
+bytes beside the messages. Each request is a method whose keyword-only parameters are the fields of the message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
+from vae_plugin.arguments import Whole
 from vae_plugin.errors import UserError
+from vae_plugin.json_types import fits, shown
 from vae_plugin.widgets import samples
+from vae_plugin.widgets.codec import SEED
+from vae_plugin.widgets.messages import check_message, fields
 from vae_plugin.widgets.outlet import Outlet, plain_words
 from vae_plugin.widgets.recipe import escaped
 from vae_plugin.widgets.session import Session
@@ -20,6 +24,8 @@ from vae_plugin.widgets.turns import Turns
 from vae_plugin.widgets.views import FrameView, send_sheet
 
 MAX_UPLOAD = 100 * 2**20  # bytes
+Name = str | int | None  # of a view, a request or a drag: the front end's own, returned to it
+Pair = tuple[float, float]
 
 
 class Panel:
@@ -38,138 +44,177 @@ class Panel:
         self._sheets = Sheets(session.codec, session.worker, outlet.drop)
         self._turns = Turns(self._obey)
 
-    def receive(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+    def receive(self, content: Any, buffers: Sequence[Any]) -> None:
         """Do what a message asks, after those its view has sent before; errors are shown in the panel."""
-        turn = content.get("turn")
-        if isinstance(turn, int):
-            self._turns.take(content.get("view"), turn, bool(content.get("first")), content, buffers)
+        turn = content.get("turn") if isinstance(content, Mapping) else None
+        if fits(turn, int):
+            self._turns.take(_tag(content)["view"], turn, bool(content.get("first")), content, buffers)
         else:
             self._obey(content, buffers)
 
-    def _obey(self, content: dict[str, Any], buffers: Sequence[Any]) -> None:
-        tag = {"view": content.get("view"), "id": content.get("id")}
-        self._frames.fill_segments = bool(content.get("loopback"))
+    def _obey(self, content: Any, buffers: Sequence[Any]) -> None:
+        tag = _tag(content)
         try:
-            handler: Callable[..., None] | None = getattr(self, f"_do_{content.get('do')}", None)
+            check_message(content)
+            self._frames.fill_segments = bool(content.get("loopback"))
+            do = fields(content, _message, "the message")["do"]
+            handler: Callable[..., None] | None = getattr(self, f"_do_{do}", None)
             if handler is None:
-                raise UserError(f"the panel asked for {content.get('do')!r}, which this version does not know.")
-            handler(content, buffers, tag)
+                raise UserError(f"the panel asked for {shown(do)}, which this version does not know.")
+            handler(tag, buffers, **fields(content, handler, f"the request {do!r}"))
         except Exception as error:
             self._outlet.drop(tag)
             self._outlet.fail(error)
 
     # --- the latent ---
 
-    def _do_edit(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        edits = content["edits"]
-        self._session.change(
-            lambda state: self._session.edits.edit(state, edits), tag=tag, gesture=content.get("gesture")
-        )
+    def _do_edit(self, tag: Any, buffers: Sequence[Any], *, edits: list[dict[str, Any]], gesture: Name = None) -> None:
+        self._session.change(lambda state: self._session.edits.edit(state, edits), tag=tag, gesture=gesture)
 
-    def _do_combine(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        session, operation, gesture = self._session, content["operation"], content.get("gesture")
+    def _do_combine(
+        self, tag: Any, buffers: Sequence[Any], *, operation: dict[str, Any], gesture: Name = None
+    ) -> None:
+        session = self._session
         session.change(
             lambda state: session.edits.combine(state, operation, session.history.start_of(gesture)),
             tag=tag,
             gesture=gesture,
         )
 
-    def _do_posterior(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        seed = None if content.get("seed") is None else int(content["seed"])
+    def _do_posterior(
+        self, tag: Any, buffers: Sequence[Any], *, seed: Annotated[int | None, SEED] = None
+    ) -> None:
         self._session.change(lambda state: self._session.edits.sample_posterior(state, seed), tag=tag)
 
-    def _do_reset(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
+    def _do_reset(self, tag: Any, buffers: Sequence[Any]) -> None:
         self._session.change(self._session.edits.reset, tag=tag)
 
-    def _do_undo(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
+    def _do_undo(self, tag: Any, buffers: Sequence[Any]) -> None:
         self._session.undo(tag)
 
     # --- images and files ---
 
-    def _do_pick(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        self._session.open_from_set(int(content["index"]), tag=tag)
+    def _do_pick(self, tag: Any, buffers: Sequence[Any], *, index: int) -> None:
+        self._session.open_from_set(index, tag=tag)
 
-    def _do_open(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
+    def _do_open(self, tag: Any, buffers: Sequence[Any], *, name: str = "image") -> None:
         data = bytes(buffers[0]) if buffers else b""
         if not 0 < len(data) <= MAX_UPLOAD:
             raise UserError(f"a file of {len(data)} bytes was given: give one of 1 byte to {MAX_UPLOAD // 2**20} MB.")
-        self._session.open_file(plain_words(str(content.get("name", "image"))), data, tag)
+        self._session.open_file(plain_words(name), data, tag)
 
-    def _do_path(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        path = str(content.get("path", "")).strip()
+    def _do_path(self, tag: Any, buffers: Sequence[Any], *, path: str = "") -> None:
+        path = path.strip()
         if not path:
             raise UserError("no path was given: enter the path of an image on the kernel's machine.")
         name = plain_words(path.replace("\\", "/").rsplit("/", 1)[-1])
         self._session.open_image(path, name, f"{{lab}}.load({escaped(repr(path))})", tag=tag)
 
-    def _do_save(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        what, session = content.get("what"), self._session
-        files: dict[Any, Callable[[], bytes]] = {
+    def _do_save(self, tag: Any, buffers: Sequence[Any], *, what: Literal["png", "latent", "shelf"]) -> None:
+        session = self._session
+        files: dict[str, Callable[[], bytes]] = {
             "png": session.picture_file,
             "latent": lambda: session.latents_file(with_shelf=False),
             "shelf": lambda: session.latents_file(with_shelf=True),
         }
-        if what not in files:
-            raise UserError(f"cannot save {what!r}: use png, latent or shelf.")
         session.request(lambda: self._outlet.reply(tag, {}, [files[what]()]), tag)
 
-    def _do_code(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
+    def _do_code(self, tag: Any, buffers: Sequence[Any]) -> None:
         self._outlet.reply(tag, {"text": self._session.code})
 
     # --- the shelf ---
 
-    def _do_keep(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        item = self._session.keep(plain_words(str(content.get("name") or "")) or None)
+    def _do_keep(self, tag: Any, buffers: Sequence[Any], *, name: str | None = None) -> None:
+        item = self._session.keep(plain_words(name or "") or None)
         self._outlet.reply(tag, {"key": item.key})
 
-    def _do_take(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        self._session.take(str(content["key"]), tag=tag)
+    def _do_take(self, tag: Any, buffers: Sequence[Any], *, key: str) -> None:
+        self._session.take(key, tag=tag)
 
-    def _do_remove(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        self._session.keeper.remove(content["key"])
+    def _do_remove(self, tag: Any, buffers: Sequence[Any], *, key: str) -> None:
+        self._session.keeper.remove(key)
         self._outlet.reply(tag, {})
 
-    def _do_rename(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        name = plain_words(str(content.get("name", "")))
+    def _do_rename(self, tag: Any, buffers: Sequence[Any], *, key: str, name: str = "") -> None:
+        name = plain_words(name)
         if not name:
             raise UserError("an empty name was given: enter at least one character.")
-        self._session.keeper.rename(content["key"], name)
+        self._session.keeper.rename(key, name)
         self._outlet.reply(tag, {})
 
     # --- sheets ---
 
-    def _do_strip(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        session, steps = self._session, _between(int(content.get("steps", 9)), 2, 64)
-        if "axis" in content:
-            axis, low, high = str(content["axis"]), float(content["low"]), float(content["high"])
+    def _do_strip(
+        self,
+        tag: Any,
+        buffers: Sequence[Any],
+        *,
+        axis: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        a: str | None = None,
+        b: str | None = None,
+        method: Literal["slerp", "lerp"] = "slerp",
+        steps: Annotated[int, Whole(2, 64)] = 9,
+    ) -> None:
+        session = self._session
+        if axis is not None and low is not None and high is not None:
             sheet = samples.along_axis(session.survey.require_space(), session.state, axis, low, high, steps)
+        elif axis is None and a is not None and b is not None:
+            sheet = samples.between(*map(session.keeper.shelf.by_key, (a, b)), method, steps)
         else:
-            a, b = (session.keeper.shelf.by_key(content[name]) for name in ("a", "b"))
-            sheet = samples.between(a, b, "lerp" if content.get("method") == "lerp" else "slerp", steps)
+            raise UserError("a strip has two ends: give axis, low and high, or the saved latents a and b.")
         self._draw("strip", sheet, tag)
 
-    def _do_prior(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        n, seed = _between(int(content.get("n", 12)), 1, 64), int(content.get("seed", 0))
-        source = str(content.get("source", "prior"))
+    def _do_prior(
+        self,
+        tag: Any,
+        buffers: Sequence[Any],
+        *,
+        source: Literal["prior", "data"] = "prior",
+        n: Annotated[int, Whole(1, 64)] = 12,
+        seed: Annotated[int, SEED] = 0,
+    ) -> None:
         self._draw("prior", samples.draw_samples(self._session.codec, self._session.survey, source, n, seed), tag)
 
-    def _do_manifold(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        side, axes = _between(int(content.get("n", 9)), 2, 15), [content["x"], content["y"]]
+    def _do_manifold(
+        self,
+        tag: Any,
+        buffers: Sequence[Any],
+        *,
+        x: str,
+        y: str,
+        ranges: tuple[Pair, Pair],
+        n: Annotated[int, Whole(2, 15)] = 9,
+    ) -> None:
         space, latent = self._session.survey.require_space(), self._session.state.latent
-        self._draw("manifold", samples.plane(space, latent, axes, content["ranges"], side), tag)
+        self._draw("manifold", samples.plane(space, latent, [x, y], ranges, n), tag)
 
-    def _do_palette(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        y, x, stage = (int(content[name]) for name in ("y", "x", "stage"))
-        order = str(content.get("order", "near"))
+    def _do_palette(
+        self,
+        tag: Any,
+        buffers: Sequence[Any],
+        *,
+        y: int,
+        x: int,
+        stage: int,
+        order: Literal["near", "number"] = "near",
+    ) -> None:
         self._draw("palette", samples.palette(self._session.codec, self._session.state, y, x, stage, order), tag)
 
-    def _do_adopt(self, content: dict[str, Any], buffers: Sequence[Any], tag: Any) -> None:
-        state = self._sheets.adopted(str(content["sheet"]), int(content["index"]))
+    def _do_adopt(self, tag: Any, buffers: Sequence[Any], *, sheet: str, index: int) -> None:
+        state = self._sheets.adopted(sheet, index)
         self._session.change(lambda _: state, tag=tag)
 
     def _draw(self, name: str, sheet: Sheet, tag: Any) -> None:
         self._sheets.draw(name, sheet, lambda part: send_sheet(name, part, tag, self._outlet), tag)
 
 
-def _between(value: int, low: int, high: int) -> int:
-    return max(low, min(high, value))
+def _message(*, do: str) -> None:
+    """What every message has."""
+
+
+def _tag(content: Any) -> dict[str, Name]:
+    """The view and the number of a request, by which it is answered."""
+    given = content if isinstance(content, Mapping) else {}
+    return {name: given.get(name) if fits(given.get(name), Name) else None for name in ("view", "id")}

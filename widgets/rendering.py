@@ -79,7 +79,7 @@ class Renderer:
         def render() -> None:
             try:
                 self._render(tag)
-            except Exception:
+            except BaseException:
                 self._on_dropped(tag)
                 raise
 

@@ -7,10 +7,9 @@ from typing import Literal
 
 import torch
 
-from vae_plugin.errors import UserError
 from vae_plugin.latents import interpolate
 from vae_plugin.widgets.codec import Codec
-from vae_plugin.widgets.edits import present_indices
+from vae_plugin.widgets.edits import check_position, present_indices
 from vae_plugin.widgets.recipe import Line, Move, Recipe
 from vae_plugin.widgets.sheets import Sheet
 from vae_plugin.widgets.shelf import Saved
@@ -46,7 +45,7 @@ def between(a: Saved, b: Saved, method: Literal["slerp", "lerp"], steps: int) ->
     )
 
 
-def draw_samples(codec: Codec, survey: Survey, source: str, n: int, seed: int) -> Sheet:
+def draw_samples(codec: Codec, survey: Survey, source: Literal["prior", "data"], n: int, seed: int) -> Sheet:
     """Samples of a distribution over latents.
 
     Args:
@@ -56,8 +55,6 @@ def draw_samples(codec: Codec, survey: Survey, source: str, n: int, seed: int) -
         n: number of samples.
         seed: seed of the generator.
     """
-    if source not in ("prior", "data"):
-        raise UserError(f"cannot sample from {source!r}: use 'prior' or 'data'.")
     generator = torch.Generator().manual_seed(seed)
     shape = tuple(codec.latent_shape)
     seeded = f"generator=torch.Generator().manual_seed({seed})"
@@ -100,7 +97,7 @@ def plane(
     return Sheet(torch.stack([space.move(space.move(z, axes[0], x), axes[1], y) for y in rows for x in columns]))
 
 
-def palette(codec: Codec, state: State, y: int, x: int, stage: int, order: str) -> Sheet:
+def palette(codec: Codec, state: State, y: int, x: int, stage: int, order: Literal["near", "number"]) -> Sheet:
     """Pictures of the codes to choose from at one position: each code in its place in the image.
 
     Args:
@@ -112,6 +109,7 @@ def palette(codec: Codec, state: State, y: int, x: int, stage: int, order: str) 
         order: "near", those nearest to the present code; or "number", the first ones.
     """
     present = present_indices(codec, state)
+    check_position(present, y, x, stage)
     if order == "number":
         choices = list(range(min(codec.model.codebook_size, PALETTE)))
     else:

@@ -13,6 +13,8 @@ import torch
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.recipe import Recipe
 
+MAX_SHELF = 1000  # latents, each with a picture that every view has
+
 _keys = count(1)
 
 
@@ -113,16 +115,21 @@ class ShelfKeeper:
         return list(shelf)[len(shelf) - len(added) :]
 
     def remove(self, key: object) -> None:
-        """Take a latent off the shelf."""
+        """Take a latent off the shelf; a `UserError` if it is not there."""
+        self._shelf.by_key(key)
         self._change(lambda shelf: (item for item in shelf if item.key != key))
 
     def rename(self, key: object, name: str) -> None:
-        """Give a latent another name."""
+        """Give a latent another name; a `UserError` if it is not there."""
+        self._shelf.by_key(key)
         self._change(lambda shelf: (item.renamed(name) if item.key == key else item for item in shelf))
 
     def _change(self, make: Callable[[Shelf], Iterable[Saved]]) -> Shelf:
         with self._lock:
-            changed = self._shelf = Shelf(make(self._shelf))
+            changed = Shelf(make(self._shelf))
+            if len(changed) > MAX_SHELF:
+                raise UserError(f"{len(changed):,} latents are too many for a shelf: keep {MAX_SHELF:,} at most.")
+            self._shelf = changed
         for observer in self._observers:
             observer(self._shelf)
         return changed

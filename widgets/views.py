@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 
 from vae_plugin.widgets.codec import Codec, to_rgba
 from vae_plugin.widgets.images import ImageSet
-from vae_plugin.widgets.outlet import Outlet, plain_words
+from vae_plugin.widgets.outlet import Outlet, plain_words, sendable
 from vae_plugin.widgets.pictures import join, jpeg, png, thumbnail
 from vae_plugin.widgets.rendering import Frame
 from vae_plugin.widgets.session import Session
@@ -43,7 +42,7 @@ def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
         "samples": not codec.discrete,
         "images": len(images),
         "labels": [
-            {"name": name, "names": labels.names, "values": [_json_number(v) for v in labels.values]}
+            sendable({"name": name, "names": labels.names, "values": [round(float(v), 6) for v in labels.values]})
             for name, labels in images.labels.items()
         ],
     }
@@ -175,7 +174,3 @@ def _latent_bytes(state: State) -> bytes:
 
 def _index_bytes(indices: torch.Tensor) -> bytes:
     return indices.to(torch.int32).contiguous().numpy().tobytes()
-
-
-def _json_number(value: float) -> float | None:
-    return round(float(value), 6) if math.isfinite(value) else None

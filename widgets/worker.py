@@ -68,7 +68,7 @@ class Worker:
         def guarded() -> None:
             try:
                 work()
-            except Exception:
+            except BaseException:
                 dropped()
                 raise
 
@@ -136,7 +136,11 @@ class Worker:
 
     def _run(self) -> None:
         while (work := self._next()) is not None:
-            self._do(work)
+            try:
+                self._do(work)
+            except BaseException as error:  # of telling an error, or an observer's SystemExit: others wait for this thread
+                own = threading.current_thread()
+                threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, own)))
 
     def _report(self, done: Future) -> None:
         error = None if done.cancelled() else done.exception()
@@ -209,7 +213,7 @@ class Worker:
 def _fulfil(work: Callable[[], Any], future: Future) -> None:
     try:
         result = work()
-    except Exception as error:
+    except BaseException as error:  # a SystemExit too: somebody waits
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -134,6 +134,8 @@ def test_what_is_no_config_at_all(content, tmp_path):
         (tuple[int, ...] | None, [[], [1, 2], None], [1, [1.5], [[1]]], "a list of whole numbers or null"),
         (tuple[float, float], [[0, 1]], [[0], [0, 1, 2], 1], "a list of 2 numbers"),
         (int | tuple[int, int], [8, [8, 8]], [[8], [8, 8, 8], "8"], "a whole number or a list of 2 whole numbers"),
+        (tuple[int, float], [[0, 1.5]], [[0], [0.5, 1]], "[a whole number, a number]"),
+        (list[tuple[int, float]], [[], [[0, 1]]], [[0, 1], [[0]]], "a list of lists, each [a whole number, a number]"),
         (dict[str, list[float]], [{}, {"a": [1.0]}], [[], {"a": 1}, {"a": ["x"]}], "an object"),
     ],
 )
