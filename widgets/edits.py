@@ -37,7 +37,7 @@ class Edits:
         self._keeper = keeper
 
     def edit(self, state: State, edits: Sequence[Mapping[str, Any]]) -> State:
-        """Apply edits in order: the fields of `move`, {"paint": those of `paint`} or {"code": those of `choose_code`}."""
+        """Apply edits in order: fields of `move`, {"paint": those of `paint`} or {"code": those of `choose_code`}."""
         for edit in edits:
             if "axis" in edit:
                 state = self.move(state, **fields(edit, self.move, "an edit along an axis"))

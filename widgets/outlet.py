@@ -11,6 +11,8 @@ import anywidget
 
 from vae_plugin.errors import UserError
 
+LONGEST = 600  # characters of an error
+
 
 class Outlet:
     """The way to the front end.
@@ -49,6 +51,8 @@ class Outlet:
 def sentence(error: BaseException) -> str:
     """An exception as one sentence."""
     words = plain_words(str(error).split("\n")[0])
+    if len(words) > LONGEST:  # such as of a name
+        words = f"{words[: LONGEST // 2]} … {words[-LONGEST // 2 :]}"
     if isinstance(error, KeyError):
         words = words.strip("'\"")
     if isinstance(error, UserError) and words:

@@ -47,7 +47,7 @@ class Panel:
     def receive(self, content: Any, buffers: Sequence[Any]) -> None:
         """Do what a message asks, after those its view has sent before; errors are shown in the panel."""
         turn = content.get("turn") if isinstance(content, Mapping) else None
-        if fits(turn, int):
+        if turn is not None and fits(turn, int):
             self._turns.take(_tag(content)["view"], turn, bool(content.get("first")), content, buffers)
         else:
             self._obey(content, buffers)
@@ -61,7 +61,7 @@ class Panel:
             handler: Callable[..., None] | None = getattr(self, f"_do_{do}", None)
             if handler is None:
                 raise UserError(f"the panel asked for {shown(do)}, which this version does not know.")
-            handler(tag, buffers, **fields(content, handler, f"the request {do!r}"))
+            handler(tag, buffers, **fields(content, handler, f"the request {shown(do)}"))
         except Exception as error:
             self._outlet.drop(tag)
             self._outlet.fail(error)
@@ -71,9 +71,7 @@ class Panel:
     def _do_edit(self, tag: Any, buffers: Sequence[Any], *, edits: list[dict[str, Any]], gesture: Name = None) -> None:
         self._session.change(lambda state: self._session.edits.edit(state, edits), tag=tag, gesture=gesture)
 
-    def _do_combine(
-        self, tag: Any, buffers: Sequence[Any], *, operation: dict[str, Any], gesture: Name = None
-    ) -> None:
+    def _do_combine(self, tag: Any, buffers: Sequence[Any], *, operation: dict[str, Any], gesture: Name = None) -> None:
         session = self._session
         session.change(
             lambda state: session.edits.combine(state, operation, session.history.start_of(gesture)),
@@ -81,9 +79,7 @@ class Panel:
             gesture=gesture,
         )
 
-    def _do_posterior(
-        self, tag: Any, buffers: Sequence[Any], *, seed: Annotated[int | None, SEED] = None
-    ) -> None:
+    def _do_posterior(self, tag: Any, buffers: Sequence[Any], *, seed: Annotated[int | None, SEED] = None) -> None:
         self._session.change(lambda state: self._session.edits.sample_posterior(state, seed), tag=tag)
 
     def _do_reset(self, tag: Any, buffers: Sequence[Any]) -> None:
@@ -157,11 +153,11 @@ class Panel:
         method: Literal["slerp", "lerp"] = "slerp",
         steps: Annotated[int, Whole(2, 64)] = 9,
     ) -> None:
-        session = self._session
+        session, by_key = self._session, self._session.keeper.shelf.by_key
         if axis is not None and low is not None and high is not None:
             sheet = samples.along_axis(session.survey.require_space(), session.state, axis, low, high, steps)
         elif axis is None and a is not None and b is not None:
-            sheet = samples.between(*map(session.keeper.shelf.by_key, (a, b)), method, steps)
+            sheet = samples.between(by_key(a), by_key(b), method, steps)
         else:
             raise UserError("a strip has two ends: give axis, low and high, or the saved latents a and b.")
         self._draw("strip", sheet, tag)

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from vae_plugin.errors import UserError
+from vae_plugin.json_types import shown
 from vae_plugin.widgets.codec import Codec, to_rgba
 from vae_plugin.widgets.pictures import thumbnail
 from vae_plugin.widgets.recipe import Recipe
@@ -115,7 +116,7 @@ class Sheets:
             UserError: if there is no such picture, or the sheet is of another kind.
         """
         if name not in ADOPTABLE:
-            raise UserError(f"a picture of {name!r} cannot be taken: only those of {' or '.join(ADOPTABLE)} can.")
+            raise UserError(f"a picture of {shown(name)} cannot be taken: only those of {' or '.join(ADOPTABLE)} can.")
         sheet = self._sheets.get(name)
         if sheet is None or not 0 <= i < len(sheet.latents):
             raise UserError(f"there is no picture {i} in {name!r}: draw it first.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from vae_plugin.errors import UserError
+from vae_plugin.json_types import shown
 from vae_plugin.widgets.images import Labels
 
 MAX_DIMENSIONS = 64  # axes of a flat latent
@@ -144,7 +145,7 @@ class LatentSpace:
 
     def _axis(self, key: str) -> Axis:
         if key not in self.axes:
-            raise UserError(f"there is no axis {key!r}: the axes are {', '.join(self.axes)}.")
+            raise UserError(f"there is no axis {shown(key)}: the axes are {', '.join(self.axes)}.")
         return self.axes[key]
 
     def _dimensions(self) -> Iterator[Axis]:

@@ -11,6 +11,7 @@ import torch
 
 from vae_plugin.datasets import DataError
 from vae_plugin.errors import UserError
+from vae_plugin.json_types import shown
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.images import ImageSet, Labels
 from vae_plugin.widgets.space import LatentSpace
@@ -139,7 +140,7 @@ class Survey:
         space = self.require_space()
         if name not in self._images.labels:
             known = ", ".join(self._images.labels) or "none"
-            raise UserError(f"there is no label {name!r}: the labels of these images are {known}.")
+            raise UserError(f"there is no label {shown(name)}: the labels of these images are {known}.")
         labels = self._images.labels[name]
         values = torch.from_numpy(labels.values[space.rows])
         if labels.names is None:
@@ -147,7 +148,7 @@ class Survey:
         elif value in labels.names:
             chosen = values == labels.names.index(value)
         else:
-            raise UserError(f"{name} is never {value!r}: it is one of {', '.join(labels.names)}.")
+            raise UserError(f"{name} is never {shown(value)}: it is one of {', '.join(labels.names)}.")
         found = space.means[chosen if inside else ~chosen]
         if not len(found):
             label = f"{name} {value}" if labels.names is not None else f"a {name} above the median"

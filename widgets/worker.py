@@ -138,7 +138,9 @@ class Worker:
         while (work := self._next()) is not None:
             try:
                 self._do(work)
-            except BaseException as error:  # of telling an error, or an observer's SystemExit: others wait for this thread
+            except (
+                BaseException
+            ) as error:  # of telling an error, or an observer's SystemExit: others wait for this thread
                 own = threading.current_thread()
                 threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, own)))
 
