@@ -4,7 +4,13 @@ Importing this package registers its classes with diffusers: a pipeline whose `m
 `["vae_plugin", "AutoencoderVAE"]` loads from a folder or the Hub, without a trust flag.
 """
 
+# ruff: noqa: E402  the other imports take seconds, in which Ctrl-C must not print a traceback
+
 from typing import Any
+
+from .signals import end_at_once as _end_at_once
+
+_end_at_once()
 
 import diffusers as _diffusers
 from diffusers.models.modeling_utils import ModelMixin

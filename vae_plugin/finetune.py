@@ -9,6 +9,7 @@ them, `trainee` changes the weights, `hooks` act beside, `ending` writes the res
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ if __package__ in (None, ""):
     # Run as a file: Python has put this folder first in its search path, where `datasets` would be found in place of
     # the library of that name.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of the imports; `exit_status` takes it back
 
 from collections.abc import Sequence
 from itertools import islice

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -65,6 +68,19 @@ def handling(act: Callable[[int], None], signals: list[int]) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def end_at_once() -> None:
+    """Let Ctrl-C end a command of ours at once while it is being imported, where Python would print a traceback.
+
+    Of other programs nothing changes. `interrupting` takes it back.
+    """
+    program, words = Path(sys.argv[0] if sys.argv else ""), sys.orig_argv
+    ours = program.stem == "vae-plugin" or any(
+        flag == "-m" and module.split(".")[0] == __package__ for flag, module in pairwise(words)
+    )
+    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def interrupting() -> Iterator[None]:
     """SIGTERM and SIGHUP raise `Interrupted`, as Ctrl-C raises KeyboardInterrupt, so that what is half written goes.
@@ -75,6 +91,8 @@ def interrupting() -> Iterator[None]:
     def act(number: int) -> None:
         raise Interrupted(number)
 
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # see `end_at_once`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     of_several = os.environ.get("WORLD_SIZE", "1") != "1"
     with handling(act, [] if of_several else [number for number in ENDING if number != signal.SIGINT]):
         yield

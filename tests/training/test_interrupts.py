@@ -67,6 +67,23 @@ def test_train_in_python_returns_none_and_says_by_what_it_ended(interrupted, tmp
     assert finetune.train(options(tmp_path / "again", **SHORT)) is None
 
 
+@pytest.mark.parametrize("words", [["-m", "vae_plugin.cli", "finetune"], [finetune.__file__]], ids=["module", "file"])
+def test_ctrl_c_while_the_package_is_imported_is_no_traceback(words, tmp_path):
+    for name in ("diffusers", "torch"):  # whichever comes first
+        (tmp_path / f"{name}.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(600)\n")
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == ""
+    assert process.returncode == -signal.SIGINT
+
+
 @NUMBERS
 @pytest.mark.parametrize("phase", ["build_run", "measure_base", "finish"])
 def test_outside_the_loop_a_signal_is_one_line(number, phase, monkeypatch, tmp_path, capsys):
