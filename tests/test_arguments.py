@@ -65,7 +65,7 @@ def wrong(value):
         for dim in range(value.ndim):
             yield from (value.narrow(dim, 0, 0), value.narrow(dim, 0, 1), torch.cat([value, value], dim))
     elif isinstance(value, (int, float)):
-        yield from (-1, 0, 0.5, float("nan"), float("inf"), 10**12, 10**30, True, torch.zeros(2))
+        yield from (-1, 0, 0.5, float("nan"), float("inf"), 10**12, 10**30, 10**400, 10**5000, True, torch.zeros(2))
     elif isinstance(value, (tuple, list)):
         for number, item in enumerate(value):
             yield from (type(value)([*value[:number], other, *value[number + 1 :]]) for other in wrong(item))

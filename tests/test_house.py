@@ -28,7 +28,7 @@ LAYERS = (  # each may import from those below it; what stands side by side know
     ("models",),
     ("arguments", "files", "hub_cards", "texts"),
     ("errors", "json_types", "locks", "near", "notices", "version"),
-    ("distribution", "signals"),
+    ("distribution", "signals", "wording"),
 )
 RANK = {room: len(LAYERS) - i for i, layer in enumerate(LAYERS) for room in layer}
 NARROWER = {  # may not use all that lies below

@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from .errors import UserError
+from .json_types import is_finite
+from .wording import shown
 
 Sizes = dict[str, tuple[Any, str]]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -242,7 +244,7 @@ def does_not_fit(error: BaseException) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and is_finite(value)
 
 
 def _is_integer(value: torch.Tensor) -> bool:
@@ -260,5 +262,4 @@ def _layout(value: torch.Tensor) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    words = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"
-    return words if len(words) <= 60 else f"{words[:57]}..."
+    return shown(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"

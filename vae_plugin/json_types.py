@@ -6,12 +6,13 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from .wording import either, shown
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
-SHOWN = 40  # characters of a wrong value
 
 
 def declared_types(function: Callable[..., Any]) -> dict[str, Any]:
@@ -65,9 +66,9 @@ def accepted(annotation: Any) -> str:
     """A type in words."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return _or([accepted(option) for option in arguments])
+        return either([accepted(option) for option in arguments])
     if origin is typing.Literal:
-        return _or([f'"{option}"' for option in arguments])
+        return either([f'"{option}"' for option in arguments])
     if annotation in (list, tuple) or origin in (list, tuple):
         if origin is tuple and len(set(arguments)) > 1 and Ellipsis not in arguments:
             return f"[{', '.join(map(accepted, arguments))}]"
@@ -82,20 +83,9 @@ def accepted(annotation: Any) -> str:
     return WORDS.get(annotation, "another value")
 
 
-def shown(value: Any) -> str:
-    """A value for an error, cut to a readable length."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
-
-
 def is_finite(value: float) -> bool:
     """Whether a number is neither NaN nor beyond what a float holds."""
     try:
         return math.isfinite(value)
     except OverflowError:
         return False
-
-
-def _or(options: Iterable[str]) -> str:
-    *first, last = options
-    return f"{', '.join(first)} or {last}" if first else last

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from difflib import SequenceMatcher
 
+from .wording import either
+
 MOST = 5  # names in an answer
 SHORTEST_STEM = 3  # letters by which a word begins another, as val does validation
 ALIKE = 0.7  # ratio of `SequenceMatcher` from which two names are one, misspelt
@@ -15,7 +17,7 @@ def hint(name: str, known: Iterable[str], otherwise: str) -> str:
     near = [repr(candidate) for candidate in nearest(name, known)]
     if not near:
         return otherwise
-    return f"did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?"
+    return f"did you mean {either(near)}?"
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import shown
 from vae_plugin.latents import analogy, attribute_vector, lerp, slerp
 from vae_plugin.widgets.messages import fields
 from vae_plugin.widgets.recipe import Line
 from vae_plugin.widgets.shelf import Saved, Shelf
+from vae_plugin.wording import shown
 
 Operation = Callable[..., tuple[torch.Tensor, Line]]
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import shown
 from vae_plugin.widgets.arithmetic import combine
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.messages import fields
@@ -18,6 +17,7 @@ from vae_plugin.widgets.recipe import ChosenCode, Line, Move, Paint, Recipe, esc
 from vae_plugin.widgets.shelf import ShelfKeeper
 from vae_plugin.widgets.state import State, given_state
 from vae_plugin.widgets.survey import Survey
+from vae_plugin.wording import shown
 
 Cell = tuple[int, int, float]
 

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import accepted, declared_types, is_finite, misfits, shown
+from vae_plugin.json_types import accepted, declared_types, is_finite, misfits
+from vae_plugin.wording import shown
 
 LARGEST = 1e18  # of the numbers in a message: a product of two is a float32
 DEEPEST = 8  # lists and objects within each other

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from vae_plugin.arguments import Whole
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import fits, shown
+from vae_plugin.json_types import fits
 from vae_plugin.widgets import samples
 from vae_plugin.widgets.codec import SEED
 from vae_plugin.widgets.messages import check_message, fields
@@ -22,6 +22,7 @@ from vae_plugin.widgets.session import Session
 from vae_plugin.widgets.sheets import Sheet, Sheets
 from vae_plugin.widgets.turns import Turns
 from vae_plugin.widgets.views import FrameView, send_sheet
+from vae_plugin.wording import shown
 
 MAX_UPLOAD = 100 * 2**20  # bytes
 Name = str | int | None  # of a view, a request or a drag: the front end's own, returned to it

@@ -11,12 +11,12 @@ import torch
 from torch.nn import functional as F
 
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import shown
 from vae_plugin.widgets.codec import Codec, to_rgba
 from vae_plugin.widgets.pictures import thumbnail
 from vae_plugin.widgets.recipe import Recipe
 from vae_plugin.widgets.state import State
 from vae_plugin.widgets.worker import Worker
+from vae_plugin.wording import shown
 
 SIDE = 96  # pixels of a small picture, at most
 BATCH = 8  # pictures that a fast model decodes at once

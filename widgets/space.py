@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import shown
 from vae_plugin.widgets.images import Labels
+from vae_plugin.wording import shown
 
 MAX_DIMENSIONS = 64  # axes of a flat latent
 MAX_CHANNELS = 64

@@ -11,10 +11,10 @@ import torch
 
 from vae_plugin.datasets import DataError
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import shown
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.images import ImageSet, Labels
 from vae_plugin.widgets.space import LatentSpace
+from vae_plugin.wording import shown
 
 MAX_SECONDS = 20.0  # of encoding; then the images so far are enough
 AT_LEAST = 16  # images that are encoded however long it takes

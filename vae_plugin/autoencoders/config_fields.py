@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import UserError
-from ..json_types import declared_types, misfits, shown
+from ..json_types import declared_types, misfits
+from ..wording import either, shown
 
 COUNTS = re.compile(r"layers_per|^num_(?!vq_embeddings)")  # of modules: many of them are never ready
 MOST_MODULES, LARGEST, LONGEST = 1024, 1 << 20, 64
@@ -54,7 +55,7 @@ def _out_of_range(fields: Mapping[str, Any], declared: Mapping[str, Any]) -> Ite
         if listed and len(value) > LONGEST:
             yield f"{name} has {len(value):,} entries, expected at most {LONGEST}"
         if name in CHOICES and value not in CHOICES[name]:
-            yield f"{name} is {shown(value)}, expected {' or '.join(map(str, CHOICES[name]))}"
+            yield f"{name} is {shown(value)}, expected {either(map(str, CHOICES[name]))}"
         if name in POSITIVE and any(not number > 0 for number in _numbers(value)):
             yield f"{name} is {shown(value)}, expected above 0"
         if _is_count(declared[name]):

@@ -13,9 +13,9 @@ from diffusers import DiffusionPipeline
 
 from ..errors import UserError
 from ..files import settle
-from ..json_types import shown
 from ..notices import printable, say
 from ..texts import read_json_object
+from ..wording import shown
 from .adapter import Adapter
 from .config_fields import check_fields
 from .registry import accepted_classes, adapt, family_of

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from ..autoencoders.registry import accepted_classes, family_of
 from ..errors import UserError
 from ..files import copy_files, write_json, write_text
-from ..json_types import shown
 from ..texts import read_json_object, read_text
+from ..wording import shown
 from .paths import command_without_paths, is_local, without_path_fields, without_paths, yaml_without_paths
 from .pipelines import MODEL_INDEX, is_pipeline, pipeline_class, pipeline_files
 

@@ -9,8 +9,9 @@ from typing import Any, get_type_hints
 from ..autoencoders.adapter import PARTS
 from ..errors import UserError
 from ..files import write_json
-from ..json_types import accepted, fits, shown
+from ..json_types import accepted, fits
 from ..texts import read_json_object
+from ..wording import shown
 from .results import METRICS
 
 FILE_NAME = "run.json"

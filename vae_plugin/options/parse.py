@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from ..wording import cut
 from .declare import Declaration, OptionError, unknown
 from .fields import Option, names_in, options_of
 from .files import read_file
@@ -153,7 +154,7 @@ def _grouped(field: dataclasses.Field[Any], values: dict[str, Any], flags: Mappi
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # argparse puts the whole value into its errors.
-        raise OptionError(message if len(message) <= LONGEST_ERROR else f"{message[:LONGEST_ERROR]}...")
+        raise OptionError(cut(message, LONGEST_ERROR))
 
 
 def _parser(options: Mapping[str, Option], prog: str | None, description: str, every: bool) -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..wording import either
 from .declare import GIVEN, Except, OptionError
 from .fields import Option, excused_in, flat, given_in, options_of
 
@@ -78,9 +79,7 @@ def _reason(options: Any, name: str, condition: str, accepted: Any, value: Any, 
         return f"has no effect with {flag} {shown}: leave one of them out."
     if accepted in ((None,), (False,)):
         return f"has no effect with {flag}: leave one of them out."
-    *first, last = map(str, accepted)
-    choices = f"{', '.join(first)} or {last}" if first else last
-    return f"applies only to {flag} {choices}, not to {shown}: leave it out."
+    return f"applies only to {flag} {either(map(str, accepted))}, not to {shown}: leave it out."
 
 
 def check_new_model(options: Any, config: Mapping[str, Any], source: str) -> None:

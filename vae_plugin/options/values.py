@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from .. import wording
 from .declare import Declaration, OptionError
 
 # Counts fit in 32 bits wherever libraries put them; models compute in float32, where anything larger is infinite.
@@ -17,12 +18,8 @@ LONGEST_TEXT = 4096  # characters, as long as a path may be
 
 
 def shown(value: Any) -> str:
-    """A value for an error: its repr, or the beginning of that."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no integer of more than 4300 digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+    """A value for an error."""
+    return wording.shown(value, LONGEST)
 
 
 def check_numbers(values: Sequence[float], rules: Declaration, name: str, many: bool) -> None:
@@ -37,8 +34,7 @@ def check_numbers(values: Sequence[float], rules: Declaration, name: str, many: 
     Raises:
         OptionError: for the first rule that does not hold.
     """
-    given = " ".join(map(shown, values))
-    given = given if len(given) <= LONGEST else given[:LONGEST] + "..."
+    given = wording.cut(" ".join(map(shown, values)), LONGEST)
     each = "each number" if many else "it"
     for value in values:
         for words, holds in _rules(value, rules):
