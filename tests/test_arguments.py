@@ -113,3 +113,13 @@ def test_sizes_of_the_same_name_are_equal():
         with pytest.raises(ArgumentError, match=sentence):
             function(*arguments)
     assert issubclass(ArgumentError, (ValueError, TypeError))
+
+
+def test_what_does_not_fit_in_memory_is_a_sentence():
+    @accepts(size=Whole(1, at_most=2**62))
+    def make(size):
+        return torch.empty(2).expand(size, 2).clone() if size > 2**61 else torch.empty(size, size)
+
+    for size in (2**25, 2**40, 2**62):  # more than there is, more than can be addressed, more than can be counted
+        with pytest.raises(ArgumentError, match=r"^make needs more memory than there is: give less\.$"):
+            make(size)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from .errors import UserError
+from .errors import UserError, is_out_of_memory
 from .json_types import is_finite
 from .wording import shown
 
@@ -207,7 +207,7 @@ def accepts(**rules: Accepted) -> Callable[[Function], Function]:
             try:
                 return function(*args, **kwargs)
             except (MemoryError, RuntimeError) as error:
-                if does_not_fit(error):
+                if is_out_of_memory(error):
                     raise ArgumentError(f"{function.__name__} needs more memory than there is: give less.") from error
                 raise
 
@@ -235,12 +235,6 @@ def check(rules: dict[str, Accepted], values: Any) -> None:
     sizes: Sizes = {}
     for name, rule in rules.items():
         rule.check(name, values[name], sizes)
-
-
-def does_not_fit(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, on the CPU or a GPU."""
-    words = ("allocate", "out of memory", "not enough memory", "storage size calculation overflowed", "numel overflow")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
 
 
 def _is_number(value: Any) -> bool:

@@ -41,7 +41,13 @@ class PushError(RuntimeError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch, NumPy or the system had no memory for what was asked, in the words of each."""
-    words = ("not enough memory", "can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    words = (
+        "not enough memory",
+        "can't allocate memory",
+        "out of memory",
+        "Storage size calculation overflowed",
+        "numel: integer multiplication overflow",
+    )
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
         and type(error).__module__.partition(".")[0] in ("builtins", "torch")
