@@ -18,6 +18,7 @@ tags:
 - f8
 model-index:
 - name: new
+  metric: 1
 ---
 <!-- generated:begin (x) -->
 # New
@@ -62,7 +63,7 @@ def test_the_metadata_of_people_win_but_for_what_follows_from_the_run():
     assert data["license"] == "cc-by-4.0"
     assert data["language"] == "en"
     assert data["tags"] == ["mine", "vae", "f8"]
-    assert data["model-index"] == [{"name": "new"}]
+    assert data["model-index"] == [{"name": "new", "metric": 1}]
     assert data["library_name"] == "vae-plugin"
 
 
@@ -104,7 +105,7 @@ def test_lines_of_metadata_stay_as_they_were_written():
     text = merged(GENERATED, f"---\n{old}---\n")
     for line in old.splitlines():
         assert (line in text) == ("model-index" not in line)
-    assert split(text)[0]["model-index"] == [{"name": "new"}]
+    assert split(text)[0]["model-index"] == [{"name": "new", "metric": 1}]
     assert merged(GENERATED, text) == text
 
 

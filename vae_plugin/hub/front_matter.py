@@ -80,7 +80,7 @@ def updated(old: FrontMatter, values: Mapping[str, Any], removed: Collection[str
         text += comments.get(name, "")
         if name in data:
             unchanged = name in lines and (name not in values or values[name] == old.data[name])
-            text += lines[name] if unchanged else yaml_dump({name: data[name]})
+            text += lines[name] if unchanged else yaml_dump({name: data[name]}, sort_keys=False)
     text += tail
     try:
         same = _in_order(parse_yaml(text, NAME)) == _in_order(data)
@@ -100,7 +100,8 @@ def _keys(text: str) -> list[yaml.Node]:
 
 def _in_order(data: dict[Any, Any]) -> str:
     """The same text for the same metadata; unlike the values themselves, it has aliases for what is endless."""
-    return yaml_dump(dict(sorted(data.items(), key=lambda item: str(item[0]))), sort_keys=False)
+    # Maps inside are sorted, too; the sort here is for keys that YAML cannot compare.
+    return yaml_dump(dict(sorted(data.items(), key=lambda item: str(item[0]))), sort_keys=True)
 
 
 def _entries(front: FrontMatter) -> tuple[dict[Any, str], dict[Any, str], str]:
