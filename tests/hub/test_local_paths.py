@@ -18,7 +18,7 @@ from vae_plugin.training.settings import FinetuneOptions
 
 FOLDERS = [
     "private", "Jane Doe", "private data of mine", "müller", "写真", "o'brien", 'the "best"', "a,b; c", "100%",
-    "x" * 300, "with\u00a0spaces\u3000of others", "(old) [1] {2}", "#1 & more", "key: value", "-v",
+    "x" * 300, "with\u00a0spaces\u3000of others", "(old) [1] {2}", "#1 & more", "key: value", "-v", "two  spaces",
 ]  # fmt: skip
 SHAPES = [  # how a path begins, and its separator
     ("/", "/"), ("~/", "/"), ("~jane/", "/"), ("C:\\", "\\"), ("d:/", "/"), ("\\\\server\\", "\\"),

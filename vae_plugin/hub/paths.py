@@ -27,9 +27,9 @@ WHOLE = re.compile(rf"{_START}|/|~[\w.-]*$|\.\.?$", re.IGNORECASE)
 QUOTED = re.compile(
     rf"(?P<quote>['\"`])(?={_START})(?P<path>(?:(?!(?P=quote)(?!\w))[^\r\n])+)(?P=quote)", re.IGNORECASE
 )
-# A path in a sentence goes on after a space if one of the next words has a separator inside.
+# A path in a sentence goes on after spaces if one of the next words has a separator inside.
 IN_A_SENTENCE = re.compile(
-    rf"(?<![\w/\\.~-]){_START}{_LETTER}*(?:(?: {_PLAIN}+){{0,5}} {_PLAIN}+[\\/]{_LETTER}*)*", re.IGNORECASE
+    rf"(?<![\w/\\.~-]){_START}{_LETTER}*(?:(?: +{_PLAIN}+){{0,5}} +{_PLAIN}+[\\/]{_LETTER}*)*", re.IGNORECASE
 )
 
 
