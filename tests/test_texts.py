@@ -1,6 +1,7 @@
 """Text files are read in every encoding that they name, and refused in one sentence otherwise."""
 
 import json
+import os
 
 import pytest
 
@@ -37,6 +38,14 @@ def test_what_is_not_json_is_one_sentence_that_names_the_file(tmp_path, content)
     with pytest.raises(UserError, match=r"run\.json") as raised:
         texts.read_json(path)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
+    path = tmp_path / "config.json"
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is a pipe or a device"):
+        texts.read_json(path)
 
 
 def test_json_with_a_byte_order_mark_is_read(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ def read_text(path: str | Path) -> str:
     """The text of a file in UTF-8, or in the encoding that its byte order mark names; line ends stay as they are.
 
     Raises:
-        UserError: if it is in another encoding, which could only be guessed.
+        UserError: if it is in another encoding, which could only be guessed, or a pipe or device, whose end may never
+            come.
         OSError: if it cannot be read.
     """
+    mode = Path(path).stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what it is
+        raise UserError(f"{path} is a pipe or a device: put a file there.")
     return decode(Path(path).read_bytes(), str(path))
 
 

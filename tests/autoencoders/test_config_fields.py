@@ -93,6 +93,7 @@ def test_any_value_of_any_field(name, tmp_path):
             "force_upcast is 'yes', expected true or false; act_fn is 3, expected text",
         ),
         ({"_class_name": ["AutoencoderKL"]}, r"holds \['AutoencoderKL'\], which is not supported"),
+        ({"act_fn": "a" * 5000}, r"aaa….*\.$"),
         ({"_class_name": "a\nb"}, r"holds 'a\\nb', which is not supported"),
     ],
 )

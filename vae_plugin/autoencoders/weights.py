@@ -31,6 +31,7 @@ LOCATION = ("revision", "cache_dir")  # of a repository's files
 NUMBER = re.compile(r"B?F\d")  # F32, BF16, F8_E4M3, ...
 ONLY_TRAINING_COUNTS = ".num_batches_tracked"  # torch does without them, too
 ELSEWHERE = (*LOCATION, "token", "local_files_only", "force_download", "subfolder", "variant")
+LONGEST_REASON = 400  # characters
 PLACEMENT = ("device_map", "max_memory", "offload_folder", "offload_state_dict")
 
 Open = Callable[..., tuple[Any, Mapping[str, Any]]]
@@ -168,7 +169,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"it lacks {error}"
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].strip().rstrip(".")
+    line = text.splitlines()[0].strip().rstrip(".")
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}…"
 
 
 def _is_finite(value: torch.Tensor) -> bool:
