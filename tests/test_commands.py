@@ -308,6 +308,16 @@ def test_a_mistake_is_one_sentence(mistake, folder, tmp_path, capsys, monkeypatc
     assert error.count("\n") == 1
 
 
+def test_circles_are_not_for_a_model_of_four_channels(tmp_path, capsys):
+    AutoencoderVAE(in_channels=4, block_out_channels=(4, 4), norm_num_groups=2, sample_size=16).save_pretrained(
+        tmp_path
+    )
+    assert main(["evaluate", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "circles have 1 or 3 channels, and the model takes 4: give other images." in error
+    assert error.count("\n") == 1
+
+
 def test_the_demo_leaves_a_pipeline_and_pictures_and_can_be_run_again(tmp_path, capsys):
     words = ["--train_steps", "3", "--denoiser_steps", "2", "--vqvae_steps", "2", "--num_circles", "80"]
     for _ in range(2):

@@ -9,12 +9,13 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from .. import metrics
-from ..datasets import LATEST, Circles, DataRules, ImageDataset, draw, image_batches, load_images
+from ..datasets import LATEST, DataRules, ImageDataset, draw, image_batches, load_images
 from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
 from ..files import json_text, write_json
 from ..notices import say, show, some
 from ..options import GIVEN, LARGEST_SEED, option, parse
+from ..training.settings.data import circles_for
 from ..training.settings.opening import max_image_pixels, remote_images
 from .source import ModelSource
 
@@ -86,9 +87,7 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
         raise UserError(f"{reason}: leave --num_importance_samples out.")
     images: Dataset
     if options.facts()["circles"]:
-        if options.circles_hue and channels != 3:
-            raise UserError(f"--circles_hue makes images of 3 channels, but the model takes {channels}: leave it out.")
-        images = Circles(options.max_images, size, channels, seed=options.seed, hue=options.circles_hue)
+        images = circles_for(channels, options.max_images, size, seed=options.seed, hue=options.circles_hue)
     else:
         images = draw(_images(options, channels, size), options.max_images, options.seed)
     unreadable: set[str] = set()

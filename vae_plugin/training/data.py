@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets import Circles, ImageDataset, ImageStream, collate, draw, load_images, shared_batches, stream_images
+from ..datasets import ImageDataset, ImageStream, collate, draw, load_images, shared_batches, stream_images
 from ..datasets.errors import DataError
 from ..datasets.members import DataRecord
 from ..datasets.rules import DataRules
@@ -25,6 +25,7 @@ from .intake import Intake
 from .interrupts import leave_signals_to_the_parent
 from .sampler import GlobalBatchSampler, image_noise
 from .settings import DataSettings, OptimizationSettings
+from .settings.data import circles_for
 from .state import TrainingState
 
 STATISTICS_IMAGES = 2048
@@ -335,17 +336,10 @@ def unreadable_limit(settings: DataSettings, rules: DataRules) -> float:
 
 
 def _circles(settings: DataSettings, seed: int, channels: int) -> tuple[Dataset, Dataset]:
-    if settings.circles_hue and channels != 3:
-        raise UserError(f"--circles_hue makes images of 3 channels, and the model has {channels}: leave it out.")
-    if channels not in (1, 3):
-        raise UserError(f"circles have 1 or 3 channels, and the model has {channels}: train it on other images.")
     assert settings.resolution is not None
-    hue, held_out = settings.circles_hue, max(1, settings.num_validation_images)
-    try:
-        train: Dataset = Circles(settings.circles_length, settings.resolution, channels, seed=2 * seed, hue=hue)
-        validation = Circles(held_out, settings.resolution, channels, seed=2 * seed + 1, hue=hue)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    resolution, hue, held_out = settings.resolution, settings.circles_hue, max(1, settings.num_validation_images)
+    train = circles_for(channels, settings.circles_length, resolution, seed=2 * seed, hue=hue)
+    validation = circles_for(channels, held_out, resolution, seed=2 * seed + 1, hue=hue)
     return _first(train, settings.max_train_samples), validation
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...datasets import Circles
+from ...errors import UserError
 from ...options import GIVEN, option
 from .opening import max_image_pixels, remote_images
 
@@ -107,3 +109,19 @@ class DataSettings:
     def circles(self) -> bool:
         """Whether the images are generated circles, as they are by default."""
         return self.train_data_dir is None and self.dataset_name in (None, CIRCLES)
+
+
+def circles_for(channels: int, length: int, resolution: int, *, seed: int, hue: bool) -> Circles:
+    """Generated circles for a model of so many image channels, in training and in the commands; see `Circles`.
+
+    Raises:
+        UserError: if there are none.
+    """
+    if hue and channels != 3:
+        raise UserError(f"--circles_hue makes images of 3 channels, but the model takes {channels}: leave it out.")
+    if channels not in (1, 3):
+        raise UserError(f"circles have 1 or 3 channels, and the model takes {channels}: give other images.")
+    try:
+        return Circles(length, resolution, channels, seed=seed, hue=hue)
+    except ValueError as error:
+        raise UserError(str(error)) from error
