@@ -126,10 +126,11 @@ def test_evaluate_leaves_out_what_cannot_be_read_and_says_so_on_any_terminal(fol
     for name in (b"\xff.png", "東京.png".encode(), b"new\nline.png"):
         (images / os.fsdecode(name)).write_bytes(b"no image")
     written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding="ascii", write_through=True))
     assert main(["evaluate", str(folder), "--train_data_dir", str(images)]) == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == 3
     *_, last = written.getvalue().splitlines()
-    assert last.startswith(b"3 file(s) could not be read as images and were left out: ")
+    assert last.startswith(b"note: 3 file(s) could not be read as images and were left out: ")
     for name in (b"%FF.png", b"\\u6771\\u4eac.png", b"new\\nline.png"):
         assert name in last
 
@@ -309,9 +310,9 @@ def test_a_mistake_is_one_sentence(mistake, folder, tmp_path, capsys, monkeypatc
 
 
 def test_circles_are_not_for_a_model_of_four_channels(tmp_path, capsys):
-    AutoencoderVAE(in_channels=4, block_out_channels=(4, 4), norm_num_groups=2, sample_size=16).save_pretrained(
-        tmp_path
-    )
+    AutoencoderVAE(
+        in_channels=4, latent_channels=2, block_out_channels=(4, 4), norm_num_groups=2, sample_size=16
+    ).save_pretrained(tmp_path)
     assert main(["evaluate", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "circles have 1 or 3 channels, and the model takes 4: give other images." in error

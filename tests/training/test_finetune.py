@@ -216,7 +216,7 @@ def test_images_that_cannot_be_read_are_named_and_not_measured(tmp_path, capsys)
     model = ["--pretrained_model_name_or_path", str(tmp_path / "out"), "--data_dir", str(photos)]
     assert evaluate.run([*model, "--resolution", "16"], "evaluate")["num_images"] == metrics["num_images"]
     left_out = 4 - metrics["num_images"]
-    assert f"{left_out} file(s) could not be read as images and were left out: " in capsys.readouterr().out
+    assert f"{left_out} file(s) could not be read as images and were left out: " in capsys.readouterr().err
 
 
 def test_a_signal_to_the_whole_group_does_not_end_the_loading_processes_first(tmp_path):

@@ -13,7 +13,7 @@ from ..datasets import LATEST, DataRules, ImageDataset, draw, image_batches, loa
 from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
 from ..files import json_text, write_json
-from ..notices import say, show, some
+from ..notices import say, some
 from ..options import GIVEN, LARGEST_SEED, option, parse
 from ..training.settings.data import circles_for
 from ..training.settings.opening import max_image_pixels, remote_images
@@ -99,10 +99,10 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
     )
     print(json_text(result, "the metrics", indent=2))
     if unreadable:
-        show(f"{len(unreadable)} file(s) could not be read as images and were left out: {some(unreadable)}")
+        say(f"{len(unreadable)} file(s) could not be read as images and were left out: {some(unreadable)}")
     if options.output_file:
         write_json(Path(options.output_file), result)
-        print(f"Written to {options.output_file}.")
+        say(f"written to {options.output_file}.")
     return result
 
 
