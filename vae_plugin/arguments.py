@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -73,8 +75,8 @@ class Tensor:
         )
         if not kinds:
             raise ArgumentError(f"{name} is of {_dtype(value)}: give a {kind} tensor.")
-        if value.is_meta or value.layout != torch.strided:
-            what = "has no data (device meta)" if value.is_meta else f"is {_layout(value)}"
+        if value.is_meta or value.is_nested or value.layout != torch.strided:
+            what = "has no data (device meta)" if value.is_meta else f"is {'nested' if value.is_nested else _layout(value)}"
             raise ArgumentError(f"{name} {what}: give a dense tensor with data.")
         reasons = [self._misfit(shape.split(), name, value, dict(sizes)) for shape in self.shapes]
         if self.shapes and None not in reasons:
@@ -114,8 +116,11 @@ class Whole:
         """See `Accepted.check`."""
         if value is None and self.optional:
             return
-        whole = hasattr(value, "__index__") and not isinstance(value, (bool, torch.Tensor))
-        if not whole or not self.at_least <= value.__index__() <= self.at_most:
+        try:
+            whole = None if isinstance(value, (bool, torch.Tensor)) else operator.index(value)
+        except TypeError:  # an array has `__index__` too, and refuses it unless it is a number
+            whole = None
+        if whole is None or not self.at_least <= whole <= self.at_most:
             bounds = (
                 f"from {self.at_least} to {self.at_most}"
                 if self.at_most < 2**31 - 1
@@ -238,7 +243,7 @@ def check(rules: dict[str, Accepted], values: Any) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and is_finite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and is_finite(value)
 
 
 def _is_integer(value: torch.Tensor) -> bool:
@@ -255,5 +260,5 @@ def _layout(value: torch.Tensor) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
+        return f"a tensor of shape {tuple(value.shape)}" if not value.is_nested else "a nested tensor"
     return shown(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"

@@ -14,6 +14,8 @@ def shown(value: Any, longest: int = LONGEST) -> str:
         return cut(" ".join(repr(value).split()), longest)
     except ValueError:  # Python writes no integer of more than 4300 digits
         return "a number of thousands of digits"
+    except RecursionError:
+        return f"a {type(value).__name__} of many levels"
 
 
 def cut(text: str, longest: int) -> str:

@@ -53,7 +53,7 @@ class Encoded:
 
     def sample(self, seed: int) -> torch.Tensor:
         """A sample (C, h, w) of the posterior of one image: the one of diffusers with a generator of that seed."""
-        noise = torch.randn(1, *self.mean.shape, generator=torch.Generator().manual_seed(seed))[0]
+        noise = torch.randn(1, *self.mean.shape, generator=torch.Generator().manual_seed(int(seed)))[0]
         return self.mean if self.std is None else self.mean + self.std * noise
 
 
@@ -235,6 +235,13 @@ class Codec:
     def codes(self, indices: torch.Tensor) -> torch.Tensor:
         """The latent (C, h, w) of indices (h, w, indices per position), float32 on the CPU."""
         return _on_cpu(self.model.quantizer.indices_to_codes(self.native(indices)[None].to(self.model.device))[0])
+
+    def has_indices(self, indices: torch.Tensor) -> bool:
+        """Whether indices (h, w, indices per position) can be decoded: int64, of this grid and this codebook."""
+        if not self.discrete or indices.dtype != torch.int64:
+            return False
+        fits = tuple(indices.shape) == (*self.latent_shape[1:], self.indices_per_position)
+        return fits and 0 <= int(indices.min()) and int(indices.max()) < self.model.codebook_size
 
     def native(self, indices: torch.Tensor) -> torch.Tensor:
         """Indices (..., indices per position) as the model takes them: without the last axis if it has length 1."""

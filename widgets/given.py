@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from vae_plugin.arguments import Tensor, check
 from vae_plugin.errors import UserError
+from vae_plugin.json_types import shown
+from vae_plugin.widgets.outlet import plain_words
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.recipe import escaped
 from vae_plugin.widgets.shelf import Saved
@@ -23,11 +26,11 @@ def as_latent(value: Any, codec: Codec) -> torch.Tensor:
     """
     shape = tuple(codec.latent_shape)
     try:
-        z = torch.as_tensor(value).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
+        z = torch.as_tensor(value)
+    except Exception as error:  # torch and NumPy raise many kinds for what is no array
         raise UserError(f"a latent was given as {type(value).__name__}: give a tensor of shape {shape}.") from error
-    if not z.is_floating_point() or z.is_complex():
-        raise UserError(f"a latent was given as a tensor of {z.dtype}: give floats, of shape {shape}.")
+    check({"a latent": Tensor()}, {"a latent": z})
+    z = z.detach().cpu().float()
     flat = codec.flat and z.numel() == shape[0] and z.ndim <= 2
     if flat or (z.ndim == 4 and len(z) == 1 and tuple(z.shape[1:]) == shape):
         z = z.reshape(shape)
@@ -35,7 +38,7 @@ def as_latent(value: Any, codec: Codec) -> torch.Tensor:
         raise UserError(f"a latent of shape {tuple(z.shape)} was given: give one of this model's shape, {shape}.")
     if not torch.isfinite(z).all():
         raise UserError("the latent that was given is not finite: give one without NaN and infinity.")
-    return z.float().clone()
+    return z.clone()
 
 
 def as_saved(value: Any, codec: Codec) -> list[Saved]:
@@ -54,12 +57,14 @@ def as_saved(value: Any, codec: Codec) -> list[Saved]:
 def _saved(latent: Any, name: str, codec: Codec) -> Saved:
     if not isinstance(latent, Saved):
         return Saved(name, as_latent(latent, codec))
+    if latent.indices is not None and not codec.has_indices(latent.indices):
+        raise UserError(f"the indices of {shown(latent.name)} are none of this model: leave them out.")
     return replace(latent, latent=as_latent(latent.latent, codec))
 
 
 def name_and_source(image: Any) -> tuple[str, str]:
     """A name for an image that was set from Python, and the Python that yields it."""
     path = image if isinstance(image, (str, Path)) else getattr(image, "filename", None)
-    if path:
-        return Path(path).name, f"{{lab}}.load({escaped(repr(str(path)))})"
+    if path and isinstance(path, (str, Path)):
+        return plain_words(Path(path).name), f"{{lab}}.load({escaped(repr(str(path)))})"
     return "set from Python", "{lab}.pixels"

@@ -14,13 +14,16 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from vae_plugin.arguments import ArgumentError, Tensor, Whole, accepts, check
 from vae_plugin.datasets import Circles, DataError, load_images
 from vae_plugin.datasets.files import SHARDS
 from vae_plugin.datasets.reading import DEFAULT_READER
 from vae_plugin.datasets.rows import ENCODED, STORED
 from vae_plugin.datasets.transforms import MODES
+from vae_plugin.widgets.outlet import plain_words
 
 MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
+INDEX = Whole(-(2**31))
 IMAGE_KEYS = ("pixel_values", "image", "img", "images")
 
 
@@ -89,16 +92,18 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self._chosen)
 
+    @accepts(i=INDEX)
     def __getitem__(self, i: int) -> torch.Tensor:
         # An image from other code may be a view of memory that it changes later.
         row = int(self._chosen[range(len(self))[operator.index(i)]])
         return as_image(_image_of(self._items[row]), self.channels, self.size).clone()
 
+    @accepts(i=INDEX)
     def name(self, i: int) -> str:
         """Name of image i: its file name, or its number in the source."""
         row = int(self._chosen[i])
         item = self._items[row] if isinstance(self._items, (list, tuple)) else None
-        return Path(item).name if isinstance(item, (str, Path)) else f"image {row}"
+        return plain_words(Path(item).name) if isinstance(item, (str, Path)) else f"image {row}"
 
     def describe(self, i: int) -> str:
         """Name and labels of image i, in one line."""
@@ -148,9 +153,10 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
             "tensor (C, H, W)."
         )
     try:
-        return _fit(_with_channels(_signed(source), channels), size)
-    except RuntimeError as error:  # such as for a sparse tensor, or one of the device "meta"
-        raise DataError(f"an image was given as a tensor that cannot be used: {str(error).splitlines()[0]}") from error
+        check({"an image": Tensor(integer=None)}, {"an image": source})
+    except ArgumentError as error:
+        raise DataError(str(error)) from error
+    return _fit(_with_channels(_signed(source), channels), size)
 
 
 def _tensor_of_array(array: np.ndarray) -> torch.Tensor:

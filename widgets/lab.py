@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import count
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import torch
 import traitlets
 from PIL import Image
 
+from vae_plugin.arguments import Instance, Real, Whole, accepts
 from vae_plugin.errors import UserError
 from vae_plugin.files import write_bytes
+from vae_plugin.json_types import shown
 from vae_plugin.widgets import frontend
-from vae_plugin.widgets.codec import Codec, open_model, to_rgba
+from vae_plugin.widgets.codec import SEED, Codec, open_model, to_rgba
 from vae_plugin.widgets.given import as_latent, as_saved, name_and_source
 from vae_plugin.widgets.images import ImageSet, Labels, as_image
 from vae_plugin.widgets.live import Live
@@ -28,7 +31,7 @@ from vae_plugin.widgets.panel import Panel
 from vae_plugin.widgets.pictures import pil
 from vae_plugin.widgets.rendering import Frame
 from vae_plugin.widgets.session import Session
-from vae_plugin.widgets.shelf import Saved, Shelf
+from vae_plugin.widgets.shelf import TEXT, Saved, Shelf
 from vae_plugin.widgets.shelf_view import ShelfView
 from vae_plugin.widgets.space import LatentSpace
 from vae_plugin.widgets.state import given_state
@@ -36,6 +39,7 @@ from vae_plugin.widgets.views import FrameView, model_info, original_rgba, publi
 
 BUNDLED = Path(__file__).resolve().parent / "circles"
 FIRST_PICTURE = 3.0  # seconds that showing a lab waits for its first picture, so that a saved notebook has one
+OPTIONAL_TEXT = Instance((str,), "text", optional=True)
 PUBLISH = 0.4  # seconds of quiet before the last picture goes where a saved notebook keeps it
 
 _numbers = count(1)
@@ -80,6 +84,7 @@ class LatentLab(anywidget.AnyWidget):
     _picture = traitlets.Dict().tag(sync=True)
     _progress = traitlets.List(traitlets.Int(), [0, 0]).tag(sync=True)
 
+    @accepts(resolution=Whole(1, optional=True), max_images=Whole(1))
     def __init__(
         self,
         model: object = None,
@@ -89,8 +94,6 @@ class LatentLab(anywidget.AnyWidget):
         resolution: int | None = None,
         max_images: int = 256,
     ) -> None:
-        if max_images < 1:
-            raise UserError(f"max_images is {max_images}: give at least 1.")
         codec = Codec(open_model(str(BUNDLED) if model is None else model), resolution)
         image_set = ImageSet(images, codec.channels, codec.image_size, max_images, labels)
         outlet = self._outlet = Outlet(self)
@@ -181,6 +184,7 @@ class LatentLab(anywidget.AnyWidget):
 
     # --- what Python calls ---
 
+    @accepts(seed=SEED)
     def encode(self, image: Any, seed: int | None = None) -> torch.Tensor:
         """Encode an image of any form to its latent (C, h, w), without showing it.
 
@@ -203,15 +207,18 @@ class LatentLab(anywidget.AnyWidget):
         """Convert an image of any form to the model's input: (C, H, W) in [-1, 1]."""
         return as_image(source, self._session.codec.channels, self._session.codec.image_size)
 
+    @accepts(name=TEXT, value=OPTIONAL_TEXT, inside=Instance((bool, np.bool_), "True or False"))
     def group(self, name: str, value: str | None = None, inside: bool = True) -> torch.Tensor:
         """Latents (N, C, h, w) of the images with a label, see `Survey.group`."""
         self.space  # noqa: B018 - waits
         return self._session.survey.group(name, value, inside)
 
+    @accepts(name=OPTIONAL_TEXT)
     def keep(self, name: str | None = None) -> Saved:
         """Put the current latent on the shelf."""
         return self._session.keep(name)
 
+    @accepts(path=Instance((str, PathLike), "the path of a file"))
     def save(self, path: str | Path) -> Path:
         """Write the picture (.png), or the current latent and the shelf (.safetensors).
 
@@ -225,7 +232,7 @@ class LatentLab(anywidget.AnyWidget):
             write_bytes(path, self._session.latents_file(with_shelf=True))
         else:
             raise UserError(
-                f"cannot save as {path.name!r}: use the suffix .png (the picture) or .safetensors (latents)."
+                f"cannot save as {shown(path.name)}: use the suffix .png (the picture) or .safetensors (latents)."
             )
         return path
 
@@ -233,6 +240,7 @@ class LatentLab(anywidget.AnyWidget):
         """Return to the latent before the last change."""
         self._session.undo()
 
+    @accepts(timeout=Real(0, threading.TIMEOUT_MAX, optional=True))
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the lab has nothing to do; returns whether that happened within `timeout` seconds.
 

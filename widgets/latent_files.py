@@ -33,11 +33,12 @@ def from_safetensors(data: bytes, codec: Codec) -> list[Saved]:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"this file cannot be read as safetensors: {error}") from error
-    found = [
-        Saved(name, tensor.float(), _indices(tensors.get(f"{name}.indices"), codec))
-        for name, tensor in tensors.items()
-        if tensor.is_floating_point() and tuple(tensor.shape) == shape and tensor.isfinite().all()
-    ]
+    found = []
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tuple(tensor.shape) == shape:
+            latent, indices = tensor.float(), tensors.get(f"{name}.indices")
+            if latent.isfinite().all():
+                found.append(Saved(name, latent, indices if indices is not None and codec.has_indices(indices) else None))
     if not found:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
         raise UserError(f"this file has no latent of shape {shape}; it has {shapes or 'nothing'}.")
@@ -46,11 +47,3 @@ def from_safetensors(data: bytes, codec: Codec) -> list[Saved]:
 
 def _tensor_name(name: str) -> str:
     return f"_{name}" if name == "__metadata__" else name  # safetensors keeps that one for itself
-
-
-def _indices(tensor: torch.Tensor | None, codec: Codec) -> torch.Tensor | None:
-    """Indices from a file, if the model's codebook has them."""
-    if tensor is None or not codec.discrete or tensor.dtype != torch.int64:
-        return None
-    fits = tuple(tensor.shape) == (*codec.latent_shape[1:], codec.indices_per_position)
-    return tensor if fits and tensor.min() >= 0 and tensor.max() < codec.model.codebook_size else None

@@ -62,13 +62,13 @@ def sentence(error: BaseException) -> str:
 
 def plain_words(text: str) -> str:
     """Text in one line, without control characters and halves of characters (as in names of files that are no text)."""
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", _whole(text)).strip()
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", whole(text)).strip()
 
 
 def sendable(value: Any) -> Any:
     """A value that JSON can hold: null for NaN and infinity, whole characters only."""
     if isinstance(value, str):
-        return _whole(value)
+        return whole(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -76,5 +76,6 @@ def sendable(value: Any) -> Any:
     return [sendable(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
+    """Text with halves of characters (surrogates) escaped, which no file and no message can hold."""
     return text.encode("utf-8", "backslashreplace").decode()

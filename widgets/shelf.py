@@ -10,10 +10,22 @@ from typing import Any
 
 import torch
 
+from vae_plugin.arguments import ArgumentError, Instance, Tensor, check
 from vae_plugin.errors import UserError
+from vae_plugin.json_types import shown
+from vae_plugin.widgets.outlet import whole
 from vae_plugin.widgets.recipe import Recipe
 
 MAX_SHELF = 1000  # latents, each with a picture that every view has
+
+TEXT = Instance((str,), "text")
+SAVED = {
+    "name": TEXT,
+    "latent": Tensor(integer=None),
+    "indices": Tensor(integer=True, optional=True),
+    "recipe": Instance((Recipe,), "a Recipe"),
+    "key": TEXT,
+}
 
 _keys = count(1)
 
@@ -35,6 +47,10 @@ class Saved:
     indices: torch.Tensor | None = None
     recipe: Recipe = field(default_factory=Recipe, repr=False)
     key: str = field(default_factory=lambda: f"s{next(_keys)}", repr=False)
+
+    def __post_init__(self) -> None:
+        check(SAVED, vars(self))
+        object.__setattr__(self, "name", whole(self.name))
 
     def renamed(self, name: str) -> Saved:
         """The same latent under another name."""
@@ -63,7 +79,10 @@ class Shelf(tuple[Saved, ...]):
 
     def __getitem__(self, which: Any) -> Any:
         if not isinstance(which, str):
-            return super().__getitem__(which)
+            try:
+                return super().__getitem__(which)
+            except TypeError as error:
+                raise ArgumentError(f"{shown(which)} was given: give the number or the name of a latent.") from error
         for item in self:
             if item.name == which:
                 return item
@@ -77,7 +96,7 @@ class Shelf(tuple[Saved, ...]):
             UserError: if it is no longer there.
         """
         for item in self:
-            if item.key == key:
+            if isinstance(key, str) and item.key == key:
                 return item
         raise UserError("that latent is no longer on the shelf: choose another one.")
 

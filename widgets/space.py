@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from vae_plugin.arguments import Instance, Real, Tensor, Whole, accepts, check
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.images import Labels
+from vae_plugin.widgets.messages import LARGEST
+from vae_plugin.widgets.shelf import TEXT
 from vae_plugin.wording import shown
 
 MAX_DIMENSIONS = 64  # axes of a flat latent
@@ -90,14 +93,17 @@ class LatentSpace:
 
     def coordinates(self, z: torch.Tensor) -> torch.Tensor:
         """The coordinates of a latent (C, h, w) along all axes: (number of axes,) in the order of `axes`."""
+        z = self._checked(z)
         own = z[:MAX_DIMENSIONS].flatten()[self._order] if self.flat else z[:MAX_CHANNELS].mean((1, 2))
         away = (z - self.mean).flatten()
         projected = self.directions.flatten(1) @ away / self.scales
         slopes = self.slopes.flatten(1)
         return torch.cat([own, projected, slopes @ away / slopes.square().sum(1) + self._label_means])
 
+    @accepts(axis=TEXT)
     def coordinate(self, z: torch.Tensor, axis: str) -> float:
         """The coordinate of a latent (C, h, w) along one axis."""
+        z = self._checked(z)
         found = self._axis(axis)
         if found.group == "dimensions":
             return z[found.index, 0, 0].item()
@@ -109,6 +115,7 @@ class LatentSpace:
         direction, scale = self.directions[found.index], self.scales[found.index]
         return ((z - self.mean) * direction).sum().item() / scale.item()
 
+    @accepts(axis=TEXT, value=Tensor("", integer=None, also_numbers=True))
     def move(self, z: torch.Tensor, axis: str, value: float) -> torch.Tensor:
         """Move a latent along one axis until its coordinate is `value`.
 
@@ -124,6 +131,9 @@ class LatentSpace:
         Raises:
             UserError: if there is no such axis.
         """
+        z = self._checked(z)
+        value = float(value)
+        check({"value": Real(-LARGEST, LARGEST)}, {"value": value})
         found = self._axis(axis)
         moved = z.clone()
         if found.group == "dimensions":
@@ -138,10 +148,17 @@ class LatentSpace:
                 moved += change * self.scales[found.index] * self.directions[found.index]
         return moved
 
+    @accepts(n=Whole(), generator=Instance((torch.Generator,), "a torch.Generator"))
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Draw latents (n, C, h, w) from a Gaussian with the mean of the data and its variance along the directions."""
         weights = torch.randn(n, len(self.scales), generator=generator) * self.scales
         return self.mean + torch.einsum("nk,kchw->nchw", weights, self.directions)
+
+    def _checked(self, z: torch.Tensor) -> torch.Tensor:
+        """A latent in the precision of this space; an error for what is no latent (C, h, w) of it."""
+        rule = Tensor("C h w")
+        check({"the mean": rule, "z": rule}, {"the mean": self.mean, "z": z})
+        return z.to(self.mean.dtype)
 
     def _axis(self, key: str) -> Axis:
         if key not in self.axes:
