@@ -76,7 +76,11 @@ class Tensor:
         if not kinds:
             raise ArgumentError(f"{name} is of {_dtype(value)}: give a {kind} tensor.")
         if value.is_meta or value.is_nested or value.layout != torch.strided:
-            what = "has no data (device meta)" if value.is_meta else f"is {'nested' if value.is_nested else _layout(value)}"
+            what = (
+                "has no data (device meta)"
+                if value.is_meta
+                else f"is {'nested' if value.is_nested else _layout(value)}"
+            )
             raise ArgumentError(f"{name} {what}: give a dense tensor with data.")
         reasons = [self._misfit(shape.split(), name, value, dict(sizes)) for shape in self.shapes]
         if self.shapes and None not in reasons:

@@ -95,7 +95,7 @@ class Codec:
         self.adapter = adapt(model)
         if resolution is not None and resolution < 1:
             raise UserError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
-        self.image_size = self._image_size(resolution)
+        self.image_size = self._image_size(None if resolution is None else int(resolution))
         self.channels = self.adapter.in_channels
         self.latent_shape = self.adapter.latent_shape(1, *self.image_size)[1:]
         self.decode_seconds: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from vae_plugin.datasets.files import SHARDS
 from vae_plugin.datasets.reading import DEFAULT_READER
 from vae_plugin.datasets.rows import ENCODED, STORED
 from vae_plugin.datasets.transforms import MODES
+from vae_plugin.json_types import is_finite, shown
 from vae_plugin.widgets.outlet import plain_words
 
 MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
@@ -42,7 +44,7 @@ class Labels:
     @classmethod
     def of(cls, values: Sequence[Any]) -> Labels:
         """Make labels of any values: numbers are a quantity unless they are a few whole ones, the rest categories."""
-        items = [v.item() if isinstance(v, (torch.Tensor, np.generic)) else v for v in values]
+        items = [_label(v) for v in values]
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in items)
         distinct = sorted(set(items)) if numbers else sorted({str(v) for v in items})
         if numbers and not (all(float(v).is_integer() for v in distinct) and len(distinct) <= MAX_CATEGORIES):
@@ -115,6 +117,8 @@ class ImageSet:
             columns = _labels_of_source(self._items, self._chosen)
         else:
             for name, values in (given if isinstance(given, Mapping) else {"label": given}).items():
+                if isinstance(values, (str, bytes, Mapping)) or not _is_column(values):
+                    raise DataError(f"labels were given as {type(values).__name__}: give a list, one value per image.")
                 if len(values) != total:
                     raise DataError(
                         f"{len(values)} labels ({name}) were given for {total} images: give one label per image."
@@ -140,7 +144,7 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
     if isinstance(source, (bytearray, memoryview)):
         source = bytes(source)
     elif isinstance(source, str):
-        source = Path(source).expanduser()
+        source = Path(os.path.expanduser(source))
     if isinstance(source, (bytes, Path, Image.Image)) or _is_row(source):
         if channels not in MODES:
             raise DataError(f"the model takes {channels} channels, which no image file has: give a tensor (C, H, W).")
@@ -157,6 +161,26 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
     except ArgumentError as error:
         raise DataError(str(error)) from error
     return _fit(_with_channels(_signed(source), channels), size)
+
+
+def _is_column(values: Any) -> bool:
+    """Whether values have a length and are found by number; an array without an axis and a nested tensor have none."""
+    if isinstance(values, torch.Tensor) and values.is_nested:
+        return False
+    shape = getattr(values, "shape", (1,))
+    return hasattr(values, "__len__") and hasattr(values, "__getitem__") and len(shape) > 0
+
+
+def _label(value: Any) -> Any:
+    """The label of one image as Python has it."""
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        size = value.numel() if isinstance(value, torch.Tensor) else value.size
+        if size != 1 or (isinstance(value, torch.Tensor) and value.is_meta):
+            raise DataError(f"a label was given as an array of shape {tuple(value.shape)}: give one value per image.")
+        value = value.item()
+    if isinstance(value, int) and not is_finite(value):
+        raise DataError(f"a label is {shown(value)}: give a number that a float can hold.")
+    return value
 
 
 def _tensor_of_array(array: np.ndarray) -> torch.Tensor:
@@ -230,12 +254,14 @@ def _open_source(source: Any, channels: int, size: tuple[int, int]) -> Any:
     if source is None:
         return _circles(channels, size)
     if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
-        if path.is_file() and path.suffix.lower() not in SHARDS:
+        path = Path(os.path.expanduser(source))
+        if os.path.isfile(path) and path.suffix.lower() not in SHARDS:
             return [path]
         return load_images(train_data_dir=path, resolution=min(size), channels=channels, center_crop=True)
     if isinstance(source, Image.Image):
         return [source]
+    if isinstance(source, torch.Tensor):
+        check({"images": Tensor(integer=None)}, {"images": source})
     if isinstance(source, (np.ndarray, torch.Tensor)) and source.ndim <= 3 and not _is_stack(source):
         return [source]
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, Mapping):

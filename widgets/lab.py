@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import count
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -218,14 +218,14 @@ class LatentLab(anywidget.AnyWidget):
         """Put the current latent on the shelf."""
         return self._session.keep(name)
 
-    @accepts(path=Instance((str, PathLike), "the path of a file"))
+    @accepts(path=Instance((str, os.PathLike), "the path of a file"))
     def save(self, path: str | Path) -> Path:
         """Write the picture (.png), or the current latent and the shelf (.safetensors).
 
         Raises:
             UserError: if the path has another suffix.
         """
-        path = Path(path).expanduser()
+        path = Path(os.path.expanduser(path))
         if path.suffix.lower() == ".png":
             write_bytes(path, self._session.picture_file())
         elif path.suffix.lower() == ".safetensors":
@@ -256,6 +256,11 @@ class LatentLab(anywidget.AnyWidget):
         if hasattr(self, "_session"):  # else its arguments were refused
             self._session.worker.stop()
         super().close()
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take over what a front end sets of the widget's layout; the rest is the kernel's, for which it sends requests."""
+        own = {*LatentLab.class_own_trait_names(sync=True), "_esm", "_css"}
+        super().set_state({name: value for name, value in sync_data.items() if name not in own})
 
     # --- what Python sets ---
 

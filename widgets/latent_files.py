@@ -38,7 +38,9 @@ def from_safetensors(data: bytes, codec: Codec) -> list[Saved]:
         if tensor.is_floating_point() and tuple(tensor.shape) == shape:
             latent, indices = tensor.float(), tensors.get(f"{name}.indices")
             if latent.isfinite().all():
-                found.append(Saved(name, latent, indices if indices is not None and codec.has_indices(indices) else None))
+                found.append(
+                    Saved(name, latent, indices if indices is not None and codec.has_indices(indices) else None)
+                )
     if not found:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
         raise UserError(f"this file has no latent of shape {shape}; it has {shapes or 'nothing'}.")

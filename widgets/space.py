@@ -69,6 +69,9 @@ class LatentSpace:
         slopes: change of the latents with each label, (L, C, h, w).
         axes: all axes by key.
         points: coordinates of the images, (N, number of axes).
+
+    Raises:
+        UserError: if the squares of the means are no float32.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class LatentSpace:
         self.mean = means.mean(0)
         self.std = means.std(0, correction=0)
         self.flat = means.shape[-2:] == (1, 1)
+        if not means.square().sum().isfinite():
+            raise UserError("the latents of the images are too large to calculate with: their squares are infinite.")
         self.directions, self.scales, shares = _principal(means - self.mean, self.mean.square().sum())
         self.slopes, self._label_means = torch.zeros(0, *self.mean.shape), torch.zeros(0)
         axes = [*(self._dimensions() if self.flat else self._channels()), *self._directions(shares)]

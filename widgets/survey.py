@@ -123,7 +123,11 @@ class Survey:
         if not seen:
             self._error = UserError("none of them can be read, or the encoder returns NaN for each.")
             self.require_space()
-        self._space = merge(batches, self._images.labels)
+        try:
+            self._space = merge(batches, self._images.labels)
+        except Exception as error:
+            self._error = error
+            raise
         done(self._space)
 
     def group(self, name: str, value: str | None = None, inside: bool = True) -> torch.Tensor:

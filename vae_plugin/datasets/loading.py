@@ -192,8 +192,8 @@ def _local_paths(
         if config_name is not None:
             raise DataError(f"config_name {config_name!r} is of a data set that dataset_name names: leave it out.")
         several = [train_data_dir] if isinstance(train_data_dir, str | Path) else train_data_dir
-        return tuple(Path(path).expanduser() for path in several)
-    path = Path(str(dataset_name)).expanduser()
+        return tuple(Path(os.path.expanduser(path)) for path in several)
+    path = Path(os.path.expanduser(str(dataset_name)))
     if not (rules.one_way_to_find_files and path.is_dir()) or config_name is not None or _declares_its_files(path):
         return None
     return (path,) if files_by_kind(walk(path), rules) else None
