@@ -247,7 +247,7 @@ def check(rules: dict[str, Accepted], values: Any) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and is_finite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and is_finite(value)  # type: ignore[arg-type]
 
 
 def _is_integer(value: torch.Tensor) -> bool:

@@ -241,7 +241,7 @@ class Codec:
         if not self.discrete or indices.dtype != torch.int64:
             return False
         fits = tuple(indices.shape) == (*self.latent_shape[1:], self.indices_per_position)
-        return fits and 0 <= int(indices.min()) and int(indices.max()) < self.model.codebook_size
+        return fits and int(indices.min()) >= 0 and int(indices.max()) < self.model.codebook_size
 
     def native(self, indices: torch.Tensor) -> torch.Tensor:
         """Indices (..., indices per position) as the model takes them: without the last axis if it has length 1."""

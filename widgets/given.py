@@ -11,11 +11,11 @@ import torch
 
 from vae_plugin.arguments import Tensor, check
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import shown
-from vae_plugin.widgets.outlet import plain_words
 from vae_plugin.widgets.codec import Codec
+from vae_plugin.widgets.outlet import plain_words
 from vae_plugin.widgets.recipe import escaped
 from vae_plugin.widgets.shelf import Saved
+from vae_plugin.wording import shown
 
 
 def as_latent(value: Any, codec: Codec) -> torch.Tensor:

@@ -21,8 +21,9 @@ from vae_plugin.datasets.files import SHARDS
 from vae_plugin.datasets.reading import DEFAULT_READER
 from vae_plugin.datasets.rows import ENCODED, STORED
 from vae_plugin.datasets.transforms import MODES
-from vae_plugin.json_types import is_finite, shown
+from vae_plugin.json_types import is_finite
 from vae_plugin.widgets.outlet import plain_words
+from vae_plugin.wording import shown
 
 MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
 INDEX = Whole(-(2**31))

@@ -18,7 +18,6 @@ from PIL import Image
 from vae_plugin.arguments import Instance, Real, Whole, accepts
 from vae_plugin.errors import UserError
 from vae_plugin.files import write_bytes
-from vae_plugin.json_types import shown
 from vae_plugin.widgets import frontend
 from vae_plugin.widgets.codec import SEED, Codec, open_model, to_rgba
 from vae_plugin.widgets.given import as_latent, as_saved, name_and_source
@@ -36,6 +35,7 @@ from vae_plugin.widgets.shelf_view import ShelfView
 from vae_plugin.widgets.space import LatentSpace
 from vae_plugin.widgets.state import given_state
 from vae_plugin.widgets.views import FrameView, model_info, original_rgba, publish_space
+from vae_plugin.wording import shown
 
 BUNDLED = Path(__file__).resolve().parent / "circles"
 FIRST_PICTURE = 3.0  # seconds that showing a lab waits for its first picture, so that a saved notebook has one
@@ -258,8 +258,8 @@ class LatentLab(anywidget.AnyWidget):
         super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take over what a front end sets of the widget's layout; the rest is the kernel's, for which it sends requests."""
-        own = {*LatentLab.class_own_trait_names(sync=True), "_esm", "_css"}
+        """Take over what a front end sets, such as the layout; the lab's own state is the kernel's alone."""
+        own = {*LatentLab.class_own_traits(sync=True), "_esm", "_css"}
         super().set_state({name: value for name, value in sync_data.items() if name not in own})
 
     # --- what Python sets ---

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import safetensors
 import safetensors.torch
-import torch
 
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from vae_plugin.arguments import ArgumentError, Instance, Tensor, check
+from vae_plugin.arguments import Accepted, ArgumentError, Instance, Tensor, check
 from vae_plugin.errors import UserError
-from vae_plugin.json_types import shown
 from vae_plugin.widgets.outlet import whole
 from vae_plugin.widgets.recipe import Recipe
+from vae_plugin.wording import shown
 
 MAX_SHELF = 1000  # latents, each with a picture that every view has
 
 TEXT = Instance((str,), "text")
-SAVED = {
+SAVED: dict[str, Accepted] = {
     "name": TEXT,
     "latent": Tensor(integer=None),
     "indices": Tensor(integer=True, optional=True),

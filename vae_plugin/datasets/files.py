@@ -90,7 +90,7 @@ def files_by_kind(found: Sequence[Path], rules: DataRules) -> dict[str, list[Pat
 
 
 def _find_in(path: Path, split: str, rules: DataRules) -> Found:
-    if not path.exists():
+    if not os.path.exists(path):  # false too for a name that no file can have
         raise DataError(f"{path} does not exist: give a folder of images or shards, or a single shard.")
     if path.is_file():
         kind = SHARDS.get(path.suffix.lower())
