@@ -37,7 +37,8 @@ WRONG = [
     torch.tensor(1.0), np.float32(1), np.int64(3), np.array("x"), np.array([None]), np.zeros((1,) * 5),
     np.zeros((4, 4, 0), np.uint8), np.ma.masked_array([1.0], [True]), Image.new("RGB", (4, 4)),
     Image.new("RGB", (0, 4)), Image.new("F", (4, 4)), {"bytes": b"x"}, {"bytes": 7}, {"path": 7}, {"a": [1, 2]},
-    [Saved("a", LATENT)], [Saved("a", LATENT, torch.zeros(1, 1, 1, dtype=torch.long))], *variants(LATENT), *variants(PICTURE),
+    [Saved("a", LATENT)], [Saved("a", LATENT, torch.zeros(1, 1, 1, dtype=torch.long))], *variants(LATENT),
+    *variants(PICTURE),
 ]  # fmt: skip
 
 

@@ -245,3 +245,12 @@ def test_a_small_picture_takes_no_longer_than_allowed(seconds, shrink):
     codec = Codec(tiny("conv"), 64)  # 32 positions to a side, of which at least 4 are left
     codec.decode_seconds = seconds
     assert codec.preview_shrink == shrink
+
+
+@pytest.mark.parametrize("name", ["conv", "rvq", "AutoencoderKL"])
+def test_a_compiled_model_is_taken(name):
+    model = tiny(name)
+    with open_lab(torch.compile(model, backend="eager"), max_images=2) as lab:
+        assert lab.model is model
+        with torch.no_grad():
+            assert np.abs(levels(model.decode(lab.latent[None]).sample[0]) - shown(lab)).max() <= 1
