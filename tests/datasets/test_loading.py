@@ -386,6 +386,28 @@ def test_folders_of_several_kinds_are_refused(tmp_path, load):
         load([tmp_path / "a", tmp_path / "b"])
 
 
+METADATA_OF_DATASETS = [
+    b"{no JSON",
+    b"5",
+    b"null",
+    b"[" * 10_000,
+    b"\xff\xfe",
+    b'{"info": null}',
+    *(b'{"info": {"features": %s}}' % features for features in (b"[]", b"5", b'{"image": 5}')),
+    *(b'{"info": {"features": {"image": {"_type": %s}}}}' % kind for kind in (b'"Other"', b'"Value"', b"[]")),
+]
+
+
+@pytest.mark.parametrize("metadata", METADATA_OF_DATASETS, ids=lambda metadata: metadata[:60].decode("latin-1"))
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_a_parquet_file_says_of_its_columns_may_be_anything(tmp_path, load, metadata, streamed):
+    write_parquet(tmp_path / "1.parquet", [1])
+    table = pq.read_table(tmp_path / "1.parquet").replace_schema_metadata({b"huggingface": metadata})
+    pq.write_table(table, tmp_path / "1.parquet")
+    with pytest.raises(DataError, match=r"cannot be loaded as a data set: ."):
+        stream_images(train_data_dir=tmp_path, resolution=8, channels=1) if streamed else load(tmp_path)
+
+
 def test_a_data_set_of_image_files_by_its_name(tmp_path):
     path = tmp_path / "owner"
     write_images(path, "train/a.png", "train/b.png")

@@ -210,3 +210,12 @@ def test_a_damaged_parquet_shard_is_named_and_the_others_are_read(tmp_path, wher
     assert seen == set(range(sum(SIZES))) - set(range(first, first + SIZES[shard]))
     assert lost == (SIZES[shard] if where == "pages" else 1)
     assert capfd.readouterr().err.count(f"{path.name} in {tmp_path} is damaged: it cannot be read behind 0 im") == 1
+
+
+def test_a_parquet_shard_without_rows_is_not_damaged(tmp_path, capfd):
+    write_parquet(tmp_path, (3, 0, 4))
+    images = stream(tmp_path, num_validation=0)
+    batches = list(islice(images.batches(4), 6))
+    assert {number for batch in batches for number in numbers(batch)} == set(range(7))
+    assert not any(batch["lost"] for batch in batches)
+    assert "damaged" not in capfd.readouterr().err

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import yaml
 from huggingface_hub import DatasetCard
 
+from ..errors import UserError
 from ..notices import say_once
 from .errors import DataError
 from .files import files_by_kind, files_digest, find_files, walk
@@ -322,9 +323,12 @@ def _data_files(files: Sequence[Path]) -> dict[str, list[str]]:
 def _loading(location: str | Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # on what damaged files and their metadata hold, `datasets` raises almost any exception
         # The cause says what went wrong; the message of `datasets` itself only says that reading failed.
-        reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
         raise DataError(f"{location} cannot be loaded as a data set: {reason}.") from error
 
 
@@ -333,10 +337,11 @@ def _features(files: Sequence[Path]) -> datasets.Features:
     errors = []
     for file in files:
         try:
-            return datasets.Features.from_arrow_schema(pq.read_schema(file))
-        except (OSError, pa.ArrowException) as error:
-            errors.append(f"{file} cannot be read as a parquet file: {error}")
-    raise DataError(errors[0])
+            with _loading(file):
+                return datasets.Features.from_arrow_schema(pq.read_schema(file))
+        except DataError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _rows_or_none(path: Path) -> int | None:

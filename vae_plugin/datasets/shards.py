@@ -79,6 +79,8 @@ class TableShards:
             if not self._local and not isinstance(error, OF_CONTENT) and type(error) is not OSError:
                 raise DataError(f"{name} cannot be read: {reason}.") from error
             rows = self._rows(shard) if self._rows is not None else None
+            if rows == 0:  # which `datasets` cannot read
+                return
             yield Damage(f"it cannot be read behind {number} images ({reason})", max(1, (rows or 0) - number))
 
 
