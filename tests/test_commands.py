@@ -105,9 +105,10 @@ def test_reconstruct_refuses_what_is_no_image_in_one_sentence(folder, tmp_path, 
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     os.mkfifo(tmp_path / "pipe.png")
+    os.symlink("loop.png", tmp_path / "loop.png")
     Image.new("L", (16, 16)).save(tmp_path / "good.png")
     output = ["--output_dir", str(tmp_path / "out")]
-    for name in (*files, "pipe.png", "missing.png"):
+    for name in (*files, "pipe.png", "loop.png", "missing.png"):
         assert main(["reconstruct", str(folder), str(tmp_path / name), *output]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"error: {tmp_path / name} cannot be read as an image: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,5 +180,5 @@ def _check_not_source(output: Path, options: ExportOptions) -> None:
     source = Path(options.pretrained_model_name_or_path)
     if not source.exists():
         return
-    if output.resolve() in (source.resolve(), (source / (options.subfolder or "")).resolve()):
+    if os.path.realpath(output) in map(os.path.realpath, (source, source / (options.subfolder or ""))):
         raise UserError(f"{output} is the model itself, and an export would overwrite it: give another output.")

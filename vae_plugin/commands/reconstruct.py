@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +68,13 @@ def _output_paths(options: ReconstructOptions) -> dict[str, Path]:
     Raises:
         UserError: if two images would share one, or one is an input itself.
     """
-    inputs = {Path(name).resolve() for name in options.images}
+    inputs = {os.path.realpath(name) for name in options.images}
     paths: dict[str, Path] = {}
     for name in options.images:
         path = Path(options.output_dir) / f"{Path(name).stem}-reconstruction.png"
         if path in paths.values():
             raise UserError(f"{path} would be written twice: give images with different names, or one at a time.")
-        if path.resolve() in inputs:
+        if os.path.realpath(path) in inputs:
             raise UserError(f"{path} is one of the images, and would be overwritten: give another --output_dir.")
         paths[name] = path
     return paths
