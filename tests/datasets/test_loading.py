@@ -386,6 +386,18 @@ def test_folders_of_several_kinds_are_refused(tmp_path, load):
         load([tmp_path / "a", tmp_path / "b"])
 
 
+@pytest.mark.parametrize(
+    "paths", [("a", "a"), ("a", "link"), ("a/b", "a"), ("a", "c", "a/b/../../a/b/"), ("t.tar", ".")]
+)
+def test_overlapping_folders_are_refused(tmp_path, load, paths):
+    write_images(tmp_path, "a/1.png", "a/b/2.png", "c/3.png")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    write_tar(tmp_path / "t.tar", {"1.png": 1})
+    with pytest.raises(DataError, match=r"lies in .*, or is the same: give folders of data that do not overlap"):
+        load([f"{tmp_path}/{path}" for path in paths])
+    assert grays(load([tmp_path / "a" / "b", tmp_path / "c"])) == [2, 3]
+
+
 METADATA_OF_DATASETS = [
     b"{no JSON",
     b"5",

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from pathlib import Path
 
 import datasets
 import pytest
@@ -186,6 +187,24 @@ class Distance(torch.nn.Module):
 
     def forward(self, x, y):
         return (x - y).abs().pow(self.power).flatten(1).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("output", "inside"), [("data/out", True), ("link/a/out", True), ("data", True), ("out", False)]
+)
+def test_an_output_folder_within_the_data_is_refused(tmp_path, output, inside):
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    folder, output = str(tmp_path / "data"), str(tmp_path / output)
+    for data in ({"train_data_dir": (str(tmp_path / "other"), folder)}, {"dataset_name": folder}):
+        given = {**data, "output_dir": output, "resume_from_checkpoint": "latest"}
+        if inside:
+            with pytest.raises(UserError, match=r"lies in the data in .*: give a folder elsewhere"):
+                build(FinetuneOptions, given)
+        else:
+            build(FinetuneOptions, given)
+    (Path(output) / "checkpoints").mkdir(parents=True)  # of release 0.1, which did not refuse it
+    build(FinetuneOptions, given)
 
 
 def network():

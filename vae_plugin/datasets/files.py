@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 from ..notices import say_once
 from .errors import DataError
 from .formats import HEIC_ENDINGS, HEIC_EXTRA, endings
 from .members import digest_of
+from .paths import lies_under
 from .rules import DataRules
 
 # The names that the `datasets` library accepts for splits.
@@ -61,8 +63,12 @@ def find_files(paths: Sequence[Path], split: str, rules: DataRules) -> Found:
     then silently leaves out all others.
 
     Raises:
-        DataError: if a folder or the split does not exist, or the files are ambiguous.
+        DataError: if a folder or the split does not exist, the files are ambiguous, or paths overlap: an image that is
+            there twice would be held out and trained on.
     """
+    for path, other in permutations(paths, 2):
+        if lies_under(path, other):
+            raise DataError(f"{path} lies in {other}, or is the same: give folders of data that do not overlap.")
     found = [_find_in(path, split, rules) for path in paths]
     for path, part in zip(paths, found, strict=True):
         if part.kind != found[0].kind:

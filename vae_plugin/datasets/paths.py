@@ -40,6 +40,15 @@ def regular_file(path: str | Path) -> str:
     return os.fspath(path)
 
 
+def lies_under(path: str | Path, root: str | Path) -> bool:
+    """Whether a path is a folder or lies in it, symbolic links resolved."""
+    real = os.path.realpath(root)
+    try:
+        return os.path.commonpath([os.path.realpath(path), real]) == real
+    except ValueError:  # on different drives
+        return False
+
+
 def local_path(place: str) -> str | None:
     """The local path that a place stands for, or None for an address.
 

@@ -15,7 +15,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.file_download import repo_folder_name
 
 from .errors import DataError
-from .paths import RefusedError, local_path, regular_file, shown
+from .paths import RefusedError, lies_under, local_path, regular_file, shown
 from .webdataset import read_member
 
 REMOTE = ("http", "https", "hf", "s3", "gs", "gcs", "abfs", "az")
@@ -75,7 +75,7 @@ class Places:
         missing = False
         for candidate in [*(os.path.join(root, name) for root in inside), os.path.abspath(name)]:
             path = os.path.realpath(candidate)
-            if any(_lies_under(path, os.path.realpath(root)) for root in inside):
+            if any(lies_under(path, root) for root in inside):
                 if os.path.exists(path):
                     return path
                 missing = True
@@ -117,13 +117,6 @@ def hub_roots(name: str, cache_dir: str | Path | None) -> tuple[str, ...]:
         return (name, *map(str, downloads))
     cached = os.path.join(HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="dataset"))
     return (f"{OWN_HUB}datasets/{name}", cached, *map(str, downloads))
-
-
-def _lies_under(path: str, root: str) -> bool:
-    try:
-        return os.path.commonpath([path, root]) == root
-    except ValueError:  # on different drives
-        return False
 
 
 def _read(address: str, most: int) -> bytes:

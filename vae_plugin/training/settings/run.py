@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ...autoencoders import Adapter
+from ...datasets.paths import lies_under
 from ...errors import UserError
 from ...models.quantizers.gradients import GRADIENTS
 from ...models.quantizers.settings import QUANTIZERS, CodebookSettings, quantizers_with
@@ -114,6 +116,7 @@ class FinetuneOptions:
         if data.streaming and self.optimization.max_train_steps is None:
             raise UserError("a stream has no known length: give --max_train_steps with --streaming.")
         self._check_schedule()
+        self._check_output_folder()
         if model.teacher is not None and model.is_new and model.model_type != "tiny":
             raise UserError(
                 "--teacher needs a model that can learn its latents: add --model_type tiny, or give an AutoencoderTiny "
@@ -126,6 +129,18 @@ class FinetuneOptions:
             )
         if model.model_config is not None and model.is_new and "model_type" in given_in(self):
             raise UserError("--model_type has no effect with --model_config, which names the class: leave it out.")
+
+    def _check_output_folder(self) -> None:
+        """Reject an output folder within the data, whose pictures would be data of the next run; runs go on."""
+        data, output = self.data, self.output
+        if output.resume_from_checkpoint is not None and (Path(output.output_dir) / "checkpoints").is_dir():
+            return
+        for folder in data.train_data_dir or ([] if data.circles else [str(data.dataset_name)]):
+            if os.path.isdir(folder) and lies_under(output.output_dir, folder):
+                raise UserError(
+                    f"--output_dir {output.output_dir} lies in the data in {folder}, so that the pictures that a run "
+                    "writes would become data: give a folder elsewhere."
+                )
 
     def _check_schedule(self) -> None:
         """Reject the name of a schedule whose parameters make it another one.
