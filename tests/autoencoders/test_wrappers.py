@@ -4,12 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
 
 from support.tiny_diffusers import tiny
-from vae_plugin import AutoencoderVAE
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.autoencoders import adapt
 from vae_plugin.errors import UserError
+from vae_plugin.export import save_diffusers_folder, save_single_file
+from vae_plugin.export.taesd_files import save_taesd
 from vae_plugin.metrics import evaluate
 from vae_plugin.widgets.codec import open_model
 
@@ -52,6 +55,28 @@ def test_a_compiled_model_keeps_its_elbo_and_its_names(tmp_path):
     assert model.encoder is not model.encoder._orig_mod  # as it was
     for folder in ("adapter", "model"):
         assert set(load_file(tmp_path / folder / "diffusion_pytorch_model.safetensors")) == names
+
+
+@pytest.mark.parametrize("name", ["AutoencoderVAE", "AutoencoderVQVAE", "AutoencoderKL", "VQModel", "AutoencoderTiny"])
+def test_a_model_whose_parts_are_compiled_is_converted_and_exported_as_any_other(name, tmp_path):
+    """Other tools would not find a weight under the name of a wrapper, and diffusers only some."""
+    written = {}
+    for kind in ("plain", "compiled"):
+        model = {"AutoencoderVAE": AutoencoderVAE, "AutoencoderVQVAE": AutoencoderVQVAE}.get(
+            name, lambda **_: tiny(name)
+        )
+        model = model(**SMALL) if name != "AutoencoderTiny" else AutoencoderTiny()
+        if kind == "compiled":
+            model.encoder, model.decoder = (torch.compile(part) for part in (model.encoder, model.decoder))
+        folder = tmp_path / kind
+        save_diffusers_folder(model, folder)
+        if adapt(model).has_single_file:
+            save_single_file(model, folder / "vae.safetensors")
+        if name == "AutoencoderTiny":
+            save_taesd(model, folder / "taesd", "taesd")
+        files = folder.rglob("*.safetensors")
+        written[kind] = {file.relative_to(folder): set(load_file(file)) for file in files}
+    assert written["compiled"] == written["plain"]
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from diffusers import AutoencoderKL
 
 from .base import AutoencoderBase, like
+from .weights import plain_state
 
 Ours = TypeVar("Ours", bound=AutoencoderBase)
 
@@ -57,7 +58,7 @@ def from_autoencoder_kl(cls: type[Ours], model: AutoencoderKL, changes: dict[str
     # Its None says that nothing is subtracted, as 0.0 does; pipelines that subtract it cannot read None.
     fields["shift_factor"] = config.shift_factor or 0.0
     ours = cls(**{**fields, **changes})
-    state, has = model.state_dict(), ours.state_dict()
+    state, has = plain_state(model), ours.state_dict()
     misfits = [name for name in state if name not in has or has[name].shape != state[name].shape]
     misfits += [name for name in has if name not in state and not name.startswith("likelihood.")]
     if misfits:  # the weights of LoRA and of fused projections have names of their own
@@ -102,7 +103,7 @@ def to_autoencoder_kl(model: AutoencoderBase) -> AutoencoderKL:
         out_channels=config.in_channels,
         **plain_block_types(config.network, config.likelihood, len(config.block_out_channels)),
     )
-    state = {name: value for name, value in model.state_dict().items() if not name.startswith("likelihood.")}
+    state = {name: value for name, value in plain_state(model).items() if not name.startswith("likelihood.")}
     if state.keys() != converted.state_dict().keys():  # of LoRA, or fused projections
         raise ValueError(
             "this model has weights that an AutoencoderKL does not know: merge or unload its adapters and unfuse its "

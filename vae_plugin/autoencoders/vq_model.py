@@ -9,6 +9,7 @@ from diffusers import VQModel
 
 from ..models.quantizers import VectorQuantizer
 from .base import AutoencoderBase, like
+from .weights import plain_state
 
 SAME = (
     "in_channels",
@@ -52,7 +53,7 @@ def config_from_vq_model(model: VQModel) -> dict[str, Any]:
 
 def weights_from_vq_model(model: VQModel, ema: bool) -> dict[str, torch.Tensor]:
     """Its state under our names; the codebook's statistics begin as if each code had been chosen once."""
-    state = dict(model.state_dict())
+    state = plain_state(model)
     codebook = state.pop("quantize.embedding.weight").float()
     state["quantizer.codebook"] = codebook
     if ema:
@@ -90,7 +91,7 @@ def to_vq_model(model: AutoencoderBase) -> VQModel:
         latent_channels=config.encoder_out_channels or config.latent_channels,
         vq_embed_dim=config.latent_channels,
     )
-    state = {k: v for k, v in model.state_dict().items() if not k.startswith(("quantizer.", "likelihood."))}
+    state = {k: v for k, v in plain_state(model).items() if not k.startswith(("quantizer.", "likelihood."))}
     state["quantize.embedding.weight"] = codebook.detach()
     converted.load_state_dict(state)
     return like(converted, model)

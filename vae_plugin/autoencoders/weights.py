@@ -149,6 +149,12 @@ def plain_names(model: torch.nn.Module) -> Iterator[None]:
             parent._modules[name] = child
 
 
+def plain_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a model by the names that they have without wrappers, see `plain_names`."""
+    with plain_names(model):
+        return dict(model.state_dict())
+
+
 def some(names: Collection[str]) -> str:
     """Two of the names, and how many there are."""
     first = ", ".join(sorted(names)[:2])

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 
 from ..autoencoders import Adapter, adapt
-from ..autoencoders.weights import some
+from ..autoencoders.weights import plain_names, plain_state, some
 from ..errors import UserError
 from .place import fill_folder
 
@@ -54,8 +54,9 @@ def save_diffusers_folder(
     converted = plain(adapter)
     if converted is adapter.model:
         converted = copy.deepcopy(converted)
-    with fill_folder(folder, overwrite) as staging:
-        in_precision(converted, dtype).save_pretrained(staging, variant=variant)
+    converted = in_precision(converted, dtype)
+    with fill_folder(folder, overwrite) as staging, plain_names(converted):
+        converted.save_pretrained(staging, variant=variant)
     return type(converted)
 
 
@@ -66,7 +67,7 @@ def in_precision(model: ModelMixin, dtype: torch.dtype) -> ModelMixin:
         UserError: if a weight is beyond what the precision holds.
     """
     model = model.to("cpu")
-    check_range(model.state_dict(), dtype)
+    check_range(plain_state(model), dtype)
     return model if all(tensor.dtype == dtype for tensor in model.parameters()) else model.to(dtype)
 
 

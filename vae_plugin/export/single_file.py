@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from ..autoencoders import Adapter, adapt
 from ..autoencoders.kl_model import DESCRIPTION
+from ..autoencoders.weights import plain_state
 from ..errors import UserError
 from ..files import json_text
 from .diffusers_folder import check_range, plain
@@ -43,7 +44,7 @@ def ldm_state_dict(model: AutoencoderKL) -> dict[str, torch.Tensor]:
     """
     levels = len(model.config.block_out_channels)
     renamed = {}
-    for name, value in model.state_dict().items():
+    for name, value in plain_state(model).items():
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         up = re.match(r"decoder\.up_blocks\.(\d+)\.(resnets|upsamplers\.0)\.(.*)", name)
@@ -97,7 +98,7 @@ def save_single_file(
         UserError: if the layout has no place for the model, or if the file exists.
     """
     kl = single_file_form(model)
-    check_range(kl.state_dict(), dtype)
+    check_range(plain_state(kl), dtype)
     start = f"{PREFIX}." if prefix else ""
     state = {start + name: value.detach().to("cpu", dtype) for name, value in ldm_state_dict(kl).items()}
     config = {name: value for name, value in kl.config.items() if not name.startswith("_")}

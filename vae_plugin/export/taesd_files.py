@@ -12,6 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from safetensors.torch import save_file
 
 from ..autoencoders import Adapter, adapt
+from ..autoencoders.weights import plain_names
 from ..errors import UserError
 from .diffusers_folder import in_precision
 from .place import fill_folder
@@ -62,7 +63,7 @@ def save_taesd(
         )
     _check_architecture(adapter, name)
     tiny: Any = in_precision(copy.deepcopy(adapter.model), dtype)
-    with fill_folder(folder, overwrite) as staging:
+    with fill_folder(folder, overwrite) as staging, plain_names(tiny):
         for part, module, shift in (("encoder", tiny.encoder, 0), ("decoder", tiny.decoder, 1)):
             state = {_renamed(key, shift): value.contiguous() for key, value in module.state_dict().items()}
             save_file(state, staging / f"{name}_{part}.safetensors", {"format": "pt"})
