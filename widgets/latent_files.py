@@ -10,6 +10,7 @@ import safetensors.torch
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.shelf import Saved
+from vae_plugin.wording import shown
 
 
 def to_safetensors(items: Sequence[Saved], metadata: Mapping[str, str]) -> bytes:
@@ -32,6 +33,8 @@ def from_safetensors(data: bytes, codec: Codec) -> list[Saved]:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"this file cannot be read as safetensors: {error}") from error
+    except KeyError as error:  # safetensors knows more types than its reader for torch
+        raise UserError(f"this file has tensors of the type {error.args[0]}: save its latents as float32.") from error
     found = []
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tuple(tensor.shape) == shape:
@@ -41,7 +44,7 @@ def from_safetensors(data: bytes, codec: Codec) -> list[Saved]:
                     Saved(name, latent, indices if indices is not None and codec.has_indices(indices) else None)
                 )
     if not found:
-        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
+        shapes = ", ".join(f"{shown(name)} {tuple(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
         raise UserError(f"this file has no latent of shape {shape}; it has {shapes or 'nothing'}.")
     return found
 

@@ -1,5 +1,6 @@
 """Calls of a lab from Python with arguments of every wrong kind: each is a sentence, and the lab goes on."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -148,3 +149,13 @@ def test_the_front_end_cannot_set_the_state_of_the_lab(lab):
     state = {"_shelf": 7, "_progress": [5, 5], "_info": {}, "_esm": "alert(1)"}
     lab._handle_msg({"content": {"data": {"method": "update", "state": state, "buffer_paths": []}}, "buffers": []})
     assert {name: lab.get_state()[name] for name in before} == before
+
+
+@pytest.mark.parametrize("kind", ["F4", "F8_E8M0", "C64", "U16", "BOOL", "X"])
+def test_a_file_of_latents_of_another_type_is_a_sentence(lab, kind):
+    bits = {"F4": 4, "C64": 64, "U16": 16}.get(kind, 8)
+    header = json.dumps({"a": {"dtype": kind, "shape": SHAPE, "data_offsets": [0, 6 * bits // 8]}}).encode()
+    heard = listen(lab)
+    ask(lab, "open", [len(header).to_bytes(8, "little") + header + bytes(6 * bits // 8)], name="a.safetensors")
+    [text] = errors(heard)
+    assert text.startswith("this file ")
