@@ -19,7 +19,7 @@ from .models.likelihoods import Likelihood
 from .models.posteriors import GENERATORS, DiagonalGaussian, Generators, standard_normal, standard_normal_log_prob
 
 STEPS = ("warmup_steps", "capacity_steps")
-IMAGES = Tensor()
+TENSOR = Tensor()
 
 
 @runtime_checkable
@@ -96,7 +96,7 @@ def bits_per_dim_bound(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.
     return bits_per_dim(nats, image_shape) + math.log2(127.5)
 
 
-@accepts(model=MODEL, x=IMAGES, generator=GENERATORS)
+@accepts(model=MODEL, x=TENSOR, generator=GENERATORS)
 def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = None) -> ELBO:
     """Evidence lower bound, estimated with one reparameterised sample of z (Kingma & Welling 2013, eq. 7).
 
@@ -108,7 +108,7 @@ def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = No
     return ELBO(model.likelihood.log_prob(x, output), posterior.kl_per_dimension())
 
 
-@accepts(model=MODEL, x=IMAGES, num_samples=Whole(), generator=GENERATORS, samples_per_pass=Whole())
+@accepts(model=MODEL, x=TENSOR, num_samples=Whole(), generator=GENERATORS, samples_per_pass=Whole())
 def importance_weighted_bound(
     model: LatentVariableModel,
     x: torch.Tensor,
@@ -232,7 +232,7 @@ def vq_loss(
     return sum(quantizer_losses.values(), -log_likelihood.mean() / dimensions)
 
 
-@accepts(model=MODEL, x=IMAGES, generator=GENERATORS, baseline=Tensor("", "B", also_numbers=True))
+@accepts(model=MODEL, x=TENSOR, generator=GENERATORS, baseline=Tensor("", "B", also_numbers=True))
 def score_function_surrogate(
     model: LatentVariableModel, x: torch.Tensor, generator: Generators = None, baseline: float | torch.Tensor = 0.0
 ) -> torch.Tensor:

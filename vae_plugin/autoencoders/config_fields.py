@@ -13,7 +13,7 @@ from ..json_types import declared_types, misfits
 from ..wording import either, shown
 
 COUNTS = re.compile(r"layers_per|^num_(?!vq_embeddings)")  # of modules: many of them are never ready
-MOST_MODULES, LARGEST, LONGEST = 1024, 1 << 20, 64
+MOST_MODULES, LARGEST, MOST_ENTRIES = 1024, 1 << 20, 64
 LIMITS = {"sample_size": 1 << 14}
 MAY_BE_ZERO = re.compile(r"layers_per_block$|^num_\w+_blocks$")  # in a list: a level without them
 POSITIVE = ("scaling_factor", "latents_std", "batch_norm_eps")
@@ -52,8 +52,8 @@ def check_fields(cls: Any, config: Mapping[str, Any], source: str) -> None:
 def _out_of_range(fields: Mapping[str, Any], declared: Mapping[str, Any]) -> Iterator[str]:
     for name, value in fields.items():
         listed = isinstance(value, (list, tuple))
-        if listed and len(value) > LONGEST:
-            yield f"{name} has {len(value):,} entries, expected at most {LONGEST}"
+        if listed and len(value) > MOST_ENTRIES:
+            yield f"{name} has {len(value):,} entries, expected at most {MOST_ENTRIES}"
         if name in CHOICES and value not in CHOICES[name]:
             yield f"{name} is {shown(value)}, expected {either(map(str, CHOICES[name]))}"
         if name in POSITIVE and any(not number > 0 for number in _numbers(value)):

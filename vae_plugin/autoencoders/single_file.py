@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from ..errors import UserError
 from ..files import write_json
-from .weights import ONLY_TRAINING_COUNTS, WEIGHTS_NAME, WRAPPERS, WeightsError, check_finite, header, reason, some
+from .weights import ONLY_TRAINING_COUNTS, WEIGHTS_NAME, WRAPPERS, WeightsError, check_finite, few, header, reason
 
 FIRST = "encoder.conv_in.weight"  # in both layouts
 ORIGINAL = re.compile(r"(?:^|\.)(?:encoder|decoder)\.(?:down|mid|up)\.")
@@ -98,7 +98,7 @@ def config_from_weights(file: Path) -> tuple[dict[str, Any], str]:
         config = _architecture(shapes)
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(
-            f"no autoencoder is known whose weights have these names: {some(shapes)} in {file}. Give its config.json "
+            f"no autoencoder is known whose weights have these names: {few(shapes)} in {file}. Give its config.json "
             "(--model_config)."
         ) from error
     if config["_class_name"] == "AutoencoderKLFlux2":  # its weights hold the scale
@@ -164,7 +164,7 @@ def load_original(cls: Any, file: Path, config: Mapping[str, Any]) -> Any:
             n for n, v in converted.items() if n in expected and expected[n].is_floating_point() > v.is_floating_point()
         ],
     }
-    said = [f"{some(names)} {what}" for what, names in wrong.items() if names]
+    said = [f"{few(names)} {what}" for what, names in wrong.items() if names]
     if said:
         raise WeightsError(
             f"the weights of {file} do not fit {cls.__name__}: {'; '.join(said)}. Give the config.json that they were "
@@ -183,7 +183,7 @@ def _prefix(names: Collection[str], file: Path) -> str:
         prefixes = [prefix for prefix in prefixes if prefix.endswith(IN_CHECKPOINT)]
     if len(prefixes) != 1:
         raise UserError(
-            f"{file} holds no autoencoder of a known kind: it has {some(names) or 'no weights'}, and not one {FIRST}."
+            f"{file} holds no autoencoder of a known kind: it has {few(names) or 'no weights'}, and not one {FIRST}."
         )
     return prefixes[0]
 

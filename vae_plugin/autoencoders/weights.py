@@ -128,7 +128,7 @@ def check_finite(state: Mapping[str, torch.Tensor], what: str, cure: str) -> Non
     """
     wrong = [name for name, value in state.items() if not _is_finite(value)]
     if wrong:
-        raise WeightsError(f"{what} hold NaN or infinity ({some(wrong)}): {cure}.")
+        raise WeightsError(f"{what} hold NaN or infinity ({few(wrong)}): {cure}.")
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def plain_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         return dict(model.state_dict())
 
 
-def some(names: Collection[str]) -> str:
+def few(names: Collection[str]) -> str:
     """Two of the names, and how many there are."""
     first = ", ".join(sorted(names)[:2])
     return first if len(names) <= 2 else f"{first} and {len(names) - 2:,} more"
@@ -225,7 +225,7 @@ def _fault(from_pretrained: Any, place: str | os.PathLike, settings: Mapping[str
         except (UserError, KeyError, AttributeError, TypeError):
             return f"{index.name} is no index of their shards. Save the model again by save_pretrained."
         if gone:
-            return f"{index.name} names {some(gone)}, not there. Copy or download the folder again."
+            return f"{index.name} names {few(gone)}, not there. Copy or download the folder again."
     shapes = {}
     for file in filter(Path.is_file, _files(folder, variant)):
         try:
@@ -243,16 +243,16 @@ def _fault(from_pretrained: Any, place: str | os.PathLike, settings: Mapping[str
         for name, value in expected.items()
         if name in shapes and shapes[name] != tuple(value.shape)
     ]
-    return f"{some(wrong)}. Give the config.json that they were saved with." if wrong else None
+    return f"{few(wrong)}. Give the config.json that they were saved with." if wrong else None
 
 
 def _check_names(model: Any, info: Mapping[str, Any], named: str) -> None:
     missing = {name for name in info.get("missing_keys", ()) if not name.endswith(ONLY_TRAINING_COUNTS)}
     missing |= {name for name, value in _state(model).items() if value.is_meta}  # an index promised it, no file has it
     unexpected = info.get("unexpected_keys", ())
-    said = [f"{some(missing)} missing"] if missing else []
-    said += [f"{some(unexpected)} unknown to it"] if unexpected else []
-    said += [f"{some([str(wrong[0]) for wrong in info['mismatched_keys']])} of another shape"] * bool(
+    said = [f"{few(missing)} missing"] if missing else []
+    said += [f"{few(unexpected)} unknown to it"] if unexpected else []
+    said += [f"{few([str(wrong[0]) for wrong in info['mismatched_keys']])} of another shape"] * bool(
         info.get("mismatched_keys")
     )
     if said:
@@ -279,7 +279,7 @@ def _check_types(
     wrong = [f"{name} ({stored[name]})" for name in sorted(floats & stored.keys()) if not NUMBER.match(stored[name])]
     if wrong:
         raise WeightsError(
-            f"the weights of {named} are no floating-point numbers: {some(wrong)}. Give those from before the "
+            f"the weights of {named} are no floating-point numbers: {few(wrong)}. Give those from before the "
             "quantisation."
         )
 

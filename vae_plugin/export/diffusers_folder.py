@@ -10,7 +10,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 
 from ..autoencoders import Adapter, adapt
-from ..autoencoders.weights import plain_names, plain_state, some
+from ..autoencoders.weights import few, plain_names, plain_state
 from ..errors import UserError
 from .place import fill_folder
 
@@ -81,6 +81,6 @@ def check_range(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
     if wrong:
         name = str(dtype).removeprefix("torch.")
         raise UserError(
-            f"{name} cannot hold these weights ({some(wrong)}): its largest number is {torch.finfo(dtype).max:.5g}. "
+            f"{name} cannot hold these weights ({few(wrong)}): its largest number is {torch.finfo(dtype).max:.5g}. "
             "Export them as float32."
         )

@@ -9,7 +9,7 @@ import torch
 from ..arguments import Tensor, check
 from .posteriors import NoiseShare
 
-IMAGES = Tensor("N C H W")
+SOME_IMAGES = Tensor("N C H W")
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,5 @@ def as_share(batch: torch.Tensor | Share, first: int = 0) -> Share:
     """A share as it is; of images (B, C, H, W) one process has everything, and they are numbered from `first`."""
     if isinstance(batch, Share):
         return batch
-    check({"images": IMAGES}, {"images": batch})
+    check({"images": SOME_IMAGES}, {"images": batch})
     return Share(batch, tuple(range(first, first + len(batch))), 0, len(batch))
