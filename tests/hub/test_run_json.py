@@ -3,15 +3,18 @@
 import copy
 import json
 import random
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 
+from support.tiny_exports import vqvae
 from vae_plugin import AutoencoderVAE, cli
+from vae_plugin.autoencoders import adapt
 from vae_plugin.errors import UserError
 from vae_plugin.hub import RunRecord
+from vae_plugin.hub.card import model_card
 from vae_plugin.hub.merging import END
 from vae_plugin.hub.record import read_metrics
 
@@ -27,12 +30,13 @@ METRICS = {
     "psnr": 20.0, "psnr_std": 1.0, "psnr_worst": 18.0, "psnr_median": 20.0, "psnr_best": 22.0, "num_images": 4,
     "steps": 10, "ssim": 0.5,
     "base_psnr": 19.0, "psnr_gain": 1.0, "psnr_gain_ci95": 0.1, "images_per_second": 3.0, "dead_codes": 2,
-    "codebook_positions": 100,
+    "codebook_positions": 100, "codebook_usage": 0.5,
 }  # fmt: skip
 WRONG = [
     None, True, False, 0, -1, 1.5, 10**400, -(10**400), 1e308, "", "text", "12", "\ud800", [], [1], [[1]], ["a", None],
     {}, {"a": 1}, {"a": {"b": [1]}}, {"": ""}, [[[[]]]], "x" * 10_000,
 ]  # fmt: skip
+VALUES = ["a\nb", None, True, 10**400, [1], {"a": None}]
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +157,56 @@ def test_a_deleted_mark_loses_no_word_and_is_said(folder, capsys):
         assert cli.main(["card", str(folder)]) == 0
         assert "My words." in (folder / "README.md").read_text()
     assert "mark" not in capsys.readouterr().err  # it is there again
+
+
+@pytest.fixture(scope="module")
+def model():
+    return adapt(vqvae())
+
+
+def carded(model, folder, run, metrics):
+    """The card, or the sentence that refuses it."""
+    (folder / "run.json").write_text(json.dumps(run))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    try:
+        return str(model_card(model, read_metrics(folder), RunRecord.load(folder)))
+    except UserError as refused:
+        error = str(refused)
+    assert "\n" not in error
+    assert str(folder) in error
+    return f"error: {error}"
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(RunRecord)])
+def test_any_value_in_run_json(model, name, tmp_path):
+    answers = [carded(model, tmp_path, {**RECORD, name: value}, METRICS) for value in VALUES]
+    refused = [value for value, answer in zip(VALUES, answers, strict=True) if answer.startswith("error:")]
+    assert [1] in refused
+    assert True in refused
+    carded(model, tmp_path, {key: value for key, value in RECORD.items() if key != name}, METRICS)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_any_value_in_metrics_json(model, name, tmp_path):
+    for value in VALUES:
+        answer = carded(model, tmp_path, RECORD, {**METRICS, name: value})
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value < 1e308
+        if not (number or value is None):
+            assert f"{name} is " in answer
+    without = carded(model, tmp_path, RECORD, {key: value for key, value in METRICS.items() if key != name})
+    assert not without.startswith("error:")
+
+
+def test_the_command_says_it_in_one_line(model, tmp_path, capsys):
+    model.save(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"psnr": "good"}')
+    assert cli.main(["card", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert "psnr is 'good'" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "README.md").exists()
+    (tmp_path / "metrics.json").unlink()
+    config = json.loads((tmp_path / "config.json").read_text())
+    for auto_map in ("x", ["a"], {"AutoModel": [1]}, {"AutoModel": "../../x.y"}, {"AutoModel": "x" * 5000}):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "auto_map": auto_map, "_name_or_path": "x" * 5000}))
+        assert cli.main(["card", str(tmp_path)]) == 0
