@@ -9,6 +9,7 @@ import torch
 
 from ..errors import NotFiniteError, UserError
 from ..files import write_json
+from ..json_types import fits
 from ..metrics import evaluate
 from ..metrics.evaluation import Evaluation
 from ..metrics.interval import half_width_95
@@ -86,18 +87,16 @@ def compare_with_base(evaluation: Evaluation, path: Path) -> dict[str, Any]:
         return {}
     base = read_json_object(path)
     psnr, psnr_then, then = evaluation.per_image["psnr"], base.get("psnr"), base.get("metrics")
-    if not isinstance(then, dict) or not isinstance(psnr_then, list) or not all(map(_is_number, psnr_then)):
+    if not isinstance(then, dict) or not isinstance(psnr_then, list) or not fits(psnr_then, list[float]):
         raise UserError(f"{path} does not hold the measures of a model: remove it, and the run goes on without them.")
     if len(psnr_then) != len(psnr):
         return {}
-    common = evaluation.keys() & {name for name, value in then.items() if _is_number(value)}
+    common = evaluation.keys() & {name for name, value in then.items() if fits(value, float)}
     result = {f"base_{name}": then[name] for name in COMPARED if name in common}  # 0.1 had others of the same name
-    gain = torch.tensor(psnr, dtype=torch.float64) - torch.tensor(psnr_then, dtype=torch.float64)
+    gain = torch.tensor(psnr, dtype=torch.float64) - torch.tensor(
+        [float(value) for value in psnr_then], dtype=torch.float64
+    )
     result["psnr_gain"] = gain.mean().item()
     if len(gain) > 1:
         result["psnr_gain_ci95"] = half_width_95(gain)
     return result
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)

@@ -215,8 +215,7 @@ def _new(
         if settings.in_channels not in (None, adapter.in_channels):
             raise UserError(
                 f"--in_channels is {settings.in_channels}, and {settings.model_config} says {adapter.in_channels}: "
-                "leave "
-                "it out."
+                "leave it out."
             )
         return adapter
     channels = settings.in_channels or (default_channels if teacher is None else teacher.in_channels)
