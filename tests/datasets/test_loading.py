@@ -398,6 +398,11 @@ def test_overlapping_folders_are_refused(tmp_path, load, paths):
     assert grays(load([tmp_path / "a" / "b", tmp_path / "c"])) == [2, 3]
 
 
+def test_an_empty_list_of_folders_is_refused(load):
+    with pytest.raises(DataError, match="empty: give at least one folder or shard"):
+        load([])
+
+
 METADATA_OF_DATASETS = [
     b"{no JSON",
     b"5",

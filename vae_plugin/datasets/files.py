@@ -63,9 +63,11 @@ def find_files(paths: Sequence[Path], split: str, rules: DataRules) -> Found:
     then silently leaves out all others.
 
     Raises:
-        DataError: if a folder or the split does not exist, the files are ambiguous, or paths overlap: an image that is
-            there twice would be held out and trained on.
+        DataError: if no path is given, a folder or the split does not exist, the files are ambiguous, or paths overlap:
+            an image that is there twice would be held out and trained on.
     """
+    if not paths:
+        raise DataError("the list of folders of data is empty: give at least one folder or shard.")
     for path, other in permutations(paths, 2):
         if lies_under(path, other):
             raise DataError(f"{path} lies in {other}, or is the same: give folders of data that do not overlap.")
