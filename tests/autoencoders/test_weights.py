@@ -209,7 +209,11 @@ def test_nothing_is_left_to_chance_by_the_arguments_of_diffusers(saved, tmp_path
 
 def test_weights_on_disk_are_checked_as_well(saved, tmp_path):
     _, state = saved("AutoencoderVAE")
-    place = {"device_map": {"": "disk"}, "offload_folder": tmp_path / "offloaded"}
+    parts = ("encoder", "quant_conv", "post_quant_conv", "decoder", "likelihood")
+    place = {
+        "device_map": {**dict.fromkeys(parts, "disk"), "quant_conv": "cpu"},
+        "offload_folder": tmp_path / "offloaded",
+    }
     AutoencoderVAE.from_pretrained(tmp_path, **place)
     save_file({f"module.{key}": value for key, value in state.items()}, tmp_path / WEIGHTS)
     AutoencoderVAE.from_pretrained(tmp_path, **place)
