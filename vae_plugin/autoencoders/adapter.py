@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import diffusers
@@ -27,6 +26,7 @@ from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
 from .papers import LATENT_DIFFUSION, Paper
+from .passes import DeterministicPosterior, Posterior, TrainingPass
 from .weights import NOT_SAVED, check_finite, plain_names
 
 DEFAULT_RESOLUTION = 256
@@ -34,50 +34,6 @@ PARTS = ("all", "decoder", "encoder")
 LATENT_SIDE = ("encoder", "quant_conv", "quantizer", "bn")  # the modules that decide what the latents are
 SCALING_FIELDS = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 IMAGE_SIDE = ("decoder", "post_quant_conv", "likelihood")
-
-
-@dataclass
-class DeterministicPosterior:
-    """q(z|x) of a deterministic autoencoder: all its mass on one latent.
-
-    Attributes:
-        latents: (B, C, h, w).
-    """
-
-    latents: torch.Tensor
-
-    @property
-    def mean(self) -> torch.Tensor:
-        """The latents."""
-        return self.latents
-
-    def mode(self) -> torch.Tensor:
-        """The latents."""
-        return self.latents
-
-    def sample(self, generator: Generators = None) -> torch.Tensor:
-        """The latents: there is nothing to draw."""
-        return self.latents
-
-
-Posterior = DiagonalGaussian | CodePosterior | DeterministicPosterior
-
-
-@dataclass
-class TrainingPass:
-    """One pass through an autoencoder, with its graph.
-
-    Attributes:
-        reconstruction: (B, C, H, W), about in [-1, 1].
-        latents: what `Adapter.latents` gives for the images, where the pass computed it.
-        kl: KL(q(z|x) || N(0, I)) per image in nats, (B,), of a Gaussian posterior.
-        codebook_losses: losses of a quantiser by name, weighted.
-    """
-
-    reconstruction: torch.Tensor
-    latents: torch.Tensor | None = None
-    kl: torch.Tensor | None = None
-    codebook_losses: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Adapter:

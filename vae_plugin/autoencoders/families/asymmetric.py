@@ -8,8 +8,9 @@ import torch
 
 from ...errors import UserError
 from ...models.posteriors import DiagonalGaussian
-from ..adapter import Adapter, TrainingPass
+from ..adapter import Adapter
 from ..papers import ASYMMETRIC
+from ..passes import TrainingPass
 
 
 class AsymmetricAdapter(Adapter):
