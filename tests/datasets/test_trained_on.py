@@ -49,6 +49,20 @@ def test_what_was_held_out_is_found_in_the_same_data_and_in_data_that_grew(tmp_p
     assert "which have changed since" in sentence
 
 
+def test_a_folder_above_or_below_holds_the_same_images(tmp_path):
+    data = tmp_path / "above" / "data"
+    write(data / "low", range(20))
+    write(data / "high", range(20, 40))
+    record = record_of(data, 8)
+    expected = [int(name.rpartition("/")[2][:3]) for name in record.held_out]
+    write(tmp_path / "above" / "others", range(40, 60))
+    images, sentence = held_out_of(load(tmp_path / "above"), record)
+    assert sorted(numbers(images)) == sorted(expected)
+    assert "trained on some of the images" in sentence
+    images, _ = held_out_of(load(data / "low"), record)
+    assert sorted(numbers(images)) == sorted(number for number in expected if number < 20)
+
+
 def test_other_data_are_measured_as_they_are(tmp_path):
     record = record_of(write(tmp_path / "a", range(40)))
     assert held_out_of(load(write(tmp_path / "others", range(40, 80))), record) is None

@@ -193,6 +193,11 @@ class ImageDataset(Dataset):
         found = {name: row for row, name in enumerate(self.origin.sample_names()) if name in names}
         return {name: self.content(row) for name, row in found.items()}
 
+    def contents_elsewhere(self, names: Collection[str]) -> dict[str, str]:
+        """As `contents`, of the samples that have these names in any folder."""
+        files = {_file_name(name) for name in names}
+        return self.contents({name for name in self.origin.sample_names() if _file_name(name) in files})
+
     def content(self, row: int) -> str:
         """SHA-256 of the encoded image of a row; empty if it cannot be read."""
         return self.reader.content(value_of(self.table[row][self.image_column]))
@@ -250,3 +255,7 @@ def collate(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if "side" in batch[0]:
         listed["sides"] = [item["side"] for item in batch]
     return {**stacked, **listed}
+
+
+def _file_name(sample: str) -> str:
+    return sample.rpartition("/")[2]

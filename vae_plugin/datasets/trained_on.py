@@ -49,11 +49,14 @@ def held_out_of(images: ImageDataset, record: DataRecord) -> tuple[ImageDataset,
         These images, and a sentence that says why no others are measured; None if the run held out none of `images`.
     """
     then = record.held_out or {}
-    left = {name for name, content in images.contents(then).items() if content == then[name]}
+    contents = set(then.values())
+    left = {name for name, content in images.contents_elsewhere(then).items() if content in contents}
     if not left:
         return None
     if images.origin.digest == record.digest:
         reason = f"the model was trained on the images in {images.origin.location}"
+    elif not left <= then.keys():
+        reason = f"the model was trained on some of the images in {images.origin.location}"
     else:
         reason = f"the model was trained on images in {images.origin.location}, which have changed since"
     return images.only(left), f"{reason}: only those that its run held out are measured, {len(left)} of {len(images)}."
