@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from vae_plugin.errors import exit_status
+from vae_plugin.models.distributed import let_communication_end
 from vae_plugin.options import build, parse
 from vae_plugin.signals import Interrupted, signal_of
 from vae_plugin.training.accelerator import make_accelerator
@@ -73,6 +74,8 @@ def train(
             raise run.stopped(failure) from failure
         except (MemoryError, RuntimeError) as error:
             raise run.stopped(step_without_memory(error)) from error
+        finally:
+            let_communication_end(accelerator.num_processes)
 
 
 def take_steps(run: Run, interrupt: InterruptRequest) -> bool:

@@ -5,6 +5,7 @@ With a single process, tensors come back unchanged. All results are detached and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import count
@@ -43,6 +44,16 @@ def wait_for_processes() -> None:
     if rank() == 0 and number:  # all have left the meeting before
         store.delete_key(f"meeting {number - 1}")
         store.delete_key(f"all at {number - 1}")
+
+
+def let_communication_end(processes: int) -> None:
+    """Let the threads of gloo drop their last tensors, before the objects go that hold the process group.
+
+    torch joins these threads while it holds Python's lock, and a thread that still has a tensor to drop waits for that
+    lock: the process would never end. So it is given away for a moment first.
+    """
+    if processes > 1:
+        time.sleep(0.2)
 
 
 def objects_over_processes(value: Any) -> list[Any]:
