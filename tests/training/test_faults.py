@@ -112,6 +112,7 @@ def test_killed_twenty_times_it_ends_bit_for_bit_the_same(tmp_path):
     assert curves(tmp_path / "whole") == curves(tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_two_processes_with_a_discriminator_compute_what_one_does(tmp_path):
     """The adaptive weight, LeCam's averages and both networks are those of the whole batch, on both processes."""
     changes = {**LIKE_SGD, "learning_rate": 0.1, "disc_start": 2, "disc_scale": 0.5, "learned_variance": True}
