@@ -119,9 +119,10 @@ def test_counts_are_judged_once_there_are_enough():
 
 def test_data_that_cannot_be_read_at_all_stop_the_run_with_a_checkpoint(tmp_path):
     """As where the connection to a stream is lost."""
-    write_tar(tmp_path / "a.tar", [(8, 8)] * 90, unreadable=range(40, 90))
+    (tmp_path / "data").mkdir()
+    write_tar(tmp_path / "data" / "a.tar", [(8, 8)] * 90, unreadable=range(40, 90))
     changes = {
-        "train_data_dir": str(tmp_path), "streaming": True, "shuffle_buffer": 4, "num_validation_images": 2,
+        "train_data_dir": str(tmp_path / "data"), "streaming": True, "shuffle_buffer": 4, "num_validation_images": 2,
         "resolution": 8, "network": "mlp", "hidden_sizes": (4,), "train_batch_size": 4, "max_train_steps": 30,
         "checkpointing_steps": 1000, "output_dir": str(tmp_path / "out"), "max_unreadable": 1.0,
     }  # fmt: skip
@@ -131,9 +132,10 @@ def test_data_that_cannot_be_read_at_all_stop_the_run_with_a_checkpoint(tmp_path
 
 
 def test_a_run_stops_with_a_checkpoint_and_goes_on_where_more_is_allowed(tmp_path):
-    write_tar(tmp_path / "a.tar", [(8, 8)] * 120, unreadable=range(40, 120, 3))
+    (tmp_path / "data").mkdir()
+    write_tar(tmp_path / "data" / "a.tar", [(8, 8)] * 120, unreadable=range(40, 120, 3))
     changes = {
-        "train_data_dir": str(tmp_path), "streaming": True, "shuffle_buffer": 4, "num_validation_images": 2,
+        "train_data_dir": str(tmp_path / "data"), "streaming": True, "shuffle_buffer": 4, "num_validation_images": 2,
         "resolution": 8, "network": "mlp", "hidden_sizes": (4,), "train_batch_size": 8, "max_train_steps": 30,
         "checkpointing_steps": 1000, "output_dir": str(tmp_path / "out"),
     }  # fmt: skip
