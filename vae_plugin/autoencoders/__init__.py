@@ -1,8 +1,8 @@
 """What diffusers sees: `ModelMixin` classes around the models, and one adapter for each family of autoencoders."""
 
-from .adapter import Adapter, evaluation_mode
+from .adapter import Adapter
 from .loading import autoencoder_of, load_autoencoder, new_from_config
-from .passes import DeterministicPosterior, Posterior, TrainingPass
+from .passes import DeterministicPosterior, Posterior, TrainingPass, evaluation_mode
 from .registry import adapt
 from .vae import AutoencoderVAE
 from .vqvae import AutoencoderVQVAE

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import diffusers
@@ -26,14 +24,12 @@ from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
 from .papers import LATENT_DIFFUSION, Paper
-from .passes import DeterministicPosterior, Posterior, TrainingPass
+from .parts import select_part
+from .passes import Posterior, TrainingPass
+from .scaling import pooled_scaling, scaled, scaling_fields
 from .weights import NOT_SAVED, check_finite, plain_names
 
 DEFAULT_RESOLUTION = 256
-PARTS = ("all", "decoder", "encoder")
-LATENT_SIDE = ("encoder", "quant_conv", "quantizer", "bn")  # the modules that decide what the latents are
-SCALING_FIELDS = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
-IMAGE_SIDE = ("decoder", "post_quant_conv", "likelihood")
 
 
 class Adapter:
@@ -160,13 +156,7 @@ class Adapter:
 
     def pipeline_latents(self, z: torch.Tensor) -> torch.Tensor:
         """The latents as a pipeline gives them to its denoiser: shifted and scaled as the config says."""
-        config = self.config
-        mean, std = config.get("latents_mean"), config.get("latents_std")
-        scale = config.get("scaling_factor") or 1.0
-        if mean is not None and std is not None:
-            mean, std = (torch.tensor(v, dtype=z.dtype, device=z.device).view(1, -1, 1, 1) for v in (mean, std))
-            return (z - mean) * scale / std
-        return (z - (config.get("shift_factor") or 0.0)) * scale
+        return scaled(self.config, z)
 
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
         return pad_to_multiple(x, self.spatial_compression_ratio)
@@ -202,12 +192,7 @@ class Adapter:
                 a codebook; "encoder" trains what computes the latents, for the decoder (and the codebook) as it is.
             learn_likelihood: whether the scale of p(x|z) is part of the objective.
         """
-        self.model.train()
-        frozen = {"all": (), "decoder": LATENT_SIDE, "encoder": (*IMAGE_SIDE, "quantizer")}[part]
-        for name in frozen:
-            child = getattr(self.model, name, None)
-            if isinstance(child, nn.Module):
-                child.requires_grad_(False).eval()
+        select_part(self.model, part)
         if self.likelihood is not None and not learn_likelihood:
             self.likelihood.requires_grad_(False)
 
@@ -289,12 +274,7 @@ class Adapter:
 
     def latent_scaling(self) -> dict[str, Any]:
         """What pipelines scale the latents by, as names and plain values: the fields of the config that are set."""
-        values = {name: self.config.get(name) for name in SCALING_FIELDS}
-        return {
-            name: list(value) if isinstance(value, (list, tuple)) else value
-            for name, value in values.items()
-            if value is not None
-        }
+        return scaling_fields(self.config)
 
     def pipeline_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation (C,) of each channel as pipelines see them, of latents that have these."""
@@ -356,44 +336,10 @@ class Adapter:
         return encoded[0]
 
 
-class DeterministicAdapter(Adapter):
-    """An autoencoder whose encoder gives the latents themselves."""
-
-    gaussian = False
-
-    def posterior(self, x: torch.Tensor) -> DeterministicPosterior:
-        """The latents of images padded to a multiple of the spatial compression ratio."""
-        return DeterministicPosterior(self.model.encode(self._padded(x))[0])
-
-    def training_pass(self, x: torch.Tensor, noise: torch.Tensor) -> TrainingPass:
-        """Encode, decode; there is nothing to sample."""
-        z = self.latents(x)
-        return TrainingPass(self.decode(z, x.shape[-2:]), z)
-
-
 def usual_resolution(spatial_compression_ratio: int) -> int:
     """The multiple of the ratio at or below 256 pixels; the ratio itself where that is larger."""
     return max(1, DEFAULT_RESOLUTION // spatial_compression_ratio) * spatial_compression_ratio
 
 
-def pooled_scaling(mean: torch.Tensor, std: torch.Tensor, shifts: bool) -> dict[str, float]:
-    """One `scaling_factor`, and a `shift_factor` if `shifts`, for all channels."""
-    centre = mean.mean() if shifts else mean.new_zeros(())
-    scale = (std.square() + (mean - centre).square()).mean().sqrt()
-    return {"scaling_factor": 1 / scale.item(), **({"shift_factor": centre.item()} if shifts else {})}
-
-
 def _cropped(images: torch.Tensor, size: tuple[int, ...] | None) -> torch.Tensor:
     return images if size is None else images[..., : size[0], : size[1]]
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the time of the block; then every part has the mode it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -1,11 +1,13 @@
-"""What an adapter gives of one pass through its autoencoder."""
+"""One pass through an autoencoder: the mode it runs in, and what its adapter gives of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
@@ -53,3 +55,15 @@ class TrainingPass:
     latents: torch.Tensor | None = None
     kl: torch.Tensor | None = None
     codebook_losses: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time of the block; then every part has the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from ..autoencoders.adapter import PARTS
+from ..autoencoders.parts import PARTS
 from ..errors import UserError
 from ..files import write_json
 from ..json_types import accepted, fits

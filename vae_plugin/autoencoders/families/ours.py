@@ -14,12 +14,13 @@ from ...models.posteriors import DiagonalGaussian
 from ...models.vae import VAE
 from ...models.vqvae import VQVAE, CodePosterior
 from ...objectives import ELBO, Generators, elbo
-from ..adapter import Adapter, pooled_scaling, usual_resolution
+from ..adapter import Adapter, usual_resolution
 from ..base import height_and_width
 from ..papers import QUANTIZERS, VQGAN, Paper
 from ..papers import VAE as VAE_PAPER
 from ..papers import VQVAE as VQVAE_PAPER
 from ..passes import TrainingPass
+from ..scaling import pooled_scaling
 from ..vae import AutoencoderVAE
 from ..vqvae import AutoencoderVQVAE
 

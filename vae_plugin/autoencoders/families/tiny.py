@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..adapter import DeterministicAdapter
+from ..deterministic import DeterministicAdapter
 
 
 class TinyAdapter(DeterministicAdapter):

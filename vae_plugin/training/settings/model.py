@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...autoencoders.adapter import PARTS
 from ...autoencoders.base import LIKELIHOODS
+from ...autoencoders.parts import PARTS
 from ...autoencoders.vae import NETWORKS
 from ...errors import UserError
 from ...models.likelihoods import ScaleSetting

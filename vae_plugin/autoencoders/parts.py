@@ -1,0 +1,19 @@
+"""The parts of an autoencoder that can be trained alone."""
+
+from __future__ import annotations
+
+from torch import nn
+
+PARTS = ("all", "decoder", "encoder")
+LATENT_SIDE = ("encoder", "quant_conv", "quantizer", "bn")  # the modules that decide what the latents are
+IMAGE_SIDE = ("decoder", "post_quant_conv", "likelihood")
+
+
+def select_part(model: nn.Module, part: str) -> None:
+    """Leave gradients, and training mode, to one of `PARTS`."""
+    model.train()
+    frozen = {"all": (), "decoder": LATENT_SIDE, "encoder": (*IMAGE_SIDE, "quantizer")}[part]
+    for name in frozen:
+        child = getattr(model, name, None)
+        if isinstance(child, nn.Module):
+            child.requires_grad_(False).eval()

@@ -1,0 +1,37 @@
+"""How the fields of a config say that pipelines scale latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+SCALING_FIELDS = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
+
+
+def scaling_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are set, as plain values."""
+    values = {name: config.get(name) for name in SCALING_FIELDS}
+    return {
+        name: list(value) if isinstance(value, (list, tuple)) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def scaled(config: Mapping[str, Any], z: torch.Tensor) -> torch.Tensor:
+    """Latents (B, c, h, w) as a pipeline of `AutoencoderKL` gives them to its denoiser."""
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+    scale = config.get("scaling_factor") or 1.0
+    if mean is not None and std is not None:
+        mean, std = (torch.tensor(v, dtype=z.dtype, device=z.device).view(1, -1, 1, 1) for v in (mean, std))
+        return (z - mean) * scale / std
+    return (z - (config.get("shift_factor") or 0.0)) * scale
+
+
+def pooled_scaling(mean: torch.Tensor, std: torch.Tensor, shifts: bool) -> dict[str, float]:
+    """One `scaling_factor`, and a `shift_factor` if `shifts`, for all channels."""
+    centre = mean.mean() if shifts else mean.new_zeros(())
+    scale = (std.square() + (mean - centre).square()).mean().sqrt()
+    return {"scaling_factor": 1 / scale.item(), **({"shift_factor": centre.item()} if shifts else {})}
