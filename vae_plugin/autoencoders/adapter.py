@@ -23,6 +23,7 @@ from ..models.networks import pad_to_multiple
 from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
+from .checkpointing import recompute_activations
 from .papers import LATENT_DIFFUSION, Paper
 from .parts import select_part
 from .passes import Posterior, TrainingPass
@@ -196,15 +197,23 @@ class Adapter:
         if self.likelihood is not None and not learn_likelihood:
             self.likelihood.requires_grad_(False)
 
+    @property
+    def recomputed_blocks(self) -> list[nn.Module]:
+        """What gradient checkpointing recomputes in a class where diffusers does not; empty where it does."""
+        return []
+
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass.
 
         Raises:
-            UserError: if the class does not support it.
+            UserError: if neither diffusers supports it for the class nor the adapter names blocks.
         """
-        if not self.model._supports_gradient_checkpointing:
+        if blocks := self.recomputed_blocks:
+            recompute_activations(blocks)
+        elif self.model._supports_gradient_checkpointing:
+            self.model.enable_gradient_checkpointing()
+        else:
             raise UserError(f"diffusers has no gradient checkpointing for {self.class_name}: leave it out.")
-        self.model.enable_gradient_checkpointing()
 
     @property
     def output_channels_per_channel(self) -> int:

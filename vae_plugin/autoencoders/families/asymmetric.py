@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import nn
 
-from ...errors import UserError
 from ...models.posteriors import DiagonalGaussian
 from ..adapter import Adapter
 from ..papers import ASYMMETRIC
@@ -48,9 +48,12 @@ class AsymmetricAdapter(Adapter):
         z = self.posterior(x).mode()
         return self.model.decode(z, image=image, mask=mask).sample[..., : x.shape[-2], : x.shape[-1]]
 
-    def enable_gradient_checkpointing(self) -> None:
-        """Refused: diffusers declares it, but the decoder does not do it."""
-        raise UserError(f"diffusers has no gradient checkpointing for {self.class_name}: leave it out.")
+    @property
+    def recomputed_blocks(self) -> list[nn.Module]:
+        """Each level of encoder and decoder: diffusers' networks could do it, but the class says that it does not."""
+        encoder, decoder = self.model.encoder, self.model.decoder
+        middle = (encoder.mid_block, decoder.mid_block, decoder.condition_encoder)
+        return [*encoder.down_blocks, *middle, *decoder.up_blocks]
 
     @property
     def fixed_channels_reason(self) -> str | None:

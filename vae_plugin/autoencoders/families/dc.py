@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from ..deterministic import DeterministicAdapter
 from ..papers import DEEP_COMPRESSION
 
@@ -17,3 +19,9 @@ class DCAdapter(DeterministicAdapter):
     def spatial_compression_ratio(self) -> int:
         """Pixels of the image per position of the latent grid, along one side."""
         return self.model.spatial_compression_ratio
+
+    @property
+    def recomputed_blocks(self) -> list[nn.Module]:
+        """Each block of each level; diffusers has no gradient checkpointing for the class."""
+        levels = (*self.model.encoder.down_blocks, *self.model.decoder.up_blocks)
+        return [block for level in levels for block in level]
