@@ -35,7 +35,7 @@ class _Recomputed:
             return self.forward(*args, **kwargs)
         norms = [module for module in self.block.modules() if isinstance(module, _BatchNorm)]
         # Around the forward pass, and around its repetition.
-        contexts = {"context_fn": lambda: (nullcontext(), _same_statistics(norms))} if norms else {}
+        contexts: dict[str, Any] = {"context_fn": lambda: (nullcontext(), _same_statistics(norms))} if norms else {}
         return checkpoint(self.forward, *args, use_reentrant=False, **contexts, **kwargs)
 
 
