@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import diffusers
@@ -248,6 +249,20 @@ class Adapter:
         if "out_channels" in self.config:
             changes["out_channels"] = channels
         self.model.register_to_config(**changes)
+
+    def with_decoder(self, widths: Sequence[int]) -> Adapter:
+        """A model with the same latents, to the bit, and a decoder of these widths with random weights.
+
+        Args:
+            widths: channels of each level, from the image to the latents.
+
+        Raises:
+            UserError: if no class has such a decoder for these latents.
+        """
+        raise UserError(
+            f"--decoder_block_out_channels: {self.class_name} has no decoder of other widths. Give a --teacher of another "
+            "class, such as AutoencoderKL or AutoencoderKLFlux2."
+        )
 
     def frozen_encoder(self) -> Adapter:
         """A frozen copy of what computes the latents; it cannot decode."""

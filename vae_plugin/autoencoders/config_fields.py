@@ -26,6 +26,7 @@ SAME_LENGTH = (
     ("up_block_types", "block_out_channels"),
     ("down_block_types", "down_block_out_channels"),
     ("up_block_types", "up_block_out_channels"),
+    ("decoder_block_out_channels", "block_out_channels"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from diffusers import AutoencoderKL
@@ -28,12 +29,20 @@ DOWN_BLOCK, UP_BLOCK = "DownEncoderBlock2D", "UpDecoderBlock2D"
 MEAN_IS_OUTPUT = ("gaussian", "laplace")  # the likelihoods whose mean is what the decoder gives
 
 
-def plain_block_types(network: str, likelihood: str, levels: int) -> dict[str, tuple[str, ...] | None]:
+def plain_block_types(
+    network: str, likelihood: str, encoder: Sequence[int], decoder: Sequence[int]
+) -> dict[str, tuple[str, ...] | None]:
     """The fields `down_block_types` and `up_block_types`, which only `AutoencoderKL` reads.
 
     With them it opens our folder and gives the same to the bit. Where it would not, they are None, and it fails.
+
+    Args:
+        network: kind of the networks.
+        likelihood: its name.
+        encoder, decoder: channels of each level.
     """
-    equal = network == "conv" and likelihood in MEAN_IS_OUTPUT
+    equal = network == "conv" and likelihood in MEAN_IS_OUTPUT and tuple(encoder) == tuple(decoder)
+    levels = len(encoder)
     return {
         "down_block_types": (DOWN_BLOCK,) * levels if equal else None,
         "up_block_types": (UP_BLOCK,) * levels if equal else None,
@@ -94,6 +103,9 @@ def to_autoencoder_kl(model: AutoencoderBase) -> AutoencoderKL:
         lacking.append(f"a network of kind {config.network!r}")
     if config.likelihood not in MEAN_IS_OUTPUT:
         lacking.append(f"a {config.likelihood} likelihood, whose decoder does not give images")
+    widths = config.block_out_channels
+    if config.network == "conv" and tuple(config.decoder_block_out_channels or widths) != tuple(widths):
+        lacking.append("a decoder of other widths than its encoder")
     if lacking:
         raise ValueError(f"an AutoencoderKL cannot have {', nor '.join(lacking)}.")
     converted = AutoencoderKL(
@@ -101,7 +113,7 @@ def to_autoencoder_kl(model: AutoencoderBase) -> AutoencoderKL:
         # 0.0 stays 0.0: it means what None means, and pipelines that subtract it cannot read None.
         shift_factor=config.shift_factor,
         out_channels=config.in_channels,
-        **plain_block_types(config.network, config.likelihood, len(config.block_out_channels)),
+        **plain_block_types(config.network, config.likelihood, widths, widths),
     )
     state = {name: value for name, value in plain_state(model).items() if not name.startswith("likelihood.")}
     if state.keys() != converted.state_dict().keys():  # of LoRA, or fused projections

@@ -32,6 +32,7 @@ from .base import (
     make_likelihood,
     note_equal_channels,
 )
+from .decoders import check_decoder_widths
 from .kl_model import from_autoencoder_kl, plain_block_types, to_autoencoder_kl
 
 NETWORKS = ("conv", "mlp")
@@ -65,6 +66,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         use_quant_conv, use_post_quant_conv: 1x1 convolutions around the latents, as in `AutoencoderKL`.
         mid_block_add_attention: self-attention in the middle of encoder and decoder.
         encoder_block_out_channels: the same as `block_out_channels`, under the name that Sana pipelines read.
+        decoder_block_out_channels: those of the decoder, where they are others, as in `AutoencoderKLFlux2`.
         down_block_types, up_block_types: for `AutoencoderKL`, which opens the folder of an equal model by them.
         network: "conv", or "mlp": fully connected for images of exactly `sample_size`, latents (B, C, 1, 1).
             "mlp" does not work in pipelines, which compute f from `block_out_channels`.
@@ -104,6 +106,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         use_post_quant_conv: bool = True,
         mid_block_add_attention: bool = True,
         encoder_block_out_channels: tuple[int, ...] | None = None,
+        decoder_block_out_channels: tuple[int, ...] | None = None,
         down_block_types: tuple[str, ...] | None = None,
         up_block_types: tuple[str, ...] | None = None,
         network: str = "conv",
@@ -116,24 +119,26 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
     ) -> None:
         check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
         likelihood_module = make_likelihood(likelihood, sigma, num_mixtures)
-        block_types = plain_block_types(network, likelihood, len(block_out_channels))
+        decoder_widths = tuple(decoder_block_out_channels or block_out_channels)
+        block_types = plain_block_types(network, likelihood, block_out_channels, decoder_widths)
         check_block_types(block_types, down_block_types=down_block_types, up_block_types=up_block_types)
         decoder_channels = in_channels * likelihood_module.parameters_per_channel
         height, width = height_and_width(sample_size)
         image_shape = (in_channels, height, width)
         if network == "conv":
-            check_norm_groups((height, width), block_out_channels, norm_num_groups)
+            check_decoder_widths(decoder_widths, len(block_out_channels), norm_num_groups)
+            for widths in (block_out_channels, decoder_widths):
+                check_norm_groups((height, width), widths, norm_num_groups)
             note_equal_channels(in_channels, latent_channels)
             shape: dict[str, Any] = {
-                "block_out_channels": block_out_channels,
                 "layers_per_block": layers_per_block,
                 "norm_num_groups": norm_num_groups,
                 "act_fn": act_fn,
                 "mid_block_add_attention": mid_block_add_attention,
             }
             super().__init__(
-                encoder=resnet_encoder(in_channels, latent_channels, **shape),
-                decoder=resnet_decoder(latent_channels, decoder_channels, **shape),
+                encoder=resnet_encoder(in_channels, latent_channels, block_out_channels, **shape),
+                decoder=resnet_decoder(latent_channels, decoder_channels, decoder_widths, **shape),
                 likelihood=likelihood_module,
                 quant_conv=nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else None,
                 post_quant_conv=nn.Conv2d(latent_channels, latent_channels, 1) if use_post_quant_conv else None,

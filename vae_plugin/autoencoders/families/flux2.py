@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from ...models.exact import rounded_to
 from ..adapter import Adapter
+from ..decoders import with_decoder
 
 
 class Flux2Adapter(Adapter):
@@ -16,6 +18,10 @@ class Flux2Adapter(Adapter):
 
     class_name = "AutoencoderKLFlux2"
     from_single_file = True
+
+    def with_decoder(self, widths: Sequence[int]) -> Flux2Adapter:
+        """The class has a field for them."""
+        return Flux2Adapter(with_decoder(self.model, widths))
 
     def statistics_vectors(self, z: torch.Tensor) -> torch.Tensor:
         """Patches of 2 x 2 latents, (B, 4c, h / 2, w / 2); a last odd row or column is left out."""

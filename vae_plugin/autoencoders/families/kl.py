@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from diffusers import AutoencoderKL
+
+from ...errors import UserError
 from ..adapter import Adapter
+from ..vae import AutoencoderVAE
+from .ours import VAEAdapter
 
 
 class KLAdapter(Adapter):
@@ -11,3 +19,13 @@ class KLAdapter(Adapter):
     class_name = "AutoencoderKL"
     from_single_file = True
     has_single_file = True
+    model: AutoencoderKL
+
+    def with_decoder(self, widths: Sequence[int]) -> VAEAdapter:
+        """As an `AutoencoderVAE`: the class has one field for the widths of both networks."""
+        try:
+            with torch.device(self.model.device):  # also where the new decoder is made without memory, to be measured
+                same = AutoencoderVAE.from_autoencoder_kl(self.model)
+        except ValueError as error:
+            raise UserError(f"--decoder_block_out_channels: {error}") from error
+        return VAEAdapter(same).with_decoder(widths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from ...models.vqvae import VQVAE, CodePosterior
 from ...objectives import ELBO, Generators, elbo
 from ..adapter import Adapter, usual_resolution
 from ..base import height_and_width
+from ..decoders import with_decoder
 from ..papers import QUANTIZERS, VQGAN, Paper
 from ..papers import VAE as VAE_PAPER
 from ..papers import VQVAE as VQVAE_PAPER
@@ -132,6 +134,13 @@ class VAEAdapter(OwnAdapter):
     def onnx_refusal(self) -> str | None:
         """A fully connected network has one size, and ONNX files are for any."""
         return "an mlp takes images of one size only" if self.config.network == "mlp" else None
+
+    def with_decoder(self, widths: Sequence[int]) -> VAEAdapter:
+        """Convolutional networks have a field for them."""
+        if self.config.network == "mlp":
+            raise UserError("--decoder_block_out_channels: an mlp has no such widths. Give another --teacher.")
+        # By the block types AutoencoderKL would open the result, and has no such decoder.
+        return VAEAdapter(with_decoder(self.model, widths, down_block_types=None, up_block_types=None))
 
     def to_diffusers(self) -> ModelMixin:
         """An `AutoencoderKL`."""

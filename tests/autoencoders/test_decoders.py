@@ -1,0 +1,87 @@
+"""A decoder of other widths for latents that stay."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderKLFlux2
+
+from support.tiny_diffusers import BY_NAME, latents, tiny
+from vae_plugin import AutoencoderVAE
+from vae_plugin.autoencoders import adapt, load_autoencoder
+from vae_plugin.errors import UserError
+
+WITH_WIDTHS = {
+    "AutoencoderKL": "AutoencoderVAE",
+    "AutoencoderKLFlux2": "AutoencoderKLFlux2",
+    "AutoencoderVAE": "AutoencoderVAE",
+}
+
+
+def made(name):
+    if name != "AutoencoderVAE":
+        return tiny(name)
+    torch.manual_seed(0)
+    fields = {"block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16, "scaling_factor": 0.3}
+    return AutoencoderVAE(**fields, likelihood="laplace", sigma="learned").eval()
+
+
+@pytest.mark.parametrize("name", WITH_WIDTHS)
+def test_the_latents_stay_and_the_decoder_has_the_widths(name, tmp_path):
+    model, x = made(name), torch.rand(2, 3, 16, 16) * 2 - 1
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    adapter = adapt(model).with_decoder((4, 8))
+    assert adapter.class_name == WITH_WIDTHS[name]
+    adapter.save(tmp_path)
+    again = load_autoencoder(str(tmp_path)).model
+    assert torch.equal(latents(again, x), latents(model, x))
+    for key, value in before.items():
+        assert torch.equal(model.state_dict()[key], value), "the model itself changed"
+        if not key.startswith("decoder."):
+            assert torch.equal(again.state_dict()[key], value), key
+    for field in {"scaling_factor", "sample_size", "likelihood", "sigma", "latents_mean"} & model.config.keys():
+        assert again.config[field] == model.config[field]
+    expected = AutoencoderKLFlux2(  # of diffusers, which has such decoders
+        **{**model.config, "decoder_block_out_channels": (4, 8), "up_block_types": ("UpDecoderBlock2D",) * 2,
+           "down_block_types": ("DownEncoderBlock2D",) * 2}
+    ).decoder.state_dict() if name == "AutoencoderKLFlux2" else AutoencoderKL(
+        block_out_channels=(4, 8), norm_num_groups=4, layers_per_block=1, up_block_types=("UpDecoderBlock2D",) * 2,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+    ).decoder.state_dict()  # fmt: skip
+    found = again.decoder.state_dict()
+    assert {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in expected.items()}
+    assert again.decode(torch.randn(1, 4, 8, 8)).sample.shape == (1, 3, 16, 16)
+    assert not torch.equal(found["conv_in.bias"][:4], before["decoder.conv_in.bias"][:4])
+
+
+@pytest.mark.parametrize("name", sorted(BY_NAME.keys() - WITH_WIDTHS.keys()))
+def test_other_classes_refuse(name):
+    with pytest.raises(UserError, match=f"{name} has no decoder of other widths. Give a --teacher of another class"):
+        adapt(tiny(name)).with_decoder((4, 8))
+
+
+@pytest.mark.parametrize("name", WITH_WIDTHS)
+@pytest.mark.parametrize("widths", [(8,), (8, 8, 8), (4, 6), (4, 0)])
+def test_widths_that_fit_no_decoder_are_refused(name, widths):
+    with pytest.raises(UserError, match=r"is [\d ]+: give 2 number\(s\).*multiples of norm_num_groups \(4\)"):
+        adapt(made(name)).with_decoder(widths)
+
+
+def test_what_cannot_become_ours_is_refused():
+    with pytest.raises(UserError, match="--decoder_block_out_channels: this AutoencoderKL makes 4 channels of 3"):
+        adapt(tiny("AutoencoderKL", out_channels=4)).with_decoder((4, 4))
+    with pytest.raises(UserError, match="an mlp has no such widths"):
+        adapt(AutoencoderVAE(network="mlp", sample_size=8)).with_decoder((4, 4))
+
+
+def test_a_new_model_of_two_widths_is_no_autoencoder_kl(tmp_path):
+    fields = {"block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16}
+    model = AutoencoderVAE(**fields, decoder_block_out_channels=(4, 4))
+    assert model.decoder.conv_in.out_channels == 4
+    with pytest.raises(ValueError, match="an AutoencoderKL cannot have a decoder of other widths than its encoder"):
+        model.to_autoencoder_kl()
+    model.save_pretrained(tmp_path)
+    with pytest.raises((TypeError, ValueError)):  # by itself it does not take the folder for its own, either
+        AutoencoderKL.from_pretrained(tmp_path)
+    same = AutoencoderVAE(**fields, decoder_block_out_channels=(8, 8))
+    assert same.to_autoencoder_kl().config.block_out_channels == (8, 8)
+    with pytest.raises(ValueError, match=r"decoder_block_out_channels is 4: give 2 number"):
+        AutoencoderVAE(**fields, decoder_block_out_channels=(4,))

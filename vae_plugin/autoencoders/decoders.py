@@ -1,0 +1,59 @@
+"""A new decoder, of widths of its own, for latents that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+from ..errors import UserError
+from .weights import plain_state
+
+FIELD = "decoder_block_out_channels"  # of the configs that have it
+DEFAULTS = "_use_default_values"  # in a config: fields that are read as though they were not there
+
+
+def check_decoder_widths(widths: Sequence[int], levels: int, norm_num_groups: int) -> None:
+    """Refuse channels that no decoder of so many levels has.
+
+    Raises:
+        UserError: naming what they must be.
+    """
+    if len(widths) != levels or any(width < 1 or width % norm_num_groups for width in widths):
+        raise UserError(
+            f"{FIELD} is {' '.join(map(str, widths))}: give {levels} number(s), one for each level from the image to "
+            f"the latents, that are multiples of norm_num_groups ({norm_num_groups})."
+        )
+
+
+def with_decoder(model: ModelMixin, widths: Sequence[int], **changes: Any) -> ModelMixin:
+    """A model with the same latents, to the bit, and a decoder of other widths with random weights.
+
+    What is not the decoder is copied: also the 1x1 convolution before it, which gives it the same input, and the scale
+    of a likelihood.
+
+    Args:
+        model: of a class whose config has `FIELD`; it stays as it is.
+        widths: channels of each level of the decoder, from the image to the latents.
+        changes: other fields of the config that follow from it.
+
+    Raises:
+        UserError: if there is no such decoder, or the weights are not those of the model's config.
+    """
+    config = model.config
+    check_decoder_widths(widths, len(config.block_out_channels), config.norm_num_groups)
+    fields = {name: value for name, value in config.items() if name != DEFAULTS}
+    new = type(model).from_config({**fields, FIELD: list(widths), **changes})
+    kept = {name: value.clone() for name, value in plain_state(model).items() if not name.startswith("decoder.")}
+    own = {name: value for name, value in new.state_dict().items() if name.startswith("decoder.")}
+    try:
+        new.load_state_dict({**own, **kept}, assign=True)  # also where the new decoder is on `meta`
+    except RuntimeError as error:  # of LoRA, or fused projections
+        raise UserError(
+            f"this {type(model).__name__} does not have the weights of its own config: merge or unload its adapters "
+            "and unfuse its projections first."
+        ) from error
+    new = new if model.dtype == torch.float32 else new.to(model.dtype)
+    return new.train(model.training)
