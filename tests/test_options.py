@@ -188,6 +188,7 @@ def test_empty_file_is_no_options(config, text):
         ('subfolder: "\\uD800"', ["--subfolder", "UTF-8"]),
         ("block_out_channels: &a [*a]", ["'block_out_channels'", "a list, an integer each", "[...]"]),
         ("seed: &a [*a, *a]", ["'seed'", "an integer"]),
+        ("seed: !custom 3", ["'seed'", "!custom", "leave it out"]),
         ("- seed", ["option: value"]),
         ("just words", ["option: value"]),
         ("seed: [1", ["cannot read"]),

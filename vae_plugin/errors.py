@@ -65,33 +65,33 @@ def exit_status(work: Callable[[], object]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that it has no characters for must not end the work
             stream.reconfigure(errors="backslashreplace")
-    is_main_process = os.environ.get("RANK", "0") == "0"
     try:
         with interrupting():
             work()
-    except KeyboardInterrupt as error:
-        if is_main_process:
-            print(f"interrupted: {error}" if str(error) else "interrupted.", file=sys.stderr)
-        return 128 + signal_of(error)
-    except UserError as error:
-        if is_main_process:
-            print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None or error.strerror is None:  # not about one of the user's files
+    except (Exception, KeyboardInterrupt) as error:
+        reported = _reported(error)
+        if reported is None:
             raise
-        if is_main_process:
-            print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
-        return 2
-    except (TrainingStopped, PushError) as error:
-        if is_main_process:
-            kind = "stopped" if isinstance(error, TrainingStopped) else "error"
-            print(f"{kind}: {error}", file=sys.stderr)
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if is_main_process:
-            print("error: there is not enough memory for this: give smaller sizes.", file=sys.stderr)
-        return 1
+        status, sentence = reported
+        if os.environ.get("RANK", "0") == "0":
+            print(sentence, file=sys.stderr)
+        return status
     return 0
+
+
+def _reported(error: BaseException) -> tuple[int, str] | None:
+    """Exit status and sentence of an error; None for a defect of the program, whose traceback is wanted."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal_of(error), f"interrupted: {error}" if str(error) else "interrupted."
+    if isinstance(error, UserError):
+        return 2, f"error: {error}"
+    if isinstance(error, OSError):  # else it is not about one of the user's files
+        named = error.filename is not None and error.strerror is not None
+        return (2, f"error: {error.filename}: {error.strerror}.") if named else None
+    if isinstance(error, TrainingStopped):
+        return 1, f"stopped: {error}"
+    if isinstance(error, PushError):
+        return 1, f"error: {error}"
+    if is_out_of_memory(error):
+        return 1, "error: there is not enough memory for this: give smaller sizes."
+    return None

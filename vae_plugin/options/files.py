@@ -15,7 +15,8 @@ from .declare import OptionError, unknown
 from .fields import Option, Quoted, given_in, is_null, names_in, to_dict
 
 LARGEST_FILE = 1 << 18  # bytes; all options with their help are a tenth of it
-_NULL = "tag:yaml.org,2002:null"
+STANDARD_TAGS = "tag:yaml.org,2002:"
+_NULL = f"{STANDARD_TAGS}null"
 
 
 def save(options: Any, path: str | Path, without: Collection[str] = ()) -> None:
@@ -67,6 +68,8 @@ def read_file(
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
         if isinstance(node, yaml.MappingNode):
             raise OptionError(f"option {name!r} in {path} is a nested map: write every option on the top level.")
+        if not node.tag.startswith(STANDARD_TAGS):
+            raise OptionError(f"option {name!r} in {path} has the tag {node.tag}, which has no meaning: leave it out.")
         if name not in known:
             raise unknown(name, known, f" in {path}")
         if name in words:
