@@ -260,8 +260,8 @@ class Adapter:
             UserError: if no class has such a decoder for these latents.
         """
         raise UserError(
-            f"--decoder_block_out_channels: {self.class_name} has no decoder of other widths. Give a --teacher of another "
-            "class, such as AutoencoderKL or AutoencoderKLFlux2."
+            f"--decoder_block_out_channels: {self.class_name} has no decoder of other widths. Give a --teacher of "
+            "another class, such as AutoencoderKL or AutoencoderKLFlux2."
         )
 
     def frozen_encoder(self) -> Adapter:

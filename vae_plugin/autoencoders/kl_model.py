@@ -39,7 +39,8 @@ def plain_block_types(
     Args:
         network: kind of the networks.
         likelihood: its name.
-        encoder, decoder: channels of each level.
+        encoder: channels of each level.
+        decoder: likewise.
     """
     equal = network == "conv" and likelihood in MEAN_IS_OUTPUT and tuple(encoder) == tuple(decoder)
     levels = len(encoder)
