@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from support.tiny_diffusers import tiny
 from vae_plugin import AutoencoderVAE
-from vae_plugin.autoencoders import load_autoencoder, single_file
+from vae_plugin.autoencoders import load_autoencoder
+from vae_plugin.autoencoders.families import kl_file
 from vae_plugin.cli import main
 from vae_plugin.errors import UserError
-from vae_plugin.export.single_file import ldm_state_dict, save_single_file
+from vae_plugin.export.single_file import original_state, save_single_file
 
 BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
 
@@ -102,7 +103,7 @@ def test_an_export_of_ours_keeps_its_config(tmp_path, capsys):
 )
 def test_a_file_without_a_config(rest, prefix, channels, scaling, words, tmp_path, capsys):
     model = kl(latent_channels=channels, use_quant_conv=channels != 16, layers_per_block=2)
-    state = {prefix + name: value for name, value in ldm_state_dict(model).items()}
+    state = {prefix + name: value for name, value in original_state(model).items()}
     save_file({**state, **{name: torch.zeros(1) for name in rest}}, tmp_path / "file.safetensors")
     opened = load_autoencoder(str(tmp_path / "file.safetensors"))
     assert equal(opened, model)
@@ -112,10 +113,10 @@ def test_a_file_without_a_config(rest, prefix, channels, scaling, words, tmp_pat
 
 def test_a_published_file_is_known_by_its_bytes(tmp_path, monkeypatch, capsys):
     file = tmp_path / "sdxl_vae.safetensors"
-    save_file(ldm_state_dict(kl()), file)
+    save_file(original_state(kl()), file)
     data = file.read_bytes()
-    known = {(len(data), hashlib.sha256(data).hexdigest()): single_file.SDXL}
-    monkeypatch.setattr(single_file, "PUBLISHED", known)
+    known = {(len(data), hashlib.sha256(data).hexdigest()): kl_file.SDXL}
+    monkeypatch.setattr(kl_file, "PUBLISHED", known)
     assert load_autoencoder(str(file)).config.scaling_factor == 0.13025
     assert "guess" not in capsys.readouterr().err
 
@@ -126,7 +127,7 @@ def test_the_names_of_diffusers_without_a_config_and_flux_2(tmp_path):
     assert equal(load_autoencoder(str(tmp_path / "a.safetensors")), model)
     flux2 = AutoencoderKLFlux2(block_out_channels=(32, 32), latent_channels=4, **BLOCKS)
     flux2.bn.running_mean.add_(3)
-    save_file(ldm_state_dict(flux2), tmp_path / "b.safetensors")
+    save_file(original_state(flux2), tmp_path / "b.safetensors")
     assert equal(load_autoencoder(str(tmp_path / "b.safetensors")), flux2)
 
 
@@ -157,7 +158,7 @@ def test_files_of_the_original_code_that_do_not_fit(fault, tmp_path, capsys):
     model = kl()
     model.save_config(tmp_path / "config")
     change, words = FAULTS[fault]
-    save_file(change(ldm_state_dict(model)), tmp_path / "file.safetensors")
+    save_file(change(original_state(model)), tmp_path / "file.safetensors")
     for config in (None, str(tmp_path / "config")):
         with pytest.raises(UserError, match=words) as error:
             load_autoencoder(str(tmp_path / "file.safetensors"), config=config)
@@ -168,7 +169,7 @@ def test_files_of_the_original_code_that_do_not_fit(fault, tmp_path, capsys):
 
 def test_what_belongs_to_the_training_of_the_original_is_left_out(tmp_path):
     model = kl()
-    state = {**ldm_state_dict(model), "loss.logvar": torch.zeros(1)}
+    state = {**original_state(model), "loss.logvar": torch.zeros(1)}
     save_file({f"module.{name}": value for name, value in state.items()}, tmp_path / "file.safetensors")
     assert equal(load_autoencoder(str(tmp_path / "file.safetensors")), model)
 

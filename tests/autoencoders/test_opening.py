@@ -1,12 +1,11 @@
 """Opening autoencoders by name: folders, single files, configurations."""
 
-import re
-
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors.torch import save_file
 
+from support.original_names import names_of_stable_diffusion
 from vae_plugin.autoencoders.loading import load_autoencoder, new_from_config
 from vae_plugin.errors import UserError
 from vae_plugin.files import FILLING
@@ -22,25 +21,6 @@ def kl():
         norm_num_groups=4,
         sample_size=16,
     ).eval()
-
-
-def names_of_stable_diffusion(model):
-    """The state under the names of CompVis' code, as single files have them."""
-    levels = len(model.config.block_out_channels)
-    renamed = {}
-    for name, value in model.state_dict().items():
-        name = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
-        name = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", name)
-        name = re.sub(r"up_blocks\.(\d)\.resnets", lambda m: f"up.{levels - 1 - int(m[1])}.block", name)
-        name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name)
-        name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
-        name = name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
-        if "mid_block.attentions.0" in name:
-            name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("group_norm", "norm")
-            name = name.replace("to_out.0", "proj_out").replace("to_", "")
-            value = value[:, :, None, None] if name.endswith("weight") and value.ndim == 2 else value
-        renamed[name] = value.contiguous()
-    return renamed
 
 
 @pytest.mark.parametrize("prefix", ["", "first_stage_model."])

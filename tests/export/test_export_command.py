@@ -118,7 +118,7 @@ MISTAKES = {
         ["--prefix", "first_stage_model", "--output", "o"],
         "--prefix applies only to --format single_file, not to diffusers: leave it out.",
     ),
-    "another prefix": (["--prefix", "vae", "--output", "o"], "accepted are 'first_stage_model'"),
+    "another prefix": (["--prefix", "ema", "--output", "o"], "accepted are 'first_stage_model', 'vae'"),
     "no such precision": (["--dtype", "int8", "--output", "o"], "accepted are 'float32', 'float16', 'bfloat16'"),
     "a likelihood that diffusers lacks": (
         ["--pretrained_model_name_or_path", "{source}/bernoulli", "--output", "o"],
@@ -126,7 +126,7 @@ MISTAKES = {
     ),
     "codes in a single file": (
         ["--pretrained_model_name_or_path", "{source}/vq", "--format", "single_file", "--output", "o.safetensors"],
-        "holds an AutoencoderKL, and this model is VQModel",
+        "and this model is VQModel: export it with --format diffusers.",
     ),
 }
 

@@ -11,7 +11,7 @@ from support.tiny_exports import images, kl, vae
 from vae_plugin.autoencoders.loading import load_autoencoder
 from vae_plugin.errors import UserError
 from vae_plugin.export import save_single_file
-from vae_plugin.export.single_file import foreign_to_other_tools, ldm_state_dict
+from vae_plugin.export.single_file import foreign_to_other_tools, original_state
 
 CONFIGS = {
     "default": {},
@@ -48,7 +48,7 @@ def test_diffusers_reads_what_was_written(config, prefix, tmp_path):
 
 def test_names_are_those_of_latent_diffusion(tmp_path):
     """Of an f=4 model, as `stabilityai/sd-vae-ft-mse-original` has them."""
-    state = ldm_state_dict(kl())
+    state = original_state(kl())
     shapes = {
         "encoder.conv_in.weight": (8, 3, 3, 3),
         "encoder.down.0.block.0.norm1.weight": (8,),
@@ -139,7 +139,7 @@ def test_without_a_config_diffusers_guesses_stable_diffusion(tmp_path, monkeypat
 
 def test_what_has_no_such_layout_is_refused(tmp_path):
     file = tmp_path / "vae.safetensors"
-    with pytest.raises(UserError, match="holds an AutoencoderKL, and this model is AutoencoderTiny"):
+    with pytest.raises(UserError, match=r"a single file holds an .*, and this model is AutoencoderTiny"):
         save_single_file(AutoencoderTiny(), file)
     with pytest.raises(UserError, match=r"this AutoencoderVAE cannot become a class of diffusers: .* a bernoulli"):
         save_single_file(vae(likelihood="bernoulli"), file)

@@ -25,6 +25,7 @@ from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
 from .checkpointing import recompute_activations
+from .layouts import Layout
 from .papers import LATENT_DIFFUSION, Paper
 from .parts import select_part
 from .passes import Posterior, TrainingPass
@@ -51,8 +52,7 @@ class Adapter:
         discrete: whether the decoder sees the codes of a codebook.
         remote_code: whether diffusers lacks the class, so that it can be loaded without this package only by code
             that is saved beside the weights.
-        from_single_file: whether diffusers reads the class from one file with the names of latent diffusion.
-        has_single_file: whether the weights can be written as such a file.
+        single_file: how one file with the names of its original code holds such a model; None if there are none.
         has_taesd_files: whether they can be written as the two files of TAESD's code.
         can_distill: whether the model can learn the latents of a teacher.
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
@@ -64,8 +64,7 @@ class Adapter:
     gaussian: ClassVar[bool] = True
     discrete: ClassVar[bool] = False
     remote_code: ClassVar[bool] = False
-    from_single_file: ClassVar[bool] = False
-    has_single_file: ClassVar[bool] = False
+    single_file: ClassVar[Layout | None] = None
     has_taesd_files: ClassVar[bool] = False
     can_distill: ClassVar[bool] = False
     latents_expression: ClassVar[str] = ".latent_dist.mode()"

@@ -19,7 +19,7 @@ from ..wording import shown
 from .adapter import Adapter
 from .config_fields import check_fields
 from .registry import accepted_classes, adapt, family_of
-from .single_file import as_folder, config_from_weights, config_in, is_original, load_original
+from .single_file import as_folder, config_from_weights, config_in, load_converted, needs_conversion
 from .storage import NO_PICKLE, SafeStorage
 from .vae import AutoencoderVAE
 from .weights import load_fitting, reason
@@ -237,15 +237,15 @@ def _load_single_file(source: str, config: str | None) -> Adapter:
     else:
         content, said = config_from_weights(file)
     family = _family(content.get("_class_name"), str(config or source))
-    if not is_original(file):
+    if not needs_conversion(file, family.single_file):
         with as_folder(file, content) as folder:
             model = _load(source, content, place=folder)
-    elif not family.from_single_file:
+    elif family.single_file is None:
         raise UserError(f"{content['_class_name']} cannot be read from a single file: give the folder of the model.")
     else:
         cls = _model_class(family)
         check_fields(cls, content, f"the configuration of {source}")
-        model = load_original(cls, file, content)
+        model = load_converted(cls, file, content, family.single_file)
     if said:
         say(said)
     return _opened(model)

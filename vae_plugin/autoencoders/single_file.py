@@ -1,8 +1,7 @@
-"""A model in one .safetensors file: under the names of diffusers, or those of the original code of latent diffusion."""
+"""A model in one .safetensors file: under the names of diffusers, or those of its original code."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -10,55 +9,25 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import init_empty_weights
-from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ..errors import UserError
 from ..files import write_json
+from .layouts import Contents, Layout
+from .registry import ADAPTERS
 from .weights import ONLY_TRAINING_COUNTS, WEIGHTS_NAME, WRAPPERS, WeightsError, check_finite, few, header, reason
 
-FIRST = "encoder.conv_in.weight"  # in both layouts
-ORIGINAL = re.compile(r"(?:^|\.)(?:encoder|decoder)\.(?:down|mid|up)\.")
 IN_CHECKPOINT = "first_stage_model."
+DECODER = re.compile(r"decoder\.|up\.\d+\.block\.")
 NOT_THE_MODEL = "loss."  # of its training
-NORM_GROUPS = 32  # of every published model
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How the pipelines of a published model scale its latents."""
-
-    name: str
-    scaling_factor: float
-    shift_factor: float | None = None
-    force_upcast: bool = False
-
-
-SD = Scale("Stable Diffusion 1 and 2", 0.18215, force_upcast=True)
-SDXL = Scale("Stable Diffusion XL", 0.13025, force_upcast=True)
-SDXL_FP16 = Scale("Stable Diffusion XL, for float16", 0.13025)
-SD3 = Scale("Stable Diffusion 3", 1.5305, 0.0609, force_upcast=True)
-FLUX = Scale("FLUX.1", 0.3611, 0.1159, force_upcast=True)
-
-PUBLISHED = {  # bytes and SHA-256 of files that hold an autoencoder alone
-    (334641190, "735e4c3a447a3255760d7f86845f09f937809baa529c17370d83e4c3758f3c75"): SD,  # vae-ft-mse-840000-ema-pruned
-    (334641164, "63aeecb90ff7bc1c115395962d3e803571385b61938377bc7089b36e81e92e2e"): SDXL,  # sdxl_vae
-    (334641162, "235745af8d86bf4a4c1b5b4f529868b37019a10f7c0b2e79ad0abca3a22bc6e1"): SDXL_FP16,  # sdxl-vae-fp16-fix
-    (335304388, "afc8e28272cd15db3919bacdb6918ce9c1ed22e96cb12c4d5ed0fba823529e38"): FLUX,  # ae
-}
-DENOISERS = (  # a name in the rest of a whole checkpoint -> whose it is; the first that occurs
-    ("joint_blocks.", SD3),
-    ("double_blocks.", FLUX),
-    ("conditioner.embedders.", SDXL),
-    ("cond_stage_model.", SD),
+LAYOUTS: tuple[Layout, ...] = tuple(
+    {id(f.single_file): f.single_file for f in ADAPTERS.values() if f.single_file}.values()
 )
-USUAL = {4: SD, 16: FLUX}  # by latent channels
 
 
 def config_in(file: Path) -> dict[str, Any] | None:
@@ -80,47 +49,41 @@ def config_in(file: Path) -> dict[str, Any] | None:
 
 
 def config_from_weights(file: Path) -> tuple[dict[str, Any], str]:
-    """The config of an `AutoencoderKL` or `AutoencoderKLFlux2`, its architecture as the shapes of the weights say it.
-
-    The scale of the latents is that of the published model with these very bytes, or of the denoiser in the same file.
-    Otherwise it is guessed.
+    """The config of the class whose weights a file has, as their names and shapes say it.
 
     Returns:
-        The config, and a sentence that says whose scale it has.
+        The config, and a sentence on what was taken for granted.
 
     Raises:
         UserError: if the weights are those of something else.
     """
-    stored = header(file)
-    prefix = _prefix(stored, file)
-    shapes = {name[len(prefix) :]: shape for name, (_, shape) in stored.items() if name.startswith(prefix)}
-    try:
-        config = _architecture(shapes)
-    except (KeyError, IndexError, ValueError) as error:
-        raise UserError(
-            f"no autoencoder is known whose weights have these names: {few(shapes)} in {file}. Give its config.json "
-            "(--model_config)."
-        ) from error
-    if config["_class_name"] == "AutoencoderKLFlux2":  # its weights hold the scale
-        return config, f"{file} is read as the autoencoder of FLUX.2."
-    known = _published(file) or next((scale for word, scale in DENOISERS if any(word in name for name in stored)), None)
-    scale = known or USUAL.get(config["latent_channels"]) or Scale("a new model", 1.0)
-    if known is not None:
-        said = f"{file} is read as the autoencoder of {known.name}, with scaling_factor {known.scaling_factor}."
-    else:
-        other = {SD: SDXL, FLUX: SD3}.get(scale)
-        also = "" if other is None else f" (that of {other.name} is {other.scaling_factor})"
-        said = (
-            f"{file} does not say how its latents are scaled: scaling_factor {scale.scaling_factor} is a guess, as of "
-            f"{scale.name}{also}. Give its config.json (--model_config) if that is wrong."
-        )
-    scaling = {"scaling_factor": scale.scaling_factor, "shift_factor": scale.shift_factor}
-    return {**config, **scaling, "force_upcast": scale.force_upcast}, said
+    stored = {name: shape for name, (_, shape) in header(file).items()}
+    found = None
+    for layout in LAYOUTS:
+        prefix = _prefix(stored, layout)
+        if prefix is not None:
+            shapes = {name[len(prefix) :]: shape for name, shape in stored.items() if name.startswith(prefix)}
+            found = Contents(file, stored.keys(), prefix, shapes)
+            if layout.holds(shapes):
+                try:
+                    return layout.config(found)
+                except (KeyError, IndexError, ValueError):
+                    break
+    if found is None:
+        raise _none_in(file, stored, LAYOUTS)
+    raise UserError(
+        f"no autoencoder is known whose weights have these names: {few(found.shapes)} in {file}. Give its config.json "
+        "(--model_config)."
+    )
 
 
-def is_original(file: Path) -> bool:
-    """Whether the names in a file are those of the original code rather than of diffusers."""
-    return any(map(ORIGINAL.search, header(file)))
+def needs_conversion(file: Path, layout: Layout | None) -> bool:
+    """Whether diffusers cannot read a file as it is: the names are original, or stand among those of other models."""
+    names = header(file)
+    if any(other.original.search(name) for other in LAYOUTS for name in names):
+        return True
+    prefix = layout and _prefix(names, layout)
+    return bool(prefix) and not all(name.startswith(str(prefix)) for name in names)
 
 
 @contextmanager
@@ -136,21 +99,24 @@ def as_folder(file: Path, config: Mapping[str, Any]) -> Iterator[str]:
         yield folder
 
 
-def load_original(cls: Any, file: Path, config: Mapping[str, Any]) -> Any:
-    """A model of the given config in float32, from a file with the names of the original code, every tensor of it.
+def load_converted(cls: Any, file: Path, config: Mapping[str, Any], layout: Layout) -> Any:
+    """A model of the given config in float32, from a file that `needs_conversion`, every tensor of it.
 
     Raises:
         WeightsError: if the weights do not fit.
     """
     state = load_file(file)
-    prefix = _prefix(state, file)
+    prefix = _prefix(state, layout)
+    if prefix is None:
+        raise _none_in(file, state, [layout])
     part = {WRAPPERS.sub("", name[len(prefix) :]): value for name, value in state.items() if name.startswith(prefix)}
     part = {name: value for name, value in part.items() if not name.startswith(NOT_THE_MODEL)}
     with init_empty_weights():
         model = cls.from_config(dict(config))
     expected = model.state_dict()
+    original = any(map(layout.original.search, part))
     try:
-        converted = convert_ldm_vae_checkpoint(dict(part), config)
+        converted = layout.to_diffusers(part, config) if original else {}
     except Exception as error:  # what other names lead to has no common class
         raise WeightsError(f"the weights of {file} do not fit {cls.__name__}: {reason(error)}.") from error
     read = {value.data_ptr() for value in converted.values()}
@@ -176,49 +142,19 @@ def load_original(cls: Any, file: Path, config: Mapping[str, Any]) -> Any:
     return model.eval()
 
 
-def _prefix(names: Collection[str], file: Path) -> str:
-    """What stands before every name of the autoencoder in a file."""
-    prefixes = [name.removesuffix(FIRST) for name in names if name == FIRST or name.endswith("." + FIRST)]
+def _prefix(names: Collection[str], layout: Layout) -> str | None:
+    """What stands before every name of the autoencoder in a file; None if there is none, or more than one."""
+    first = layout.first
+    prefixes = [name.removesuffix(first) for name in names if name == first or name.endswith("." + first)]
     if len(prefixes) > 1:
         prefixes = [prefix for prefix in prefixes if prefix.endswith(IN_CHECKPOINT)]
-    if len(prefixes) != 1:
-        raise UserError(
-            f"{file} holds no autoencoder of a known kind: it has {few(names) or 'no weights'}, and not one {FIRST}."
-        )
-    return prefixes[0]
+    return prefixes[0] if len(prefixes) == 1 else None
 
 
-def _architecture(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The config that has weights of these shapes; KeyError or ValueError if none has."""
-    down = [
-        re.match(r"encoder\.(?:down|down_blocks)\.(\d+)\.(?:block|resnets)\.(\d+)\.conv2\.weight", n) for n in shapes
-    ]
-    blocks = sorted((int(found[1]), int(found[2]), found[0]) for found in down if found)
-    channels = {level: shapes[name][0] for level, _, name in blocks}
-    if any(width % NORM_GROUPS for width in channels.values()):
-        raise ValueError("another number of groups in the norms")
-    flux2 = "bn.running_mean" in shapes
-    levels = len(channels)
-    return {
-        "_class_name": "AutoencoderKLFlux2" if flux2 else "AutoencoderKL",
-        "in_channels": shapes[FIRST][1],
-        "out_channels": shapes["decoder.conv_out.weight"][0],
-        "down_block_types": ["DownEncoderBlock2D"] * levels,
-        "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "block_out_channels": [channels[level] for level in range(levels)],
-        "layers_per_block": 1 + blocks[-1][1],
-        "latent_channels": shapes["decoder.conv_in.weight"][1],
-        "norm_num_groups": NORM_GROUPS,
-        "sample_size": 32 * 2 ** (levels - 1),
-        "use_quant_conv": "quant_conv.weight" in shapes,
-        "use_post_quant_conv": "post_quant_conv.weight" in shapes,
-        "mid_block_add_attention": any(".mid" in name and ".att" in name for name in shapes),
-    }
-
-
-def _published(file: Path) -> Scale | None:
-    size = file.stat().st_size
-    if not any(size == known for known, _ in PUBLISHED):
-        return None
-    with open(file, "rb") as opened:
-        return PUBLISHED.get((size, hashlib.file_digest(opened, "sha256").hexdigest()))
+def _none_in(file: Path, names: Collection[str], layouts: Collection[Layout]) -> UserError:
+    firsts = " or ".join(sorted({layout.first for layout in layouts}))
+    if any(DECODER.match(name) for name in names) and not any("encoder." in name for name in names):
+        return UserError(f"{file} holds a decoder without its encoder ({firsts}): give the file that has both.")
+    return UserError(
+        f"{file} holds no autoencoder of a known kind: it has {few(names) or 'no weights'}, and not one {firsts}."
+    )

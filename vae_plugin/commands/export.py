@@ -15,7 +15,14 @@ from ..export.diffusers_folder import save_diffusers_folder
 from ..export.onnx_files import LAYOUTS, OPSETS, TOLERANCES, save_onnx
 from ..export.place import check_file, check_folder, fill_folder
 from ..export.remote_code import write_remote_code
-from ..export.single_file import PREFIX, SUFFIX, foreign_to_other_tools, save_single_file
+from ..export.single_file import (
+    PREFIXES,
+    SUFFIX,
+    foreign_to_other_tools,
+    how_diffusers_reads,
+    layout_of,
+    save_single_file,
+)
 from ..export.taesd_files import NAMES, save_taesd
 from ..hub.latent_space import denoiser_needs_after
 from ..options import option, parse
@@ -47,15 +54,11 @@ def _write_diffusers(model: Adapter, output: Path, options: ExportOptions) -> li
 def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     dtype = DTYPES[options.dtype or "float32"]
     needs = denoiser_needs_after(options.record())
-    kl = save_single_file(model, output, options.prefix is not None, dtype, options.overwrite, needs)
-    lines = [
-        f"{output} uses the names of latent diffusion. In diffusers: AutoencoderKL.from_single_file({str(output)!r}, "
-        "config=FOLDER), where FOLDER is an export with --format diffusers."
-    ]
-    if foreign := foreign_to_other_tools(kl):
-        lines.append(
-            f"ComfyUI and A1111 build Stable Diffusion's architecture and cannot load this one: {', '.join(foreign)}."
-        )
+    written = save_single_file(model, output, options.prefix or False, dtype, options.overwrite, needs)
+    layout = layout_of(written)
+    lines = [f"{output} uses the names of {layout.code}. {how_diffusers_reads(written, output)}"]
+    if foreign := foreign_to_other_tools(written):
+        lines.append(f"{layout.tools} and cannot load this one: {', '.join(foreign)}.")
     return [*lines, *([] if needs is None else [needs])]
 
 
@@ -123,8 +126,9 @@ class ExportOptions(ModelSource):
     )
     prefix: str | None = option(
         None,
-        "Prefix of every name in a single_file, as in a whole checkpoint. By default there is none.",
-        choices=(PREFIX,),
+        "Prefix of every name in a single_file, as in a whole checkpoint: first_stage_model in those of Stable "
+        "Diffusion, vae in those of FLUX and later models. By default there is none.",
+        choices=PREFIXES,
         when={"format": ("single_file",)},
     )
     dtype: str | None = option(

@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL
 from ...errors import UserError
 from ..adapter import Adapter
 from ..vae import AutoencoderVAE
+from .kl_file import StableDiffusionFile
 from .ours import VAEAdapter
 
 
@@ -17,8 +18,7 @@ class KLAdapter(Adapter):
     """What `Adapter` describes."""
 
     class_name = "AutoencoderKL"
-    from_single_file = True
-    has_single_file = True
+    single_file = StableDiffusionFile()
     model: AutoencoderKL
 
     def with_decoder(self, widths: Sequence[int]) -> VAEAdapter:

@@ -91,7 +91,6 @@ class VAEAdapter(OwnAdapter):
     class_name = "AutoencoderVAE"
     papers = (VAE_PAPER,)
     kind = "vae"
-    has_single_file = True
     model: AutoencoderVAE
 
     @classmethod
