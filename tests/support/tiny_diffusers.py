@@ -6,6 +6,9 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
+    AutoencoderKLWan,
     AutoencoderTiny,
     VQModel,
 )
@@ -15,6 +18,15 @@ LEVELS = {
     "up_block_types": ("UpDecoderBlock2D",) * 2,
     "norm_num_groups": 4,
     "sample_size": 16,
+}
+CAUSAL = {
+    "base_dim": 8,
+    "z_dim": 4,
+    "dim_mult": [1, 1],
+    "num_res_blocks": 1,
+    "temperal_downsample": [True],
+    "latents_mean": [0.0] * 4,
+    "latents_std": [1.0] * 4,
 }
 CONFIGS = {
     AutoencoderKL: {"block_out_channels": (8, 8), **LEVELS},
@@ -36,6 +48,15 @@ CONFIGS = {
         "encoder_qkv_multiscales": ((), ()),
         "decoder_qkv_multiscales": ((), ()),
     },
+    AutoencoderKLWan: {**CAUSAL, "scale_factor_spatial": 2},
+    AutoencoderKLQwenImage: CAUSAL,
+    AutoencoderKLQwenImage21: {
+        **CAUSAL,
+        "decoder_base_dim": 8,
+        "in_channels": 3,
+        "out_channels": 3,
+        "scale_factor_spatial": 2,
+    },
     VQModel: {"block_out_channels": (8, 8), "num_vq_embeddings": 32, **LEVELS},
 }
 BY_NAME = {cls.__name__: cls for cls in CONFIGS}
@@ -50,6 +71,16 @@ def tiny(name, seed=0, **changes):
 
 @torch.no_grad()
 def latents(model, x):
-    """What `encode` gives, as one tensor."""
-    encoded = model.encode(x)
+    """What `encode` gives for images (B, C, H, W), as one tensor."""
+    encoded = model.encode(x[:, :, None] if has_frames(model) else x)
     return encoded.latent_dist.parameters if hasattr(encoded, "latent_dist") else encoded[0]
+
+
+def has_frames(model):
+    """Whether the class takes videos: an image is one of one frame to it."""
+    return hasattr(model.config, "temperal_downsample")
+
+
+def reconstruction(model, x):
+    """Images as plain diffusers gives them for images (B, C, H, W)."""
+    return model(x[:, :, None]).sample[:, :, 0] if has_frames(model) else model(x).sample

@@ -56,6 +56,8 @@ class Adapter:
         has_taesd_files: whether they can be written as the two files of TAESD's code.
         can_distill: whether the model can learn the latents of a teacher.
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
+        has_frames: whether images and latents of the class have an axis of time, which the adapter adds and removes.
+        channel_fields: of the config, for the number of image channels.
         papers: that introduced the architecture.
     """
 
@@ -68,6 +70,8 @@ class Adapter:
     has_taesd_files: ClassVar[bool] = False
     can_distill: ClassVar[bool] = False
     latents_expression: ClassVar[str] = ".latent_dist.mode()"
+    has_frames: ClassVar[bool] = False
+    channel_fields: ClassVar[tuple[str, ...]] = ("in_channels", "out_channels")
     papers: tuple[Paper, ...] = (LATENT_DIFFUSION,)
 
     model: ModelMixin
@@ -91,6 +95,11 @@ class Adapter:
     def in_channels(self) -> int:
         """Channels of the images."""
         return self.config.in_channels
+
+    @property
+    def num_parameters(self) -> int:
+        """How many weights the model has."""
+        return sum(p.numel() for p in self.model.parameters())
 
     @property
     def latent_channels(self) -> int:
@@ -145,7 +154,11 @@ class Adapter:
 
     def decode(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
         """Images of latents, cropped to `image_size` (height, width) where that is given."""
-        return _cropped(self.model.decode(z).sample, image_size)
+        return cropped(self.model.decode(z).sample, image_size)
+
+    def decode_unclamped(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
+        """As `decode`, with a gradient for every value: what training decodes, also of classes that clamp images."""
+        return self.decode(z, image_size)
 
     def decode_indices(self, indices: torch.Tensor) -> torch.Tensor:
         """Images of indices (B, h, w), or (B, h, w, stages), of a codebook; only for a `discrete` model."""
@@ -183,7 +196,7 @@ class Adapter:
         """
         q = self.posterior(x)
         assert isinstance(q, DiagonalGaussian)  # families with another posterior have a pass of their own
-        return TrainingPass(self.decode(q.rsample(noise).to(x.dtype), x.shape[-2:]), q.mean, q.kl())
+        return TrainingPass(self.decode_unclamped(q.rsample(noise).to(x.dtype), x.shape[-2:]), q.mean, q.kl())
 
     def select_part(self, part: str, learn_likelihood: bool = False) -> None:
         """Leave gradients, and training mode, to one part of the model.
@@ -235,19 +248,19 @@ class Adapter:
         if channels == before:
             return
         reason = self.fixed_channels_reason
-        if reason is None and not replace_image_convolutions(
-            self.model.encoder, self.model.decoder, before, channels, self.output_channels_per_channel
-        ):
+        if reason is None and not self.replace_image_convolutions(before, channels):
             reason = "it has no first and last convolution of the image's channels alone"
         if reason is not None:
             raise UserError(
                 f"--in_channels {channels} cannot be given to this {self.class_name} of {before} channels: {reason}. "
                 f"Use images of {before} channels."
             )
-        changes = {"in_channels": channels}
-        if "out_channels" in self.config:
-            changes["out_channels"] = channels
-        self.model.register_to_config(**changes)
+        self.model.register_to_config(**{name: channels for name in self.channel_fields if name in self.config})
+
+    def replace_image_convolutions(self, before: int, channels: int) -> bool:
+        """Change the convolutions that read and write the image, see `channels.replace_image_convolutions`."""
+        encoder, decoder = self.model.encoder, self.model.decoder
+        return replace_image_convolutions(encoder, decoder, before, channels, self.output_channels_per_channel)
 
     def with_decoder(self, widths: Sequence[int]) -> Adapter:
         """A model with the same latents, to the bit, and a decoder of these widths with random weights.
@@ -364,5 +377,6 @@ def usual_resolution(spatial_compression_ratio: int) -> int:
     return max(1, DEFAULT_RESOLUTION // spatial_compression_ratio) * spatial_compression_ratio
 
 
-def _cropped(images: torch.Tensor, size: tuple[int, ...] | None) -> torch.Tensor:
+def cropped(images: torch.Tensor, size: tuple[int, ...] | None) -> torch.Tensor:
+    """The top left part of that height and width, or all of it."""
     return images if size is None else images[..., : size[0], : size[1]]

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import nn
 
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)  # one over time too treats each channel of the image alike
 OPAQUE = 4  # so many channels are red, green, blue and alpha
 
 
@@ -32,9 +33,9 @@ def replace_image_convolutions(
     Returns:
         Whether it was done: not if there are no convolutions that read and write the image alone.
     """
-    convolutions = [m for m in encoder.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [m for m in encoder.modules() if isinstance(m, CONVOLUTIONS)]
     first = next((m for m in convolutions if m.in_channels == before), None)
-    last = [m for m in decoder.modules() if isinstance(m, nn.Conv2d)][-1]
+    last = [m for m in decoder.modules() if isinstance(m, CONVOLUTIONS)][-1]
     alone = first is not None and first is convolutions[0] and last.out_channels == before
     if first is None or not alone or outputs_per_channel != 1:
         return False
@@ -43,7 +44,7 @@ def replace_image_convolutions(
     return True
 
 
-def _adapted(conv: nn.Conv2d, channels: int, reads: bool) -> nn.Conv2d:
+def _adapted(conv: nn.Conv2d | nn.Conv3d, channels: int, reads: bool) -> nn.Conv2d | nn.Conv3d:
     """The convolution with `channels` inputs if it `reads` the image, outputs if it writes it."""
     dim = 1 if reads else 0
     weight = conv.weight.movedim(dim, 0)

@@ -20,4 +20,4 @@ class DeterministicAdapter(Adapter):
     def training_pass(self, x: torch.Tensor, noise: torch.Tensor) -> TrainingPass:
         """Encode, decode; there is nothing to sample."""
         z = self.latents(x)
-        return TrainingPass(self.decode(z, x.shape[-2:]), z)
+        return TrainingPass(self.decode_unclamped(z, x.shape[-2:]), z)

@@ -81,6 +81,20 @@ DEEP_COMPRESSION = Paper(
     2024,
     "2410.10733",
 )
+WAN = Paper(
+    "wan2025wan",
+    "{Team Wan} and Wang, Ang and Ai, Baole and others",
+    "Wan: Open and Advanced Large-Scale Video Generative Models",
+    2025,
+    "2503.20314",
+)
+QWEN_IMAGE = Paper(
+    "wu2025qwen",
+    "Wu, Chenfei and others",
+    "Qwen-Image Technical Report",
+    2025,
+    "2508.02324",
+)
 QUANTIZERS = {  # by `quantizer_type`, of those that came after the VQ-VAE
     "fsq": Paper(
         "mentzer2023finite",

@@ -15,7 +15,9 @@ from .families.dc import DCAdapter
 from .families.flux2 import Flux2Adapter
 from .families.kl import KLAdapter
 from .families.ours import VAEAdapter, VQModelAdapter, VQVAEAdapter
+from .families.qwen import QwenImage21Adapter, QwenImageAdapter
 from .families.tiny import TinyAdapter
+from .families.wan import WanAdapter
 
 FAMILIES: tuple[type[Adapter], ...] = (
     VAEAdapter,
@@ -26,6 +28,9 @@ FAMILIES: tuple[type[Adapter], ...] = (
     TinyAdapter,
     DCAdapter,
     VQModelAdapter,
+    WanAdapter,
+    QwenImageAdapter,
+    QwenImage21Adapter,
 )
 ADAPTERS = {family.class_name: family for family in FAMILIES if family.model_class() is not None}
 
@@ -51,10 +56,7 @@ NOT_ADAPTED = {  # every other class in diffusers' models/autoencoders
     "AutoencoderKLMiniMaxH3": VIDEO,
     "AutoencoderKLMiniMaxH3Audio": SOUND,
     "AutoencoderKLMochi": VIDEO,
-    "AutoencoderKLQwenImage": ONE_FRAME,
-    "AutoencoderKLQwenImage21": ONE_FRAME,
     "AutoencoderKLTemporalDecoder": VIDEO,
-    "AutoencoderKLWan": ONE_FRAME,
     "AutoencoderOobleck": SOUND,
     "AutoencoderRAE": "its encoder is a frozen vision model with a preprocessing of its own",
     "AutoencoderSAME": SOUND,

@@ -68,7 +68,7 @@ class DistillationLoss(TrainingLoss):
             q = teacher.posterior(x)
             z = q.rsample(noise).to(x.dtype) if isinstance(q, DiagonalGaussian) else q.sample()
             target = teacher.decode(z, x.shape[-2:])
-        reconstruction = student.decode(teacher.pipeline_latents(z), x.shape[-2:])
+        reconstruction = student.decode_unclamped(teacher.pipeline_latents(z), x.shape[-2:])
         loss, terms = self.image_loss(reconstruction, target, last_weight(student), step)
         latents = student.posterior(x).mode()
         latent_mse = (latents.float() - teacher.pipeline_latents(q.mode()).float()).square().mean()
