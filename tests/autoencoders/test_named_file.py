@@ -204,7 +204,7 @@ def test_of_a_whole_pipeline_its_autoencoder_is_opened_and_said(name, tmp_path, 
 @pytest.mark.parametrize(
     ("index", "words"),
     [
-        ({"vae": ["diffusers", "AutoencoderKLWan"]}, "AutoencoderKLWan, which is not supported"),
+        ({"vae": ["diffusers", "AutoencoderKLMochi"]}, "AutoencoderKLMochi, which is not supported"),
         ({"unet": ["diffusers", "UNet2DModel"]}, "without an autoencoder"),
         ({"vae": [None, None]}, "without an autoencoder"),
         ({"vae": {"a": [1]}}, "without an autoencoder"),

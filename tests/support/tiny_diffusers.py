@@ -71,16 +71,23 @@ def tiny(name, seed=0, **changes):
 
 @torch.no_grad()
 def latents(model, x):
-    """What `encode` gives for images (B, C, H, W), as one tensor."""
+    """What `encode` gives for images (B, C, H, W), as one tensor (B, c, h, w)."""
     encoded = model.encode(x[:, :, None] if has_frames(model) else x)
-    return encoded.latent_dist.parameters if hasattr(encoded, "latent_dist") else encoded[0]
+    z = encoded.latent_dist.parameters if hasattr(encoded, "latent_dist") else encoded[0]
+    return z[:, :, 0] if has_frames(model) else z
+
+
+@torch.no_grad()
+def decoded(model, z):
+    """Images (B, C, H, W) of latents (B, c, h, w)."""
+    return model.decode(z[:, :, None]).sample[:, :, 0] if has_frames(model) else model.decode(z).sample
+
+
+def reconstruction(model, x):
+    """What `forward` gives for images (B, C, H, W)."""
+    return model(x[:, :, None]).sample[:, :, 0] if has_frames(model) else model(x).sample
 
 
 def has_frames(model):
     """Whether the class takes videos: an image is one of one frame to it."""
-    return hasattr(model.config, "temperal_downsample")
-
-
-def reconstruction(model, x):
-    """Images as plain diffusers gives them for images (B, C, H, W)."""
-    return model(x[:, :, None]).sample[:, :, 0] if has_frames(model) else model(x).sample
+    return "temperal_downsample" in model.config

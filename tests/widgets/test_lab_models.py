@@ -14,8 +14,11 @@ from diffusers import VQModel
 from torch import nn
 
 import vae_plugin.widgets.lab as lab_module
+from support.tiny_diffusers import decoded, has_frames, latents
 from support.tiny_lab import LIMIT, MODELS, levels, one_sentence, open_lab, shown, tiny
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
+from vae_plugin.autoencoders import adapt
+from vae_plugin.autoencoders.one_frame import OneFrame
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError
 from vae_plugin.widgets import LatentLab
@@ -24,10 +27,10 @@ from vae_plugin.widgets.codec import Codec
 
 def direct(model, x):
     """Latent and reconstruction of images (B, C, H, W), by the model itself."""
-    with torch.no_grad():
-        encoded = model.encode(x)
-        z = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded[0]
-        return z, model.decode(z).sample
+    z = latents(model, x)
+    if adapt(model).gaussian:
+        z = z.chunk(2, dim=1)[0]
+    return z, decoded(model, z)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -39,11 +42,11 @@ def test_a_lab_shows_what_the_model_says(name):
         assert np.abs(shown(lab) - levels(image[0])).max() <= 1
         assert lab.image.size == (16, 16)
         assert tuple(lab.latent.shape) == tuple(lab.get_state()["_info"]["latent"])
-        assert isinstance(lab.model, AutoencoderVQVAE if name == "VQModel" else type(model))
+        runs_as = AutoencoderVQVAE if name == "VQModel" else OneFrame if has_frames(model) else type(model)
+        assert isinstance(lab.model, runs_as)
         other = torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(0))
         lab.latent = other
-        with torch.no_grad():
-            image = model.decode(other[None]).sample
+        image = decoded(model, other[None])
         assert np.abs(shown(lab) - levels(image[0])).max() <= 1
 
 
@@ -210,8 +213,8 @@ def test_batches_are_those_of_the_model(name):
     assert codec.flat == (name == "mlp")
     assert codec.discrete == (name in ("ema", "rvq", "fsq") or isinstance(model, VQModel))
     if encoded.std is not None:
-        with torch.no_grad():
-            torch.testing.assert_close(encoded.std, model.encode(x).latent_dist.std, rtol=1e-4, atol=1e-5)
+        log_variance = latents(model, x).chunk(2, dim=1)[1]
+        torch.testing.assert_close(encoded.std, (0.5 * log_variance).exp(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ema", "rvq", "fsq"])

@@ -97,7 +97,7 @@ class OneFrame(ModelMixin, ConfigMixin, PeftAdapterMixin):
         return AutoencoderKLOutput(latent_dist=q) if return_dict else (q,)
 
     def decode(self, z: torch.Tensor, return_dict: bool = True) -> DecoderOutput | tuple:
-        """Images (B, C, H, W) of latents (B, c, h, w) or (B, c, 1, h, w), clamped to [-1, 1] as the whole model does."""
+        """Images (B, C, H, W) of latents (B, c, h, w) or (B, c, 1, h, w), clamped to [-1, 1] as by the whole."""
         images = self.unclamped(z).clamp(-1, 1)
         return DecoderOutput(sample=images) if return_dict else (images,)
 
