@@ -284,7 +284,7 @@ def test_a_class_that_cannot_be_trained_says_why(photographs, tmp_path):
         load_autoencoder(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["VQModel", "AutoencoderDC"])
+@pytest.mark.parametrize("name", ["VQModel", "AutoencoderDC", "AutoencoderKLWan"])
 def test_gradient_checkpointing(name, photographs, tmp_path):
     plain = tuned(tiny(name), tmp_path / "plain", photographs)
     saving = tuned(tiny(name), tmp_path / "saving", photographs, gradient_checkpointing=True)

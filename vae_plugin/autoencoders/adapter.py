@@ -20,7 +20,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..models.likelihoods import Likelihood
-from ..models.networks import pad_to_multiple
+from ..models.networks import cropped, pad_to_multiple
 from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
@@ -375,8 +375,3 @@ class Adapter:
 def usual_resolution(spatial_compression_ratio: int) -> int:
     """The multiple of the ratio at or below 256 pixels; the ratio itself where that is larger."""
     return max(1, DEFAULT_RESOLUTION // spatial_compression_ratio) * spatial_compression_ratio
-
-
-def cropped(images: torch.Tensor, size: tuple[int, ...] | None) -> torch.Tensor:
-    """The top left part of that height and width, or all of it."""
-    return images if size is None else images[..., : size[0], : size[1]]

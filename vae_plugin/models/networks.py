@@ -200,3 +200,8 @@ def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
     height, width = x.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
+def cropped(images: torch.Tensor, size: tuple[int, ...] | None) -> torch.Tensor:
+    """The top left part of images (B, C, H, W) with this height and width; all of it for None."""
+    return images if size is None else images[..., : size[0], : size[1]]

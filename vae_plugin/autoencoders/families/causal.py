@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
 
-from ..adapter import Adapter, cropped
+from ...models.networks import cropped
+from ..adapter import Adapter
 from ..channels import replace_image_convolutions
 from ..one_frame import OneFrame, only_frame
 from ..passes import Posterior
@@ -58,6 +60,12 @@ class CausalAdapter(Adapter):
     def decode_unclamped(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
         """Images of latents as the decoder gives them: the clamp of `decode` has no gradient outside [-1, 1]."""
         return cropped(self.model.unclamped(z), image_size)
+
+    @property
+    def recomputed_blocks(self) -> list[nn.Module]:
+        """The residual blocks, attention, and what changes the resolution."""
+        parts = ("conv2", "to_qkv", "resample")
+        return [m for m in self.model.modules() if any(hasattr(m, part) for part in parts)]
 
     @property
     def fixed_channels_reason(self) -> str | None:
