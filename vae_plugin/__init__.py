@@ -16,7 +16,7 @@ import diffusers as _diffusers
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES as _LOADABLE_CLASSES
 
-from .autoencoders import AutoencoderVAE, AutoencoderVQVAE
+from .autoencoders import AutoencoderTinyFlux2, AutoencoderVAE, AutoencoderVQVAE
 from .autoencoders.storage import publish_with as _publish_with
 from .version import __version__
 
@@ -25,7 +25,7 @@ from .version import __version__
 _LOADABLE_CLASSES["vae_plugin"] = {"ModelMixin": ["save_pretrained", "from_pretrained"]}
 
 # `diffusers.AutoModel` looks up the class that a config.json names in diffusers alone.
-for _class in (AutoencoderVAE, AutoencoderVQVAE):
+for _class in (AutoencoderVAE, AutoencoderVQVAE, AutoencoderTinyFlux2):
     setattr(_diffusers, _class.__name__, _class)
 
 
@@ -38,4 +38,4 @@ def _publish(model: Any, repo_id: str, **settings: Any) -> str:
 
 _publish_with(_publish)
 
-__all__ = ["AutoencoderVAE", "AutoencoderVQVAE", "ModelMixin", "__version__"]
+__all__ = ["AutoencoderTinyFlux2", "AutoencoderVAE", "AutoencoderVQVAE", "ModelMixin", "__version__"]

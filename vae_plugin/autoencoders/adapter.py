@@ -55,6 +55,7 @@ class Adapter:
         single_file: how one file with the names of its original code holds such a model; None if there are none.
         has_taesd_files: whether they can be written as the two files of TAESD's code.
         can_distill: whether the model can learn the latents of a teacher.
+        student_class: of the small autoencoder that learns its latents, and that its pipelines take in its place.
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
         has_frames: whether images and latents of the class have an axis of time, which the adapter adds and removes.
         channel_fields: of the config, for the number of image channels.
@@ -69,6 +70,7 @@ class Adapter:
     single_file: ClassVar[Layout | None] = None
     has_taesd_files: ClassVar[bool] = False
     can_distill: ClassVar[bool] = False
+    student_class: ClassVar[str] = "AutoencoderTiny"
     latents_expression: ClassVar[str] = ".latent_dist.mode()"
     has_frames: ClassVar[bool] = False
     channel_fields: ClassVar[tuple[str, ...]] = ("in_channels", "out_channels")

@@ -21,6 +21,8 @@ from .config_fields import check_fields
 from .registry import accepted_classes, adapt, family_of
 from .single_file import as_folder, config_from_weights, config_in, load_converted, needs_conversion
 from .storage import NO_PICKLE, SafeStorage
+from .taesd import as_folder as taesd_as_folder
+from .taesd import is_taesd_file, pair_at
 from .vae import AutoencoderVAE
 from .weights import load_fitting, reason
 
@@ -43,7 +45,7 @@ def load_autoencoder(
 
     Args:
         source: folder, id on the Hub, or .safetensors file, with the names of diffusers or of the original code (such
-            as Stable Diffusion's).
+            as Stable Diffusion's); or the folder of TAESD's two files, or one of them, see `taesd`.
         subfolder: folder of the model inside `source`.
         revision: branch, tag or commit on the Hub.
         config: config.json (or its folder) of the model in a single file. Without it that of the file's metadata or
@@ -55,6 +57,9 @@ def load_autoencoder(
             weights that do not fit.
     """
     source = _path(source)
+    if is_taesd_file(source):
+        _refuse(f"{source}, one of the two files of TAESD", subfolder=subfolder, revision=revision)
+        return _load_taesd(source, config=config, variant=variant)
     if not os.path.isdir(source) and source.lower().endswith(SINGLE_FILE):
         _refuse(f"the single file {source}", subfolder=subfolder, revision=revision, variant=variant)
         return _load_single_file(source, config)
@@ -152,6 +157,8 @@ def _load_folder(folder: str, variant: str | None) -> Adapter:
         return _opened(_load(folder, read_config(folder), variant=variant))
     if os.path.isfile(index):
         return _load_component(folder, read_json_object(index), variant=variant)
+    if os.path.isdir(folder) and pair_at(folder) is not None:
+        return _load_taesd(folder, variant=variant)
     vae = " It looks like a whole pipeline: add --subfolder vae." if os.path.isdir(os.path.join(folder, "vae")) else ""
     raise UserError(f"no model can be opened at {folder!r}: there is no config.json in it.{vae}")
 
@@ -249,6 +256,15 @@ def _load_single_file(source: str, config: str | None) -> Adapter:
     if said:
         say(said)
     return _opened(model)
+
+
+def _load_taesd(source: str, **given: str | None) -> Adapter:
+    """The model in TAESD's two files, given by one of them or their folder."""
+    _refuse(f"the files of TAESD in {source}", **given)
+    pair = pair_at(source)
+    assert pair is not None
+    with taesd_as_folder(pair) as (content, folder):
+        return _opened(_load(source, content, place=folder))
 
 
 def _family(kind: Any, source: str) -> type[Adapter]:

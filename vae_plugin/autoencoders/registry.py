@@ -16,7 +16,7 @@ from .families.flux2 import Flux2Adapter
 from .families.kl import KLAdapter
 from .families.ours import VAEAdapter, VQModelAdapter, VQVAEAdapter
 from .families.qwen import QwenImage21Adapter, QwenImageAdapter
-from .families.tiny import TinyAdapter
+from .families.tiny import TinyAdapter, TinyFlux2Adapter
 from .families.wan import WanAdapter
 
 FAMILIES: tuple[type[Adapter], ...] = (
@@ -26,6 +26,7 @@ FAMILIES: tuple[type[Adapter], ...] = (
     AsymmetricAdapter,
     Flux2Adapter,
     TinyAdapter,
+    TinyFlux2Adapter,
     DCAdapter,
     VQModelAdapter,
     WanAdapter,

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..autoencoders import Adapter
+from ..autoencoders.taesd import LATENTS
 from ..errors import UserError
 from ..export.diffusers_folder import save_diffusers_folder
 from ..export.onnx_files import LAYOUTS, OPSETS, TOLERANCES, save_onnx
@@ -23,7 +24,7 @@ from ..export.single_file import (
     layout_of,
     save_single_file,
 )
-from ..export.taesd_files import NAMES, save_taesd
+from ..export.taesd_files import save_taesd
 from ..hub.latent_space import denoiser_needs_after
 from ..options import option, parse
 from .source import ModelSource
@@ -76,7 +77,7 @@ def _write_onnx(model: Adapter, output: Path, options: ExportOptions) -> list[st
 
 def _write_taesd(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     if options.taesd_name is None:
-        raise UserError(f"--format taesd needs --taesd_name, whose latents these are: {', '.join(NAMES)}.")
+        raise UserError(f"--format taesd needs --taesd_name, whose latents these are: {', '.join(LATENTS)}.")
     files = save_taesd(model, output, options.taesd_name, DTYPES[options.dtype or "float32"], options.overwrite)
     return [
         f"{output} holds {', '.join(files)}: put the .safetensors into models/vae_approx of ComfyUI, or the .pth into "
@@ -121,7 +122,7 @@ class ExportOptions(ModelSource):
         "diffusers",
         "diffusers: a folder of AutoencoderKL or VQModel, which Core ML's converter takes too; single_file: a "
         ".safetensors for ComfyUI and A1111; onnx: encoder.onnx and decoder.onnx; taesd: the two files of TAESD, of an "
-        "AutoencoderTiny; remote_code: our own class and a module for trust_remote_code.",
+        "AutoencoderTiny or AutoencoderTinyFlux2; remote_code: our own class and a module for trust_remote_code.",
         choices=FORMATS,
     )
     prefix: str | None = option(
@@ -152,7 +153,7 @@ class ExportOptions(ModelSource):
     taesd_name: str | None = option(
         None,
         "Whose latents the files of TAESD decode; they are named after it.",
-        choices=NAMES,
+        choices=LATENTS,
         when={"format": ("taesd",)},
     )
     opset: int | None = option(

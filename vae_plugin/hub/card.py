@@ -47,7 +47,8 @@ def model_card(
         remote_code: name of the module beside the weights for loading without this package.
     """
     record, results, adapter = record or RunRecord(), Results(metrics), adapt(model)
-    config, own, ratio = adapter.config, adapter.remote_code, adapter.spatial_compression_ratio
+    config, ratio = adapter.config, adapter.spatial_compression_ratio
+    own = adapter.remote_code and adapter.likelihood is not None
     sides = height_and_width(config.sample_size if own else record.resolution or adapter.natural_resolution)
     height, width = (max(ratio, side // ratio * ratio) for side in sides)
     _, channels, latent_height, latent_width = adapter.latent_shape(1, height, width)
@@ -63,8 +64,8 @@ def model_card(
         "repo_id": repo_id,
         "source": repo_id or PLACE,
         "pipeline": PIPELINE,
-        "install": distribution.install_command() if own else "pip install diffusers torch",
-        "remote_class": own,
+        "install": distribution.install_command() if adapter.remote_code else "pip install diffusers torch",
+        "remote_class": adapter.remote_code,
         "package_url": distribution.repository(),
         "reconstructions": prose.picture(record, RECONSTRUCTIONS),
         **_example(record, repo_id),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from diffusers import AutoencoderTiny
-
-from ..autoencoders import Adapter, AutoencoderVAE, AutoencoderVQVAE, adapt
+from ..autoencoders import Adapter, AutoencoderVAE, AutoencoderVQVAE, adapt, new_student
 from ..errors import UserError
 from ..models.quantizers.settings import CodebookSettings
 from ..options import given_in
@@ -63,15 +61,5 @@ def new_tiny(settings: ModelSettings, in_channels: int, teacher: Adapter | None)
             )
         widths = widths if given else (64,) * levels
     if len(set(widths)) > 1:
-        raise UserError(f"--block_out_channels is {widths}: an AutoencoderTiny has the same number at every level.")
-    deeper = len(widths) - 1
-    model = AutoencoderTiny(
-        in_channels=in_channels,
-        out_channels=in_channels,
-        encoder_block_out_channels=widths,
-        decoder_block_out_channels=widths,
-        latent_channels=latent_channels,
-        num_encoder_blocks=(1,) + (3,) * deeper,
-        num_decoder_blocks=(3,) * deeper + (1,),
-    )
-    return adapt(model)
+        raise UserError(f"--block_out_channels is {widths}: a tiny autoencoder has the same number at every level.")
+    return adapt(new_student(teacher, in_channels, latent_channels, widths))

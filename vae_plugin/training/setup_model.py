@@ -78,7 +78,7 @@ def check_teacher(settings: ModelSettings, adapter: Adapter, teacher: Adapter | 
         return
     source, name = settings.pretrained_model_name_or_path or "the new model", settings.teacher
     if not adapter.can_distill:
-        raise UserError(f"--teacher is for an AutoencoderTiny, and {source} holds {adapter.class_name}: leave it out.")
+        raise UserError(f"--teacher is for a tiny autoencoder, and {source} holds {adapter.class_name}: leave it out.")
     if _latents(teacher) != _latents(adapter):
         raise UserError(
             f"the latents of --teacher {name} have {_latents(teacher)}, and those of {source} {_latents(adapter)}: "

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
-from ...models.exact import rounded_to
-from ..adapter import Adapter
 from ..decoders import with_decoder
 from ..latent_diffusion import LatentDiffusion, architecture, decoder_channels
 from ..layouts import Contents, Shapes
+from .patched_norm import PatchedNorm
 
 BATCH_NORM_EPS = 1e-4  # no file says it: FLUX.2's code has this one
 _IN_NETWORKS = (("encoder.quant_conv.", "quant_conv."), ("decoder.post_quant_conv.", "post_quant_conv."))
@@ -85,38 +83,16 @@ class Flux2File(LatentDiffusion):
         }
 
 
-class Flux2Adapter(Adapter):
+class Flux2Adapter(PatchedNorm):
     """An `AutoencoderKL` whose pipelines read `bn.running_mean` and `bn.running_var`."""
 
     class_name = "AutoencoderKLFlux2"
+    student_class = "AutoencoderTinyFlux2"
     single_file = Flux2File()
 
     def with_decoder(self, widths: Sequence[int]) -> Flux2Adapter:
         """The class has a field for them."""
         return Flux2Adapter(with_decoder(self.model, widths))
-
-    def statistics_vectors(self, z: torch.Tensor) -> torch.Tensor:
-        """Patches of 2 x 2 latents, (B, 4c, h / 2, w / 2); a last odd row or column is left out."""
-        height, width = self.config.patch_size
-        if z.shape[2] % height or z.shape[3] % width:
-            z = z[..., : z.shape[2] // height * height, : z.shape[3] // width * width]
-        return F.pixel_unshuffle(z, height)
-
-    def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Set the running mean and variance of the batch norm."""
-        bn = self.model.bn
-        bn.running_mean.copy_(rounded_to(bn.running_mean, mean))
-        bn.running_var.copy_(rounded_to(bn.running_var, std.square()))
-
-    def latent_scaling(self) -> dict[str, Any]:
-        """The statistics of the batch norm."""
-        bn = self.model.bn
-        return {"bn.running_mean": bn.running_mean.tolist(), "bn.running_var": bn.running_var.tolist()}
-
-    def pipeline_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation after the batch norm."""
-        scale = (self.model.bn.running_var + self.model.bn.eps).sqrt().cpu()
-        return (mean - self.model.bn.running_mean.cpu()) / scale, std / scale
 
 
 def _renamed(name: str, starts: Sequence[tuple[str, str]]) -> str:

@@ -119,7 +119,7 @@ class FinetuneOptions:
         self._check_output_folder()
         if model.teacher is not None and model.is_new and model.model_type != "tiny":
             raise UserError(
-                "--teacher needs a model that can learn its latents: add --model_type tiny, or give an AutoencoderTiny "
+                "--teacher needs a model that can learn its latents: add --model_type tiny, or give a tiny one "
                 "by --pretrained_model_name_or_path."
             )
         if model.is_new and model.train != "all" and model.teacher is None:
