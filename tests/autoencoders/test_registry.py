@@ -15,7 +15,7 @@ from vae_plugin.autoencoders import adapt
 from vae_plugin.autoencoders.families.flux2 import Flux2Adapter
 from vae_plugin.autoencoders.registry import ADAPTERS, NOT_ADAPTED, accepted_classes, family_of
 
-OURS = {"AutoencoderVAE", "AutoencoderVQVAE"}
+OURS = {"AutoencoderVAE", "AutoencoderVQVAE", "AutoencoderTinyFlux2"}
 
 
 def classes_of_diffusers():

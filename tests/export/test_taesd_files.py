@@ -4,52 +4,26 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
-from torch import nn
 
+from support.taesd_net import taesd
 from support.tiny_exports import images, kl
+from vae_plugin import AutoencoderTinyFlux2
 from vae_plugin.cli import main
 from vae_plugin.errors import UserError
 from vae_plugin.export.taesd_files import save_taesd
 
 
-class Clamp(nn.Module):
-    def forward(self, x):
-        return torch.tanh(x / 3) * 3
-
-
-class Block(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Sequential(conv(64, 64), nn.ReLU(), conv(64, 64), nn.ReLU(), conv(64, 64))
-
-    def forward(self, x):
-        return torch.relu(self.conv(x) + x)
-
-
-def conv(inputs, outputs, **options):
-    return nn.Conv2d(inputs, outputs, 3, padding=1, **options)
-
-
-def blocks(number):
-    return [Block() for _ in range(number)]
-
-
-def taesd(latent_channels):
-    down = [layer for _ in range(3) for layer in (conv(64, 64, stride=2, bias=False), *blocks(3))]
-    up = [layer for _ in range(3) for layer in (*blocks(3), nn.Upsample(scale_factor=2), conv(64, 64, bias=False))]
-    encoder = nn.Sequential(conv(3, 64), *blocks(1), *down, conv(64, latent_channels))
-    decoder = nn.Sequential(Clamp(), conv(latent_channels, 64), nn.ReLU(), *up, *blocks(1), conv(64, 3))
-    return encoder, decoder
-
-
 @torch.no_grad()
-@pytest.mark.parametrize(("name", "channels"), [("taesd", 4), ("taef1", 16)])
-def test_taesd_loads_them(name, channels, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "channels", "cls"),
+    [("taesd", 4, AutoencoderTiny), ("taef1", 16, AutoencoderTiny), ("taef2", 32, AutoencoderTinyFlux2)],
+)
+def test_taesd_loads_them(name, channels, cls, tmp_path):
     torch.manual_seed(0)
-    model = AutoencoderTiny(latent_channels=channels).eval()
+    model = cls(latent_channels=channels).eval()
     files = save_taesd(model, tmp_path / "out", name)
     assert files == [f"{name}_{part}.{ending}" for part in ("decoder", "encoder") for ending in ("pth", "safetensors")]
-    encoder, decoder = taesd(channels)
+    encoder, decoder = taesd(channels, pooled=name == "taef2")
     for part, module in (("encoder", encoder), ("decoder", decoder)):
         state = load_file(tmp_path / "out" / f"{name}_{part}.safetensors")
         module.load_state_dict(state)
@@ -63,9 +37,14 @@ def test_taesd_loads_them(name, channels, tmp_path):
 
 def test_what_taesd_cannot_load_is_refused(tmp_path):
     narrow = AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
+    scaled = AutoencoderTinyFlux2()
+    scaled.bn.running_var.fill_(2)
     for model, name, sentence in (
-        (kl(), "taesd", "hold an AutoencoderTiny, not an AutoencoderKL"),
+        (kl(), "taesd", "hold a tiny autoencoder, not an AutoencoderKL"),
         (narrow, "taesd", r"encoder_block_out_channels = \(8, 8, 8, 8\) \(theirs \(64, 64, 64, 64\)\)"),
+        (AutoencoderTiny(latent_channels=32), "taef2", r"as taef2: its class \(theirs AutoencoderTinyFlux2\)"),
+        (AutoencoderTiny(scaling_factor=0.5), "taesd", "hold no scale of the latents"),
+        (scaled, "taef2", "hold no scale of the latents"),
         (AutoencoderTiny(latent_channels=16), "taesdxl", r"as taesdxl: latent_channels = 16 \(theirs 4\)"),
     ):
         with pytest.raises(UserError, match=sentence):

@@ -1,4 +1,4 @@
-"""Small autoencoders of every class of diffusers that can be trained, with random weights."""
+"""Small autoencoders of every class of diffusers that can be trained, and of one of ours, with random weights."""
 
 import torch
 from diffusers import (
@@ -12,6 +12,8 @@ from diffusers import (
     AutoencoderTiny,
     VQModel,
 )
+
+from vae_plugin import AutoencoderTinyFlux2
 
 LEVELS = {
     "down_block_types": ("DownEncoderBlock2D",) * 2,
@@ -59,6 +61,7 @@ CONFIGS = {
     },
     VQModel: {"block_out_channels": (8, 8), "num_vq_embeddings": 32, **LEVELS},
 }
+CONFIGS[AutoencoderTinyFlux2] = {"block_out_channels": (8, 8), "layers_per_block": 1, "latent_channels": 4}
 BY_NAME = {cls.__name__: cls for cls in CONFIGS}
 
 

@@ -80,7 +80,7 @@ def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_pa
     names: dict = {}
     exec(code.replace("PATH-OR-HUB-ID", str(out)), names)  # of the card
     assert names["reconstruction"].shape == (1, 3, 16, 16)
-    assert "vae_plugin" not in code
+    assert ("vae_plugin" in code) == adapt(again).remote_code
 
 
 def test_the_result_needs_no_plugin(photographs, tmp_path):

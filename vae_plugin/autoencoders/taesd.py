@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -192,7 +193,9 @@ def _unpickled(file: Path) -> dict[str, torch.Tensor]:
             f"install torch {SAFE_PICKLES} or newer."
         )
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is an error here
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what can be in a pickle has no common class
         raise UserError(
             f"{file} is damaged, or a pickle with something else in it than tensors, which could run code: give the "
