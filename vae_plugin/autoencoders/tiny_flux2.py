@@ -61,9 +61,7 @@ class AutoencoderTinyFlux2Output(BaseOutput):
     latent_dist: IdentityDistribution
 
 
-class AutoencoderTinyFlux2(  # type: ignore[misc]
-    SafeStorage, ModelMixin, AutoencoderMixin, ConfigMixin
-):
+class AutoencoderTinyFlux2(SafeStorage, ModelMixin, AutoencoderMixin, ConfigMixin):
     r"""The tiny autoencoder of FLUX.2's latents (TAEF2 of https://github.com/madebyollin/taesd).
 
     It takes the place of `AutoencoderKLFlux2` in pipelines: it has the batch norm whose statistics they read, and they
@@ -92,7 +90,7 @@ class AutoencoderTinyFlux2(  # type: ignore[misc]
     config: Any
     register_to_config: Callable[..., None]
 
-    @register_to_config
+    @register_to_config  # type: ignore[misc]
     def __init__(
         self,
         in_channels: int = 3,
@@ -120,7 +118,7 @@ class AutoencoderTinyFlux2(  # type: ignore[misc]
             for i in coarsest if deeper else ():
                 layers[i] = PooledBlock(block_out_channels[-1])
         self.bn = nn.BatchNorm2d(4 * latent_channels, eps=batch_norm_eps, affine=False)
-        self.bn.running_var.fill_(1 - batch_norm_eps)
+        self.bn.register_buffer("running_var", torch.full((4 * latent_channels,), 1 - batch_norm_eps))
         self.use_slicing = False
 
     @classmethod
