@@ -119,7 +119,7 @@ def measure_base(run: Run) -> None:
         run.base_file.unlink(missing_ok=True)
         run.pictures.base_file.unlink(missing_ok=True)
     if not run.options.model.is_new and run.options.model.in_channels is None:
-        measured = run.evaluator.measure("So it was before the first step: check the weights of that model")
+        measured = run.evaluator.measure("So it was before the first step: check the weights of that model", clips=True)
 
         def keep() -> None:
             save_base(measured, run.base_file)

@@ -59,6 +59,7 @@ class Adapter:
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
         has_frames: whether images and latents of the class have an axis of time, which the adapter adds and removes.
         channel_fields: of the config, for the number of image channels.
+        clip_frames: of a class of videos, the frames of a short one in which time is compressed; None of images.
         papers: that introduced the architecture.
     """
 
@@ -74,6 +75,7 @@ class Adapter:
     latents_expression: ClassVar[str] = ".latent_dist.mode()"
     has_frames: ClassVar[bool] = False
     channel_fields: ClassVar[tuple[str, ...]] = ("in_channels", "out_channels")
+    clip_frames: ClassVar[int | None] = None
     papers: tuple[Paper, ...] = (LATENT_DIFFUSION,)
 
     model: ModelMixin

@@ -15,6 +15,7 @@ from ..autoencoders import Adapter, adapt
 from ..autoencoders.base import height_and_width
 from . import prose
 from .latent_space import denoiser_needs_after
+from .videos import videos_lost
 from .merging import GENERATED_KEYS
 from .record import RunRecord
 from .results import METRICS, Results
@@ -73,6 +74,8 @@ def model_card(
         "results": rows,
         "has_base": any(row.base for row in rows),
         "gain": results.gain(),
+        "clip_gain": results.clip_gain(),
+        "videos_lost": videos_lost(results, record, Markdown),
         "num_images": results.written("num_images"),
         "split": record.split,
         "resolution": record.resolution,

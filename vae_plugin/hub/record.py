@@ -106,9 +106,10 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """
     path = folder / METRICS_FILE
     content = _read(path)
-    others = ("num_images", "steps", "images_per_second", "psnr_gain", "psnr_gain_ci95")
+    others = ("num_images", "steps", "images_per_second")
+    gains = ("psnr_gain", "psnr_gain_ci95", "clip_psnr_gain", "clip_psnr_gain_ci95")
     spread = ("psnr_std", "psnr_worst", "psnr_median", "psnr_best")
-    for name in (*METRICS, *(f"base_{name}" for name in METRICS), *others, *spread):
+    for name in (*METRICS, *(f"base_{name}" for name in METRICS), *others, *gains, *spread):
         _check(content.get(name), float | None, f"{path}: {name}")
     return content
 

@@ -26,7 +26,9 @@ METRICS = {
     "codebook_perplexity": ("perplexity of the codes", ""),
     "dead_codes": ("unused codes", ""),
     "codebook_positions": ("positions counted for these three", ""),
+    "clip_psnr": ("PSNR of the later frames of short clips, made of a few of the images", "dB"),
 }
+SMALLEST_LOSS = 0.01  # dB of PSNR in clips that is worth a sentence
 RENAMED = {"codebook_tokens": "codebook_positions"}  # names in the metrics.json of 0.1
 
 
@@ -88,11 +90,26 @@ class Results:
 
     def gain(self) -> str | None:
         """The difference from the base model on the same images, with its confidence interval."""
-        gain, half = self["psnr_gain"], self["psnr_gain_ci95"]
+        return self._difference("psnr", "of PSNR")
+
+    def clip_gain(self) -> str | None:
+        """The difference from the base model on the same short clips, of a class of videos."""
+        return self._difference("clip_psnr", "of PSNR in short clips")
+
+    def clip_loss(self) -> str | None:
+        """What short clips have lost, with its confidence interval; None if nothing that was certain."""
+        gain, half = self["clip_psnr_gain"], self["clip_psnr_gain_ci95"]
+        if gain is None or gain + (half or 0.0) > -SMALLEST_LOSS:
+            return None
+        interval = "" if half is None else f" (95 % confidence interval {-gain - half:.3g} to {-gain + half:.3g})"
+        return f"{-gain:.3g} dB of PSNR{interval}"
+
+    def _difference(self, name: str, of_what: str) -> str | None:
+        gain, half = self[f"{name}_gain"], self[f"{name}_gain_ci95"]
         if gain is None:
             return None
         interval = "" if half is None else f" (95 % confidence interval {gain - half:+.3g} to {gain + half:+.3g})"
-        return f"{gain:+.3g} dB of PSNR{interval}"
+        return f"{gain:+.3g} dB {of_what}{interval}"
 
 
 def written(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 import torch
@@ -18,6 +18,7 @@ from ..models.posteriors import DiagonalGaussian
 from ..models.shares import Share, as_share
 from ..models.vqvae import CodePosterior
 from ..objectives import bits_per_dim, bits_per_dim_bound, elbo, importance_weighted_bound
+from .clips import CLIPS, ClipMeasure
 from .codebook import CodebookUsage
 from .latent import active_units
 from .reconstruction import psnr, ssim
@@ -29,7 +30,8 @@ class Evaluation(dict[str, float]):
     """Metrics by name, as metrics.json has them.
 
     Attributes:
-        per_image: the values of each image, in order, by the names of the metrics that are means over images.
+        per_image: the values of each image, in order, by the names of the metrics that are means over images; of
+            "clip_psnr" those of the first images.
         numbers: of the images in their data set, in the same order.
     """
 
@@ -51,6 +53,7 @@ def evaluate(
     reconstruct: Callable[[torch.Tensor], torch.Tensor] | None = None,
     compare: Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] | None = None,
     shared: bool = False,
+    clips: int = CLIPS,
 ) -> Evaluation:
     """Measure reconstruction, likelihood and latents over a set of images; each metric is the mean over images.
 
@@ -63,6 +66,7 @@ def evaluate(
         compare: what else to measure: (images, reconstructions) -> values (B,) by name.
         shared: whether all processes call this, each with its own `Share` of the same batches; every one of them gets
             the result, which is that of one process.
+        clips: how many images short clips are made of, the first ones, for a model of videos; 0 leaves them out.
 
     Returns:
         "psnr" (dB) and "ssim" of the reconstruction after rounding to 8 bits, and what `compare` returns; "psnr_std",
@@ -71,7 +75,8 @@ def evaluate(
         where the likelihood is a density (version 0.1 called another number of it "bits_per_dim"); of others with a
         Gaussian posterior "kl_nats". With a Gaussian posterior "active_units" (Burda et al. 2016; of two or more
         images) and, with a likelihood and where asked for, "log_likelihood_nats" with "num_importance_samples". Of a
-        codebook what `CodebookUsage.result` returns.
+        codebook what `CodebookUsage.result` returns. Of a class of videos "clip_psnr" (dB) of the frames after the first
+        in short clips made of some of the images, see `ClipMeasure`, through the whole model.
 
     Raises:
         ValueError: if there is no image, or the importance-weighted bound is asked for of a model that has none.
@@ -81,12 +86,14 @@ def evaluate(
     if num_importance_samples and (reason := no_importance_weighted_bound(adapter)) is not None:
         raise ValueError(f"{reason}: leave num_importance_samples out.")
     check({"batches": BATCHES}, {"batches": batches})
-    measured = Measured()
+    measured, clip_measure = Measured(), ClipMeasure(adapter, clips)
     generator = torch.Generator().manual_seed(seed)
     with evaluation_mode(adapter.model):
         for batch in batches:
             share = as_share(batch, measured.num_images)
-            measured.add(_measure(adapter, share, generator, num_importance_samples, reconstruct, compare))
+            batch_measured = _measure(adapter, share, generator, num_importance_samples, reconstruct, compare)
+            batch_measured.clips = clip_measure(share.images, share.numbers)
+            measured.add(batch_measured)
     if shared:
         measured = Measured.together(objects_over_processes(measured))
     usage = CodebookUsage(adapter.model.codebook_size) if adapter.discrete else None
@@ -105,12 +112,14 @@ class Batch:
         values: (B,) float64 by name of the metric; "finite", whether the reconstruction is.
         means: of a Gaussian posterior, (B, ...).
         indices: of a codebook, (B, ...).
+        clips: of some of the images, see `ClipMeasure`.
     """
 
     numbers: tuple[int, ...]
     values: dict[str, torch.Tensor]
     means: torch.Tensor | None = None
     indices: torch.Tensor | None = None
+    clips: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 def _measure(
@@ -178,6 +187,12 @@ class Measured:
         _require_finite(values)
         metrics: dict[str, float] = {name: value.mean().item() for name, value in values.items()}
         metrics |= spread(values["psnr"])
+        clips = torch.cat([b.clips for b in self.batches])
+        if len(clips):
+            if not clips.isfinite().all():
+                raise NotFiniteError(f"the reconstruction of {int((~clips.isfinite()).sum())} of {len(clips)} clips")
+            metrics["clip_psnr"] = clips.mean().item()
+            values["clip_psnr"] = clips
         means = [b.means for b in self.batches if b.means is not None]
         if len({each.shape[1:] for each in means}) > 1:
             raise ValueError("the images are of several sizes, and their latents too: give batches of one size.")

@@ -11,6 +11,8 @@ from ..files import PARTIAL, filling_folder, write_json
 from ..hub import write_card
 from ..hub.latent_space import denoiser_needs_after
 from ..hub.push import CARD
+from ..hub.results import Results
+from ..hub.videos import after_training_on_images
 from ..metrics import Evaluation
 from ..models.distributed import broadcast_from_first
 from ..notices import show
@@ -71,7 +73,7 @@ def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
     if not run.options.keeps_latents:
         normalize_latents(adapter, data.statistics_images(), seed=seed)
     fit_noise_scale(adapter, data.statistics_images(), seed=seed)
-    evaluation = run.evaluator.measure()
+    evaluation = run.evaluator.measure(clips=True)
     latents = {} if adapter.likelihood is not None else measured_latents(adapter, data.statistics_images(), seed=seed)
     data.gather_unreadable()
     return evaluation, latents
@@ -103,8 +105,9 @@ def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -
         if (output_dir / CARD).is_file():
             shutil.copyfile(output_dir / CARD, folder / CARD)  # what people wrote in it stays
         write_card(folder)
-    if (needs := denoiser_needs_after(record)) is not None:
-        show(needs)
+    for sentence in (denoiser_needs_after(record), after_training_on_images(Results(metrics), record)):
+        if sentence is not None:
+            show(sentence)
     if loads_best(run):
         show(f"The result has the weights of step {best.step:,}, the best by {best.metric} ({best.value:.4g}).")
     run.data.report_unreadable()

@@ -11,6 +11,7 @@ from ..errors import NotFiniteError, UserError
 from ..files import write_json
 from ..json_types import fits
 from ..metrics import evaluate
+from ..metrics.clips import CLIPS
 from ..metrics.evaluation import Evaluation
 from ..metrics.interval import half_width_95
 from ..texts import read_json_object
@@ -20,8 +21,9 @@ from .losses import TrainingLoss
 
 COMPARED = (
     "psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "bits_per_dim_bound", "kl_nats", "codebook_usage",
-    "codebook_perplexity",
+    "codebook_perplexity", "clip_psnr",
 )  # fmt: skip
+PAIRED = ("psnr", "clip_psnr")  # compared image by image
 
 
 class Evaluator:
@@ -44,11 +46,12 @@ class Evaluator:
         of_codebook = ("codebook_perplexity",) if adapter.discrete else ()
         return {"psnr", "ssim", *of_likelihood, *of_codebook, *self.loss.measures}
 
-    def measure(self, remedy: str = LOWER_RATE) -> Evaluation:
+    def measure(self, remedy: str = LOWER_RATE, clips: bool = False) -> Evaluation:
         """The metrics over the images held out; every process calls this, and gets all of it.
 
         Args:
             remedy: what may help where the model gives what is no number.
+            clips: whether short clips are measured too, of a class of videos.
 
         Raises:
             StepFailed: if it does.
@@ -61,6 +64,7 @@ class Evaluator:
                 reconstruct=self.loss.reconstruct,
                 compare=self.loss.compare,
                 shared=True,
+                clips=CLIPS if clips else 0,
             )
         except NotFiniteError as error:
             raise StepFailed(error.reason, remedy) from error
@@ -68,8 +72,9 @@ class Evaluator:
 
 def save_base(evaluation: Evaluation, path: Path) -> None:
     """Keep what was measured of a model before its first step, for `compare_with_base`."""
+    paired = {name: evaluation.per_image[name] for name in PAIRED if name in evaluation.per_image}
     with writing("the measures of the model before its first step", path):
-        write_json(path, {"metrics": evaluation, "psnr": evaluation.per_image["psnr"]})
+        write_json(path, {"metrics": evaluation, **paired})
 
 
 def compare_with_base(evaluation: Evaluation, path: Path) -> dict[str, Any]:
@@ -81,22 +86,29 @@ def compare_with_base(evaluation: Evaluation, path: Path) -> dict[str, Any]:
 
     Returns:
         "base_NAME" for the metrics of the base model; "psnr_gain", the mean over images of the difference in PSNR, and
-        "psnr_gain_ci95", half the width of its 95 % confidence interval by Student's t, both in dB.
+        "psnr_gain_ci95", half the width of its 95 % confidence interval by Student's t, both in dB; "clip_psnr_gain"
+        and "clip_psnr_gain_ci95" likewise of the clips, where they were measured.
     """
     if not path.exists():
         return {}
     base = read_json_object(path)
-    psnr, psnr_then, then = evaluation.per_image["psnr"], base.get("psnr"), base.get("metrics")
-    if not isinstance(then, dict) or not isinstance(psnr_then, list) or not fits(psnr_then, list[float]):
+    then = base.get("metrics")
+    values_then = {name: base[name] for name in PAIRED if name in base}
+    if not isinstance(then, dict) or "psnr" not in values_then or not fits(values_then, dict[str, list[float]]):
         raise UserError(f"{path} does not hold the measures of a model: remove it, and the run goes on without them.")
-    if len(psnr_then) != len(psnr):
+    if len(values_then["psnr"]) != len(evaluation.per_image["psnr"]):
         return {}
     common = evaluation.keys() & {name for name, value in then.items() if fits(value, float)}
     result = {f"base_{name}": then[name] for name in COMPARED if name in common}  # 0.1 had others of the same name
-    gain = torch.tensor(psnr, dtype=torch.float64) - torch.tensor(
-        [float(value) for value in psnr_then], dtype=torch.float64
-    )
-    result["psnr_gain"] = gain.mean().item()
-    if len(gain) > 1:
-        result["psnr_gain_ci95"] = half_width_95(gain)
+    for name, values in values_then.items():
+        result |= _gain(name, evaluation.per_image.get(name, []), values)
     return result
+
+
+def _gain(name: str, now: list[float], then: list[float]) -> dict[str, float]:
+    """The mean of the differences and its interval; nothing of values that are not of the same images."""
+    if len(now) != len(then) or not now:
+        return {}
+    gain = torch.tensor(now, dtype=torch.float64) - torch.tensor([float(v) for v in then], dtype=torch.float64)
+    interval = {f"{name}_gain_ci95": half_width_95(gain)} if len(gain) > 1 else {}
+    return {f"{name}_gain": gain.mean().item(), **interval}

@@ -12,6 +12,7 @@ class QwenImageAdapter(CausalAdapter):
     class_name = "AutoencoderKLQwenImage"
     channel_fields = ("input_channels",)
     papers = (QWEN_IMAGE, WAN)
+    clip_frames = 5
 
 
 class QwenImage21Adapter(CausalAdapter):

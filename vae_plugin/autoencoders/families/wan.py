@@ -11,3 +11,4 @@ class WanAdapter(CausalAdapter):
 
     class_name = "AutoencoderKLWan"
     papers = (WAN,)
+    clip_frames = 5
