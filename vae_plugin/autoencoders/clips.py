@@ -11,7 +11,7 @@ from .adapter import Adapter
 
 
 def video_reconstruction(adapter: Adapter) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from videos (B, C, T, H, W) to their reconstruction by the whole model, as it is saved.
+    """A function from videos (B, C, T, H, W) to their reconstruction, on their device, by the whole model as it is saved.
 
     Args:
         adapter: of a class of videos, see `Adapter.clip_frames`. Later changes of its weights have no effect.
@@ -21,6 +21,6 @@ def video_reconstruction(adapter: Adapter) -> Callable[[torch.Tensor], torch.Ten
     @torch.no_grad()
     def reconstruct(videos: torch.Tensor) -> torch.Tensor:
         z = whole.encode(videos.to(whole.device, whole.dtype)).latent_dist.mode()
-        return whole.decode(z).sample
+        return whole.decode(z).sample.to(videos)
 
     return reconstruct

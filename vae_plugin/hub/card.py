@@ -15,11 +15,11 @@ from ..autoencoders import Adapter, adapt
 from ..autoencoders.base import height_and_width
 from . import prose
 from .latent_space import denoiser_needs_after
-from .videos import videos_lost
 from .merging import GENERATED_KEYS
 from .record import RunRecord
 from .results import METRICS, Results
 from .text import Markdown, environment, fenced, python_literal
+from .videos import videos_lost
 
 TASK = "image-to-image"  # the Hub has no task for autoencoders; well-known ones use this
 PLACE = "PATH-OR-HUB-ID"

@@ -45,7 +45,7 @@ class ClipMeasure:
 
     Args:
         adapter: of the model, which `video_reconstruction` copies when the first clip is measured.
-        count: clips to measure, those of the images numbered below it; None of a class of images.
+        count: clips to measure at most: those of the images numbered below it, none of a class of images.
     """
 
     def __init__(self, adapter: Adapter, count: int) -> None:
@@ -68,7 +68,9 @@ class ClipMeasure:
         """
         if self.adapter.clip_frames is None:
             return torch.zeros(0, dtype=torch.float64)
-        values = [self._psnr(image[None]) for image, number in zip(images, numbers, strict=False) if number < self.count]
+        values = [
+            self._psnr(image[None]) for image, number in zip(images, numbers, strict=False) if number < self.count
+        ]
         return exact(torch.stack(values)) if values else torch.zeros(0, dtype=torch.float64)
 
     def _psnr(self, image: torch.Tensor) -> torch.Tensor:

@@ -75,8 +75,8 @@ def evaluate(
         where the likelihood is a density (version 0.1 called another number of it "bits_per_dim"); of others with a
         Gaussian posterior "kl_nats". With a Gaussian posterior "active_units" (Burda et al. 2016; of two or more
         images) and, with a likelihood and where asked for, "log_likelihood_nats" with "num_importance_samples". Of a
-        codebook what `CodebookUsage.result` returns. Of a class of videos "clip_psnr" (dB) of the frames after the first
-        in short clips made of some of the images, see `ClipMeasure`, through the whole model.
+        codebook what `CodebookUsage.result` returns. Of a class of videos "clip_psnr" (dB), of the frames after the
+        first in short clips made of some of the images, through the whole model: see `ClipMeasure`.
 
     Raises:
         ValueError: if there is no image, or the importance-weighted bound is asked for of a model that has none.
