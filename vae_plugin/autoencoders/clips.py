@@ -11,7 +11,9 @@ from .adapter import Adapter
 
 
 def video_reconstruction(adapter: Adapter) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from videos (B, C, T, H, W) to their reconstruction, on their device, by the whole model as it is saved.
+    """A function from videos (B, C, T, H, W) to their reconstruction by the whole model, as it is saved.
+
+    What it returns is on the device of the videos, and of their type.
 
     Args:
         adapter: of a class of videos, see `Adapter.clip_frames`. Later changes of its weights have no effect.
