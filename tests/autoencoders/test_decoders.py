@@ -3,11 +3,13 @@
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from safetensors.torch import load_file, save_file
 
 from support.tiny_diffusers import BY_NAME, latents, tiny
 from vae_plugin import AutoencoderVAE
 from vae_plugin.autoencoders import adapt, load_autoencoder
 from vae_plugin.errors import UserError
+from vae_plugin.export.single_file import foreign_to_other_tools, save_single_file
 
 WITH_WIDTHS = {
     "AutoencoderKL": "AutoencoderVAE",
@@ -85,3 +87,36 @@ def test_a_new_model_of_two_widths_is_no_autoencoder_kl(tmp_path):
     assert same.to_autoencoder_kl().config.block_out_channels == (8, 8)
     with pytest.raises(ValueError, match=r"decoder_block_out_channels is 4: give 2 number"):
         AutoencoderVAE(**fields, decoder_block_out_channels=(4,))
+
+
+@pytest.mark.parametrize("scale", ["gaussian", "laplace"])
+def test_one_file_holds_it_and_comfyui_can_read_it(scale, tmp_path):
+    """An AutoencoderKL with another decoder has no class in diffusers, but a place in ComfyUI's folder."""
+    torch.manual_seed(0)
+    fields = {"block_out_channels": (32, 64), "norm_num_groups": 32, "sample_size": 16, "likelihood": scale}
+    model = adapt(AutoencoderVAE(**fields, sigma="learned")).with_decoder((32, 32)).model
+    save_single_file(model, tmp_path / "vae.safetensors")
+    state = load_file(tmp_path / "vae.safetensors")
+    assert state["decoder.conv_in.weight"].shape[:2] == (32, model.config.latent_channels)
+    assert state["decoder.mid.attn_1.q.weight"].shape == (32, 32, 1, 1)
+    again = load_autoencoder(tmp_path / "vae.safetensors").model
+    assert type(again) is AutoencoderVAE
+    assert again.config.likelihood == scale
+    for key, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+    # Without our metadata, and without the scale of the likelihood, as another tool would write it.
+    bare = {key: value for key, value in state.items() if not key.startswith("likelihood.")}
+    save_file(bare, tmp_path / "bare.safetensors")
+    opened = load_autoencoder(tmp_path / "bare.safetensors").model
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.equal(latents(opened, x), latents(model, x))
+    assert torch.equal(opened.decode(latents(model, x)[:, :4]).sample, model.decode(latents(model, x)[:, :4]).sample)
+
+
+def test_what_comfyui_builds_of_it():
+    shape = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "norm_num_groups": 32}
+    with torch.device("meta"):
+        model = AutoencoderVAE(**shape, decoder_block_out_channels=(96, 192, 384, 384))
+        other = AutoencoderVAE(**shape, decoder_block_out_channels=(64, 64, 64, 64))
+    assert foreign_to_other_tools(model) == []
+    assert [entry.split(" = ")[0] for entry in foreign_to_other_tools(other)] == ["decoder_block_out_channels"]

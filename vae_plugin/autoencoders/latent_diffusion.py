@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -97,6 +97,12 @@ def decoder_channels(shapes: Shapes) -> list[int]:
     found = [match for match in map(UP.fullmatch, shapes) if match]
     widths = channels(found, shapes)
     return widths[::-1] if found[0][1] == "up_blocks" else widths
+
+
+def comfyui_decoder(widths: Sequence[int]) -> tuple[int, ...]:
+    """The decoder that ComfyUI builds for weights whose last level, at the latents, has the width of these."""
+    factors = (1, 2, 4, 4)[: len(widths)]
+    return tuple(widths[-1] // factors[-1] * factor for factor in factors)
 
 
 def channels(found: list[re.Match[str]], shapes: Shapes) -> list[int]:

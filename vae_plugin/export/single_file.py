@@ -54,7 +54,7 @@ def save_single_file(
 ) -> ModelMixin:
     """Write the weights to one .safetensors file.
 
-    Without `prefix` the names are `encoder.…`, `decoder.…`, `quant_conv.…`: a file for the VAE folder of ComfyUI
+    Without `prefix` the names are `encoder.…` and `decoder.…`: a file for the VAE folder of ComfyUI
     (`models/vae`, node "Load VAE") and A1111 (`models/VAE`, setting "SD VAE"). With it every name begins with
     `first_stage_model.`, as in a whole Stable Diffusion checkpoint, into which such a file can be merged, or with
     `vae.`, as in those of FLUX and later models.
@@ -73,7 +73,7 @@ def save_single_file(
     architecture, see `foreign_to_other_tools`.
 
     Args:
-        model: of a class that has single files, or an `AutoencoderVAE` that can become one.
+        model: of a class that has single files, or that can become one.
         file: path, ending in .safetensors.
         prefix: of every name, of `PREFIXES`; True for the first of them.
         dtype: precision of the weights.
@@ -81,7 +81,7 @@ def save_single_file(
         note: what users of the file must know, for its metadata.
 
     Returns:
-        The model of diffusers' class whose weights were written.
+        The model whose weights were written.
 
     Raises:
         UserError: if the layout has no place for the model, or if the file exists.
@@ -109,12 +109,16 @@ def save_single_file(
 
 
 def single_file_form(model: Adapter | ModelMixin) -> ModelMixin:
-    """Convert a model to the class of diffusers whose weights a single file holds.
+    """The model, where its own class has single files, or the class of diffusers that it can become.
 
     Raises:
         UserError: if the model is of another kind, or has parts without a name in that layout.
     """
-    converted = plain(adapt(model))
+    adapter = adapt(model)
+    own = adapter.single_file
+    if own is not None and own.refusal(adapter.config) is None:
+        return adapter.to_saved()
+    converted = plain(adapter)
     refusal = layout_of(converted).refusal(converted.config)
     if refusal is not None:
         raise UserError(f"this {type(converted).__name__} {refusal}: export it with --format diffusers.")
@@ -126,6 +130,8 @@ def how_diffusers_reads(model: ModelMixin, file: Path) -> str:
     name, folder = type(model).__name__, "FOLDER is an export with --format diffusers"
     if name in SINGLE_FILE_LOADABLE_CLASSES:
         return f"In diffusers: {name}.from_single_file({str(file)!r}, config=FOLDER), where {folder}."
+    if adapt(model).remote_code:
+        return f"diffusers has no {name}: vae_plugin.autoencoders.load_autoencoder({str(file)!r}) opens it."
     return f"diffusers reads no {name} from a file: there, {name}.from_pretrained(FOLDER), where {folder}."
 
 

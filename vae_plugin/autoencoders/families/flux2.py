@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..decoders import with_decoder
-from ..latent_diffusion import LatentDiffusion, architecture, decoder_channels
+from ..latent_diffusion import LatentDiffusion, architecture, comfyui_decoder, decoder_channels
 from ..layouts import Contents, Shapes
 from .patched_norm import PatchedNorm
 
@@ -71,7 +71,7 @@ class Flux2File(LatentDiffusion):
             "in_channels": (config["in_channels"], (3,)),
             "out_channels": (config["out_channels"], (3,)),
             "block_out_channels": (tuple(config["block_out_channels"]), ((128, 256, 512, 512),)),
-            "decoder_block_out_channels": (decoder, (tuple(decoder[-1] // 4 * factor for factor in (1, 2, 4, 4)),)),
+            "decoder_block_out_channels": (decoder, (comfyui_decoder(decoder),)),
             "layers_per_block": (config["layers_per_block"], (2,)),
             "norm_num_groups": (config["norm_num_groups"], (32,)),
             "act_fn": (config["act_fn"], ("silu", "swish")),

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..latent_diffusion import LatentDiffusion, architecture
+import torch
+
+from ..kl_model import MEAN_IS_OUTPUT
+from ..latent_diffusion import LatentDiffusion, architecture, comfyui_decoder, decoder_channels
 from ..layouts import Contents, Shapes
 
 TAKEN_FOR_OTHERS = (32, 64)  # latent channels by which ComfyUI recognises FLUX.2's and HunyuanImage's autoencoders
@@ -55,8 +58,8 @@ class StableDiffusionFile(LatentDiffusion):
     tools = "ComfyUI and A1111 build Stable Diffusion's architecture"
 
     def holds(self, shapes: Shapes) -> bool:
-        """FLUX.2's have the statistics of its batch norm, those of videos another dimension."""
-        return len(shapes[self.first]) == 4 and "bn.running_mean" not in shapes
+        """FLUX.2's have the statistics of its batch norm."""
+        return "bn.running_mean" not in shapes
 
     def config(self, contents: Contents) -> tuple[dict[str, Any], str]:
         """The architecture by the shapes, and a sentence that says whose scale it has."""
@@ -103,6 +106,51 @@ class StableDiffusionFile(LatentDiffusion):
             "mid_block_add_attention": (config["mid_block_add_attention"], (True,)),
             "use_post_quant_conv": (config["use_post_quant_conv"], (config["use_quant_conv"],)),
         }
+
+
+class OtherDecoderFile(StableDiffusionFile):
+    """That of an `AutoencoderVAE` whose decoder has other widths, which `AutoencoderKL` cannot have.
+
+    What `AutoencoderKL` can be is written as that.
+    """
+
+    tools = "ComfyUI builds Stable Diffusion's architecture"
+
+    def holds(self, shapes: Shapes) -> bool:
+        """Where the decoder has as many levels as the encoder, and others."""
+        try:
+            encoder, decoder = architecture(shapes)["block_out_channels"], decoder_channels(shapes)
+        except (KeyError, IndexError, ValueError):
+            return False
+        return super().holds(shapes) and encoder != decoder and len(encoder) == len(decoder)
+
+    def config(self, contents: Contents) -> tuple[dict[str, Any], str]:
+        """As of an `AutoencoderKL`."""
+        fields, said = super().config(contents)
+        del fields["down_block_types"], fields["up_block_types"]
+        return {
+            **fields,
+            "_class_name": "AutoencoderVAE",
+            "decoder_block_out_channels": decoder_channels(contents.shapes),
+            "shift_factor": fields["shift_factor"] or 0.0,
+            "sigma": 1.0,  # half the squared error; no weights
+        }, said
+
+    def to_diffusers(self, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """By the converter of diffusers, which counts levels by a field that is None here."""
+        levels = (None,) * len(config["block_out_channels"])
+        return super().to_diffusers(state, {**config, "down_block_types": levels, "up_block_types": levels})
+
+    def refusal(self, config: Mapping[str, Any]) -> str | None:
+        """Only a network of the same kind, whose output is the image."""
+        fits = config["network"] == "conv" and config["likelihood"] in MEAN_IS_OUTPUT
+        widths = tuple(config["decoder_block_out_channels"] or config["block_out_channels"])
+        return None if fits and widths != tuple(config["block_out_channels"]) else "is no AutoencoderKL"
+
+    def built_by_tools(self, config: Mapping[str, Any]) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+        """ComfyUI, which reads a factor of the decoder's widths from the weights."""
+        decoder = tuple(config["decoder_block_out_channels"])
+        return {**super().built_by_tools(config), "decoder_block_out_channels": (decoder, (comfyui_decoder(decoder),))}
 
 
 def _published(file: Path) -> Scale | None:

@@ -25,6 +25,7 @@ from ..passes import TrainingPass
 from ..scaling import pooled_scaling
 from ..vae import AutoencoderVAE
 from ..vqvae import AutoencoderVQVAE
+from .kl_file import OtherDecoderFile
 
 
 class OwnAdapter(Adapter):
@@ -91,6 +92,7 @@ class VAEAdapter(OwnAdapter):
     class_name = "AutoencoderVAE"
     papers = (VAE_PAPER,)
     kind = "vae"
+    single_file = OtherDecoderFile()
     model: AutoencoderVAE
 
     @classmethod
