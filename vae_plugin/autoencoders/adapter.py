@@ -26,6 +26,7 @@ from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
 from .checkpointing import recompute_activations
 from .layouts import Layout
+from .padding import check_reflected_size, recorded_padding, set_padding_mode
 from .papers import LATENT_DIFFUSION, Paper
 from .parts import select_part
 from .passes import Posterior, TrainingPass
@@ -82,6 +83,8 @@ class Adapter:
 
     def __init__(self, model: ModelMixin) -> None:
         self.model = model
+        if (mode := recorded_padding(self.config)) is not None:
+            self.set_padding_mode(mode)
 
     @classmethod
     def model_class(cls) -> type[ModelMixin] | None:
@@ -133,6 +136,15 @@ class Adapter:
     def pads_images(self) -> bool:
         """Whether the model itself takes images whose sides are no multiples of the spatial compression ratio."""
         return False
+
+    def set_padding_mode(self, mode: str) -> None:
+        """Let the convolutions pad in that mode, which the config records, see `padding.set_padding_mode`."""
+        set_padding_mode(self.model, mode)
+
+    def check_image_size(self, height: int, width: int, what: str) -> None:
+        """Refuse images, which the error calls `what`, that are too small to be padded."""
+        positions = self.latent_shape(1, height, width)[-2:]
+        check_reflected_size(self.model, positions, self.spatial_compression_ratio, what)
 
     def latent_shape(self, batch_size: int, height: int, width: int) -> tuple[int, ...]:
         """Shape (B, c, h, w) of the latents of `batch_size` images of that size."""

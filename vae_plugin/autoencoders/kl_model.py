@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from diffusers import AutoencoderKL
 
 from .base import AutoencoderBase, like
+from .padding import copy_padding
 from .weights import plain_state
 
 Ours = TypeVar("Ours", bound=AutoencoderBase)
@@ -77,6 +78,7 @@ def from_autoencoder_kl(cls: type[Ours], model: AutoencoderKL, changes: dict[str
             "unload its adapters and unfuse its projections first."
         )
     ours.load_state_dict(state, strict=False)  # the likelihood's scale begins as in a new model
+    copy_padding(model, ours)
     return like(ours, model)
 
 
@@ -123,4 +125,5 @@ def to_autoencoder_kl(model: AutoencoderBase) -> AutoencoderKL:
             "projections first."
         )
     converted.load_state_dict(state)
+    copy_padding(model, converted)
     return like(converted, model)

@@ -18,6 +18,7 @@ from ..texts import read_json_object
 from ..wording import shown
 from .adapter import Adapter
 from .config_fields import check_fields
+from .padding import PADDING_KEY
 from .registry import accepted_classes, adapt, family_of
 from .single_file import as_folder, config_from_weights, config_in, load_converted, needs_conversion
 from .storage import NO_PICKLE, SafeStorage
@@ -97,8 +98,8 @@ def new_from_config(path: str) -> Adapter:
     path = _path(path)
     config = read_config(path)
     cls = _model_class(_family(config.get("_class_name"), path))
-    fields = {name: value for name, value in config.items() if not name.startswith("_")}
-    unknown = sorted(fields.keys() - cls._get_init_keys(cls) - {"block_out_channels", "force_upcast"})
+    fields = {name: value for name, value in config.items() if not name.startswith("_") or name == PADDING_KEY}
+    unknown = sorted(fields.keys() - cls._get_init_keys(cls) - {"block_out_channels", "force_upcast", PADDING_KEY})
     if unknown:
         raise UserError(f"{path} has {', '.join(unknown)}, which {cls.__name__} does not know: leave it out.")
     check_fields(cls, fields, path)

@@ -12,6 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from ..errors import UserError
 from .config_fields import check_fields
 from .offload import restore_buffers
+from .padding import use_recorded_padding
 from .weights import NOT_SAVED, check_finite, load_fitting, plain_names, reason
 
 NO_PICKLE = "Weights in a pickle (.bin, .ckpt) are not opened, as a pickle can run code: convert them to safetensors."
@@ -87,11 +88,13 @@ class SafeStorage:
         check_fields(cls, {**config, **kwargs}, "this")
         inherited: Any = super()
         try:
-            return inherited.from_config(config, *args, **kwargs)
+            made = inherited.from_config(config, *args, **kwargs)
         except UserError:
             raise
         except Exception as error:  # what impossible sizes lead to has no common class
             raise UserError(f"no {cls.__name__} can be built from this configuration: {reason(error)}.") from error
+        use_recorded_padding(made[0] if isinstance(made, tuple) else made)
+        return made
 
     @wraps(ModelMixin.save_pretrained, assigned=())  # pipelines read its signature
     def save_pretrained(

@@ -34,6 +34,7 @@ from .base import (
 )
 from .decoders import check_decoder_widths
 from .kl_model import from_autoencoder_kl, plain_block_types, to_autoencoder_kl
+from .padding import use_recorded_padding
 
 NETWORKS = ("conv", "mlp")
 
@@ -158,6 +159,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         self.register_to_config(out_channels=in_channels, encoder_block_out_channels=block_out_channels, **block_types)
 
         self._init_tiles()
+        use_recorded_padding(self)
 
     @classmethod
     def from_autoencoder_kl(cls, model: AutoencoderKL, **changes: Any) -> AutoencoderVAE:

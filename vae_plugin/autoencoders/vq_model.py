@@ -9,6 +9,7 @@ from diffusers import VQModel
 
 from ..models.quantizers import VectorQuantizer
 from .base import AutoencoderBase, like
+from .padding import copy_padding
 from .weights import plain_state
 
 SAME = (
@@ -94,4 +95,5 @@ def to_vq_model(model: AutoencoderBase) -> VQModel:
     state = {k: v for k, v in plain_state(model).items() if not k.startswith(("quantizer.", "likelihood."))}
     state["quantize.embedding.weight"] = codebook.detach()
     converted.load_state_dict(state)
+    copy_padding(model, converted)
     return like(converted, model)

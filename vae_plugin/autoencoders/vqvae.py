@@ -36,6 +36,7 @@ from .base import (
     make_likelihood,
     note_equal_channels,
 )
+from .padding import copy_padding, use_recorded_padding
 from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
 
 LATENTS_OR_INDICES = Tensor(integer=None)
@@ -168,6 +169,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
             fsq_levels=getattr(quantizer, "levels", None),
         )
         self._init_tiles()
+        use_recorded_padding(self)
 
     @classmethod
     def from_vq_model(cls, model: VQModel, **changes: Any) -> AutoencoderVQVAE:
@@ -192,6 +194,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         if misfits:
             raise ValueError(f"with {changes} the weights do not fit: {', '.join(misfits[:5])}.")
         ours.load_state_dict(state, strict=False)
+        copy_padding(model, ours)
         return like(ours, model)
 
     def to_vq_model(self) -> VQModel:

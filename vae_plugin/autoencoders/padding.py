@@ -1,0 +1,116 @@
+"""How convolutions pad the borders of what they read: by zeros, or as the config of a model records it.
+
+Community "EQ" VAEs are trained, and have to be used, with `padding_mode = "reflect"` at every `Conv2d` that pads. No
+class of diffusers has a field for it, so it is recorded under a name with an underscore, which diffusers keeps in a
+config and does not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from ..errors import UserError
+from ..wording import either, shown
+
+PADDING_KEY = "_padding_mode"
+PADDING_MODES = ("zeros", "reflect", "replicate")
+
+
+def padded_convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions that pad.
+
+    Not among them are those of stride 2 in the encoder of `AutoencoderKL` and its kin: their input gets a row and a
+    column of zeros by `F.pad`, also in the community's models.
+    """
+    return [m for m in model.modules() if isinstance(m, nn.Conv2d) and any(m.padding)]
+
+
+def padding_misfit(config: Mapping[str, Any]) -> str | None:
+    """What is wrong with the mode that a config records, in a clause; None if nothing."""
+    mode = config.get(PADDING_KEY)
+    if mode is None or mode in PADDING_MODES:
+        return None
+    return f"{PADDING_KEY} is {shown(mode)}, expected {either(PADDING_MODES)}"
+
+
+def recorded_padding(config: Mapping[str, Any]) -> str | None:
+    """The mode that a config records, of `PADDING_MODES`; None if it records none.
+
+    Raises:
+        UserError: if it is another one.
+    """
+    misfit = padding_misfit(config)
+    if misfit is not None:
+        raise UserError(f"the configuration of this model cannot be: {misfit}.")
+    return config.get(PADDING_KEY)
+
+
+def padding_mode(model: Any) -> str:
+    """The mode of a model: the recorded one, or what all its convolutions have; "zeros" where there are none."""
+    modes = {conv.padding_mode for conv in padded_convolutions(model)}
+    return recorded_padding(model.config) or (modes.pop() if len(modes) == 1 else "zeros")
+
+
+def set_padding_mode(model: Any, mode: str) -> None:
+    """Let the convolutions pad in that mode, and record it in the config.
+
+    Args:
+        model: of diffusers or of ours.
+        mode: of `PADDING_MODES`.
+
+    Raises:
+        UserError: for another mode, and for a model that has no such convolutions, or mixes modes of its own.
+    """
+    recorded_padding({PADDING_KEY: mode})
+    recorded, modes = recorded_padding(model.config), {conv.padding_mode for conv in padded_convolutions(model)}
+    if not modes and mode != "zeros":
+        raise cannot_pad(model, mode, "no convolution of its own pads")
+    if recorded is None and len(modes) > 1:
+        raise cannot_pad(model, mode, f"its convolutions pad in ways of their own ({', '.join(sorted(modes))})")
+    if recorded is None and modes <= {"zeros"} and mode == "zeros":
+        return  # as every model without a record
+    for conv in padded_convolutions(model):
+        conv.padding_mode = mode
+    model.register_to_config(**{PADDING_KEY: mode})
+
+
+def cannot_pad(model: Any, mode: str, reason: str) -> UserError:
+    """The error for a mode that a model cannot have."""
+    return UserError(f"--padding_mode {mode} cannot be given to this {type(model).__name__}: {reason}.")
+
+
+def use_recorded_padding(model: Any) -> None:
+    """Let the convolutions pad as the config records; without a record nothing happens."""
+    copy_padding(model, model)
+
+
+def copy_padding(source: Any, target: Any) -> None:
+    """Give a model the mode that the config of another one records."""
+    mode = recorded_padding(source.config)
+    if mode is not None:
+        set_padding_mode(target, mode)
+
+
+def check_reflected_size(model: Any, latent_size: Sequence[int], ratio: int, what: str) -> None:
+    """Refuse images that leave too few positions to be reflected: a border needs more of them than it adds.
+
+    Args:
+        model: any.
+        latent_size: height and width of the latents, where the positions are fewest.
+        ratio: pixels per position, along one side.
+        what: the images, for the error.
+
+    Raises:
+        UserError: for such images.
+    """
+    if recorded_padding(model.config) != "reflect":
+        return
+    added = max(side for conv in padded_convolutions(model) for side in conv.padding if isinstance(side, int))
+    if min(latent_size) <= added:
+        raise UserError(
+            f"{what} is too small for this {type(model).__name__}, whose convolutions pad by reflection (its config "
+            f"says so): give at least {ratio * (added + 1)} pixels a side."
+        )
