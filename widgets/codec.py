@@ -111,6 +111,7 @@ class Codec:
                 )
             return height, width
         side = resolution or self.adapter.natural_resolution
+        self.adapter.check_image_size(side, side, f"resolution={side}")
         return side, side
 
     @property

@@ -100,6 +100,7 @@ SCENARIOS = {
 
 # Values that differ from those of the scenarios, and act within three steps.
 OTHER = {
+    "padding_mode": "reflect",
     "pretrained_model_name_or_path": "<other>",
     "subfolder": "vae",
     "revision": "main",

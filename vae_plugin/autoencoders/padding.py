@@ -84,14 +84,15 @@ def cannot_pad(model: Any, mode: str, reason: str) -> UserError:
 
 def use_recorded_padding(model: Any) -> None:
     """Let the convolutions pad as the config records; without a record nothing happens."""
-    copy_padding(model, model)
+    mode = recorded_padding(model.config)
+    if mode is not None:
+        set_padding_mode(model, mode)
 
 
 def copy_padding(source: Any, target: Any) -> None:
-    """Give a model the mode that the config of another one records."""
-    mode = recorded_padding(source.config)
-    if mode is not None:
-        set_padding_mode(target, mode)
+    """Let a model that was converted from another one pad as that does, also where it is not recorded there."""
+    if PADDING_KEY in source.config or padding_mode(source) != "zeros":
+        set_padding_mode(target, padding_mode(source))
 
 
 def check_reflected_size(model: Any, latent_size: Sequence[int], ratio: int, what: str) -> None:

@@ -82,6 +82,7 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
     options = parse(EvaluateOptions, argv, prog=prog, description=__doc__)
     adapter = options.open()
     channels, size = adapter.in_channels, options.resolution or adapter.natural_resolution
+    adapter.check_image_size(size, size, f"--resolution {size}")
     reason = metrics.no_importance_weighted_bound(adapter)
     if options.num_importance_samples and reason is not None:
         raise UserError(f"{reason}: leave --num_importance_samples out.")

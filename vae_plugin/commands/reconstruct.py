@@ -52,6 +52,7 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     written: list[Path] = []
     for name, path in _output_paths(options).items():
         x = reader.tensor(name, adapter.in_channels)[None]
+        adapter.check_image_size(*x.shape[-2:], name)
         reconstruction = adapter.reconstruct(x)
         if not reconstruction.isfinite().all():
             raise NotFiniteError(f"the reconstruction of {name}")

@@ -11,6 +11,7 @@ from ..autoencoders import Adapter, load_autoencoder
 from ..hub.record import FILE_NAME as RUN_FILE
 from ..hub.record import RunRecord
 from ..options import option
+from ..training.settings.opening import padding_mode
 
 
 @dataclass
@@ -33,6 +34,8 @@ class ModelSource:
         None, "config.json of the model in a single file. By default that of its metadata or its folder.", path=True
     )
 
+    padding_mode: str | None = padding_mode()
+
     def open(self) -> Adapter:
         """Load the model, in evaluation mode.
 
@@ -42,6 +45,8 @@ class ModelSource:
         adapter = load_autoencoder(
             self.pretrained_model_name_or_path, self.subfolder, self.revision, self.model_config, self.variant
         )
+        if self.padding_mode is not None:
+            adapter.set_padding_mode(self.padding_mode)
         adapter.model.eval()
         return adapter
 

@@ -8,6 +8,7 @@ from typing import Any
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from ..autoencoders.padding import use_recorded_padding
 from ..errors import UserError
 
 ADAPTER = "vae_plugin"
@@ -44,6 +45,7 @@ def add_lora(model: ModelMixin, rank: int, alpha: float | None) -> None:
     scale: Any = rank if alpha is None else alpha  # peft declares an integer, and takes any number
     config = LoraConfig(r=rank, lora_alpha=scale, target_modules=names, init_lora_weights=True)
     model.add_adapter(config, adapter_name=ADAPTER)
+    use_recorded_padding(model)  # peft's own convolutions would pad by zeros, and could not be merged exactly
 
 
 def has_lora(model: ModelMixin) -> bool:

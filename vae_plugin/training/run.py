@@ -38,6 +38,7 @@ from .settings.data import CIRCLES
 from .setup_model import (
     check_teacher,
     default_learning_rate,
+    give_padding_mode,
     load_teacher,
     make_losses,
     make_model,
@@ -180,6 +181,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         teacher=teacher,
     )
     options.check_model(adapter, options.model.pretrained_model_name_or_path or options.model.model_config)
+    give_padding_mode(options.model, adapter, options.latents_stay)
     settle(options, adapter)
     resolution, rate = options.data.resolution, options.optimization.learning_rate
     assert resolution is not None  # both are settled

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from ..autoencoders import Adapter, load_autoencoder, new_from_config
+from ..autoencoders.padding import padding_mode
 from ..errors import UserError
 from ..models.quantizers.settings import CodebookSettings
+from ..notices import say
 from ..objectives import TrainingObjective
 from .lora import add_lora
 from .losses import (
@@ -92,6 +94,29 @@ def check_teacher(settings: ModelSettings, adapter: Adapter, teacher: Adapter | 
     only = teacher.only_image_size
     if only not in (None, (resolution, resolution)):
         raise UserError(f"--teacher {name} takes images of {only[0]} x {only[1]} only: give --resolution {only[0]}.")
+    teacher.check_image_size(resolution, resolution, f"--resolution {resolution}")
+
+
+def give_padding_mode(settings: ModelSettings, adapter: Adapter, latents_stay: bool) -> None:
+    """Let the model pad as `--padding_mode` says; that its weights were trained otherwise is said.
+
+    Raises:
+        UserError: if the model cannot, or if that would change latents that are to stay.
+    """
+    mode, before = settings.padding_mode, padding_mode(adapter.model)
+    if mode is None:
+        return
+    if mode != before and latents_stay and not adapter.can_distill:
+        raise UserError(
+            f"--padding_mode {mode} would change the latents near the borders of images, which are padded by {before} "
+            "so far, and this run keeps the latents (--train, --latent_anchor or --teacher): leave it out."
+        )
+    adapter.set_padding_mode(mode)
+    if mode != before and not settings.is_new:
+        say(
+            f"the convolutions padded by {before} so far, and pad by {mode} from the first step on, also in what is "
+            "measured of the base model. The config of the result records it."
+        )
 
 
 def settled_resolution(settings: ModelSettings, adapter: Adapter, resolution: int | None) -> int:
@@ -108,6 +133,7 @@ def settled_resolution(settings: ModelSettings, adapter: Adapter, resolution: in
             f"--resolution {resolution} is not a multiple of {ratio}, the spatial compression ratio of this "
             f"{adapter.class_name}: give one."
         )
+    adapter.check_image_size(resolution, resolution, f"--resolution {resolution}")
     return resolution
 
 

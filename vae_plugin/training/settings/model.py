@@ -10,6 +10,7 @@ from ...autoencoders.vae import NETWORKS
 from ...errors import UserError
 from ...models.likelihoods import ScaleSetting
 from ...options import GIVEN, Except, option
+from .opening import padding_mode
 
 CONV = {"network": ("conv",), "kind": Except("tiny")}
 MLP = {"kind": ("vae",), "network": ("mlp",)}
@@ -153,6 +154,7 @@ class ModelSettings:
         when={**LIKELIHOOD, "likelihood": ("logistic_mixture",)},
         of_new_model="num_mixtures",
     )
+    padding_mode: str | None = padding_mode(when={"network": ("conv",)}, since="0.2")
     gradient_checkpointing: bool = option(
         False, "Recompute activations in the backward pass, which saves memory and costs time.", on_resume=True
     )
