@@ -72,8 +72,9 @@ def set_padding_mode(model: Any, mode: str) -> None:
         raise cannot_pad(model, mode, f"its convolutions pad in ways of their own ({', '.join(sorted(modes))})")
     if recorded is None and modes <= {"zeros"} and mode == "zeros":
         return  # as every model without a record
-    for conv in padded_convolutions(model):
-        conv.padding_mode = mode
+    convolution: Any
+    for convolution in padded_convolutions(model):
+        convolution.padding_mode = mode
     model.register_to_config(**{PADDING_KEY: mode})
 
 

@@ -52,7 +52,8 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
     written: list[Path] = []
     for name, path in _output_paths(options).items():
         x = reader.tensor(name, adapter.in_channels)[None]
-        adapter.check_image_size(*x.shape[-2:], name)
+        height, width = x.shape[-2:]
+        adapter.check_image_size(height, width, name)
         reconstruction = adapter.reconstruct(x)
         if not reconstruction.isfinite().all():
             raise NotFiniteError(f"the reconstruction of {name}")
