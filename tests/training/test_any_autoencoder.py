@@ -336,7 +336,11 @@ def test_the_best_weights_are_kept(photographs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"), [("AutoencoderKL", {"channels_last": True}), ("AutoencoderTiny", {"compile": True})]
+    ("name", "changes"),
+    [
+        ("AutoencoderKL", {"channels_last": True}),
+        pytest.param("AutoencoderTiny", {"compile": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_ways_to_compute_change_nothing(name, changes, photographs, tmp_path):
     settings = {"learning_rate": 1e-4, "checkpointing_steps": 100, **GAN}

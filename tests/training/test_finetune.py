@@ -231,6 +231,7 @@ def test_a_signal_to_the_whole_group_does_not_end_the_loading_processes_first(tm
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == [f"step-{len(curves(tmp_path)):06d}"]
 
 
+@pytest.mark.slow
 def test_two_machines_compute_what_one_process_with_twice_the_batch_does(tmp_path):
     """Two node ranks over loopback, on CPUs that nobody asked for: accelerate starts one process on each."""
     changes = {"free_bits": 0.2, "use_ema": True, **LIKE_SGD}
@@ -257,6 +258,7 @@ def test_accumulated_batches_are_one_batch(tmp_path):
     assert_alike(tmp_path / "one", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_however_it_is_started_it_is_the_same_run(tmp_path, finished):
     processes = {
         name: start(command, *flags(tmp_path / name.replace(" ", "-")), CUDA_VISIBLE_DEVICES="")
@@ -268,7 +270,7 @@ def test_however_it_is_started_it_is_the_same_run(tmp_path, finished):
         assert_same(weights(finished), weights(tmp_path / name.replace(" ", "-")))
 
 
-@pytest.mark.parametrize("started_as", ["python", "accelerate launch"])
+@pytest.mark.parametrize("started_as", ["python", pytest.param("accelerate launch", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_writes_a_checkpoint_and_the_run_can_be_continued(tmp_path, started_as, number):
     out = tmp_path / "out"

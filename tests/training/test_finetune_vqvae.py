@@ -79,7 +79,8 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, chan
         assert curves(resumed) == curves(whole)[first:]
 
 
-@pytest.mark.parametrize("quantizer", ["ema", pytest.param("vq", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("quantizer", ["ema", "vq"])
 def test_two_processes_compute_what_one_with_twice_the_batch_does(tmp_path, quantizer):
     changes = {**DISCRETE, **LIKE_SGD, "quantizer": quantizer, "dead_code_threshold": 0.3}
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", SCRIPT]

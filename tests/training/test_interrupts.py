@@ -128,6 +128,7 @@ open(sys.argv[2], "w").write(str(noted))
 """
 
 
+@pytest.mark.slow
 def test_what_is_printed_after_the_terminal_was_closed_does_not_end_a_run(tmp_path):
     terminal, other_side = pty.openpty()
     words = [sys.executable, "-c", CLOSED, signals.__file__, str(tmp_path / "noted")]

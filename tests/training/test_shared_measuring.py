@@ -116,6 +116,7 @@ def wait_for_a_slow_process(rank, folder):
     torch.save((evaluation["num_images"], images.read), f"{folder}/{rank}.pt")
 
 
+@pytest.mark.slow
 def test_a_process_that_reads_or_writes_for_longer_than_the_time_out_is_waited_for(tmp_path):
     together(wait_for_a_slow_process, str(tmp_path), seconds=TIMEOUT, preload=["vae_plugin.training.statistics"])
     results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
