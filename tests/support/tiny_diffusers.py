@@ -6,6 +6,7 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderKLHunyuanImageRefiner,
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
     AutoencoderKLWan,
@@ -59,6 +60,13 @@ CONFIGS = {
         "out_channels": 3,
         "scale_factor_spatial": 2,
     },
+    AutoencoderKLHunyuanImageRefiner: {
+        "latent_channels": 4,
+        "block_out_channels": (8, 8),
+        "layers_per_block": 1,
+        "spatial_compression_ratio": 2,
+        "temporal_compression_ratio": 2,
+    },
     VQModel: {"block_out_channels": (8, 8), "num_vq_embeddings": 32, **LEVELS},
 }
 CONFIGS[AutoencoderTinyFlux2] = {"block_out_channels": (8, 8), "layers_per_block": 1, "latent_channels": 4}
@@ -93,4 +101,4 @@ def reconstruction(model, x):
 
 def has_frames(model):
     """Whether the class takes videos: an image is one of one frame to it."""
-    return "temperal_downsample" in model.config
+    return "temperal_downsample" in model.config or "temporal_compression_ratio" in model.config

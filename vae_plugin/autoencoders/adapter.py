@@ -199,9 +199,9 @@ class Adapter:
         return None
 
     @property
-    def last_layer(self) -> nn.Conv2d | nn.Linear:
+    def last_layer(self) -> nn.Conv2d | nn.Conv3d | nn.Linear:
         """The decoder's last layer."""
-        return [m for m in self.model.decoder.modules() if isinstance(m, (nn.Conv2d, nn.Linear))][-1]
+        return [m for m in self.model.decoder.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d, nn.Linear))][-1]
 
     def training_pass(self, x: torch.Tensor, noise: torch.Tensor) -> TrainingPass:
         """Encode, sample, decode.

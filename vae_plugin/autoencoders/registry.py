@@ -13,6 +13,7 @@ from .adapter import Adapter
 from .families.asymmetric import AsymmetricAdapter
 from .families.dc import DCAdapter
 from .families.flux2 import Flux2Adapter
+from .families.hunyuan_refiner import HunyuanRefinerAdapter
 from .families.kl import KLAdapter
 from .families.ours import VAEAdapter, VQModelAdapter, VQVAEAdapter
 from .families.qwen import QwenImage21Adapter, QwenImageAdapter
@@ -32,20 +33,19 @@ FAMILIES: tuple[type[Adapter], ...] = (
     WanAdapter,
     QwenImageAdapter,
     QwenImage21Adapter,
+    HunyuanRefinerAdapter,
 )
 ADAPTERS = {family.class_name: family for family in FAMILIES if family.model_class() is not None}
 
-VIDEO = "it is an autoencoder of videos, and this package works with single images"
+VIDEO = "it is an autoencoder of videos that no image pipeline of diffusers has, and this package works with images"
 SOUND = "it is an autoencoder of sound"
-ONE_FRAME = "an image is a video of one frame to it, which is not supported yet"
 NOT_YET = "it is an autoencoder of images that is not supported yet"
 NOT_ADAPTED = {  # every other class in diffusers' models/autoencoders
     "AutoencoderKLAllegro": VIDEO,
     "AutoencoderKLCogVideoX": VIDEO,
     "AutoencoderKLCosmos": VIDEO,
     "AutoencoderKLHunyuanImage": NOT_YET,
-    "AutoencoderKLHunyuanImageRefiner": ONE_FRAME,
-    "AutoencoderKLHunyuanVideo": ONE_FRAME,
+    "AutoencoderKLHunyuanVideo": VIDEO,
     "AutoencoderKLHunyuanVideo15": VIDEO,
     "AutoencoderKLKVAE": NOT_YET,
     "AutoencoderKLKVAEAudio": SOUND,

@@ -29,6 +29,7 @@ from .new_model import new_model, new_tiny
 from .settings import LossSettings, ModelSettings, OptimizationSettings
 
 NEW_RESOLUTION = 64
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the dimensions of a weight
 
 
 def load_teacher(settings: ModelSettings) -> Adapter | None:
@@ -154,7 +155,9 @@ def select_trained(
     if settings.lora_rank is not None:
         add_lora(adapter.model, settings.lora_rank, settings.lora_alpha)
     if optimization.channels_last:
-        adapter.model.to(memory_format=torch.channels_last)
+        for weight in adapter.model.parameters():
+            if weight.ndim in CHANNELS_LAST:
+                weight.data = weight.data.contiguous(memory_format=CHANNELS_LAST[weight.ndim])
     if optimization.compile:
         compile_parts(adapter.model.encoder)
         compile_parts(adapter.model.decoder, but=adapter.last_layer)
