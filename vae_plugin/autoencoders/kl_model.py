@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from diffusers import AutoencoderKL
+import torch
+from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from torch import nn
 
 from .base import AutoencoderBase, like
 from .padding import copy_padding
 from .weights import plain_state
 
 Ours = TypeVar("Ours", bound=AutoencoderBase)
+Plain = TypeVar("Plain", AutoencoderKL, AutoencoderKLFlux2)
 
 ARCHITECTURE = (
     "in_channels",
@@ -25,7 +28,7 @@ ARCHITECTURE = (
     "mid_block_add_attention",
 )
 DESCRIPTION = ("sample_size", "scaling_factor", "latents_mean", "latents_std", "force_upcast")
-CHANGEABLE = (*DESCRIPTION, "shift_factor", "likelihood", "sigma")
+CHANGEABLE = (*DESCRIPTION, "shift_factor", "likelihood", "sigma", "pipeline_family")
 DOWN_BLOCK, UP_BLOCK = "DownEncoderBlock2D", "UpDecoderBlock2D"
 MEAN_IS_OUTPUT = ("gaussian", "laplace")  # the likelihoods whose mean is what the decoder gives
 
@@ -100,6 +103,25 @@ def _check_architecture(config: Any) -> None:
 
 def to_autoencoder_kl(model: AutoencoderBase) -> AutoencoderKL:
     """See `AutoencoderVAE.to_autoencoder_kl`."""
+    fields = _equal_architecture(model, "AutoencoderKL") | {name: model.config[name] for name in DESCRIPTION}
+    # 0.0 stays 0.0: it means what None means, and pipelines that subtract it cannot read None.
+    return _with_weights(model, AutoencoderKL(**fields, shift_factor=model.config.shift_factor))
+
+
+def to_autoencoder_kl_flux2(model: AutoencoderBase, bn: nn.BatchNorm2d) -> AutoencoderKLFlux2:
+    """An `AutoencoderKLFlux2` that encodes and decodes alike, with the statistics of `bn`.
+
+    Raises:
+        ValueError: if it lacks something that the model has; the message says what.
+    """
+    fields = _equal_architecture(model, "AutoencoderKLFlux2", decoder_widths=True)
+    fields["decoder_block_out_channels"] = model.config.decoder_block_out_channels
+    converted = AutoencoderKLFlux2(**fields, sample_size=max(model._sample_hw), batch_norm_eps=bn.eps)
+    return _with_weights(model, converted, {f"bn.{name}": value for name, value in bn.state_dict().items()})
+
+
+def _equal_architecture(model: AutoencoderBase, name: str, decoder_widths: bool = False) -> dict[str, Any]:
+    """The fields of the class `name`, which may have a field for the widths of the decoder."""
     config = model.config
     lacking = []
     if config.network != "conv":
@@ -107,22 +129,24 @@ def to_autoencoder_kl(model: AutoencoderBase) -> AutoencoderKL:
     if config.likelihood not in MEAN_IS_OUTPUT:
         lacking.append(f"a {config.likelihood} likelihood, whose decoder does not give images")
     widths = config.block_out_channels
-    if config.network == "conv" and tuple(config.decoder_block_out_channels or widths) != tuple(widths):
+    other_widths = tuple(config.decoder_block_out_channels or widths) != tuple(widths)
+    if config.network == "conv" and other_widths and not decoder_widths:
         lacking.append("a decoder of other widths than its encoder")
     if lacking:
-        raise ValueError(f"an AutoencoderKL cannot have {', nor '.join(lacking)}.")
-    converted = AutoencoderKL(
-        **{name: config[name] for name in (*ARCHITECTURE, *DESCRIPTION)},
-        # 0.0 stays 0.0: it means what None means, and pipelines that subtract it cannot read None.
-        shift_factor=config.shift_factor,
-        out_channels=config.in_channels,
-        **plain_block_types(config.network, config.likelihood, widths, widths),
-    )
+        raise ValueError(f"an {name} cannot have {', nor '.join(lacking)}.")
+    fields = {field: config[field] for field in ARCHITECTURE}
+    block_types = plain_block_types(config.network, config.likelihood, widths, widths)
+    return {**fields, "out_channels": config.in_channels, **block_types}
+
+
+def _with_weights(model: AutoencoderBase, converted: Plain, more: Mapping[str, torch.Tensor] | None = None) -> Plain:
+    """The converted model with our weights, and more."""
     state = {name: value for name, value in plain_state(model).items() if not name.startswith("likelihood.")}
+    state.update(more or {})
     if state.keys() != converted.state_dict().keys():  # of LoRA, or fused projections
         raise ValueError(
-            "this model has weights that an AutoencoderKL does not know: merge or unload its adapters and unfuse its "
-            "projections first."
+            f"this model has weights that an {type(converted).__name__} does not know: merge or unload its adapters "
+            "and unfuse its projections first."
         )
     converted.load_state_dict(state)
     copy_padding(model, converted)

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+LEAST_SPREAD = 0.01  # of the channels' root mean square: a channel below it is hardly used
+UNSCALED = {"scaling_factor": 1.0, "shift_factor": 0.0}
 SCALING_FIELDS = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 
 
@@ -35,3 +37,19 @@ def pooled_scaling(mean: torch.Tensor, std: torch.Tensor, shifts: bool) -> dict[
     centre = mean.mean() if shifts else mean.new_zeros(())
     scale = (std.square() + (mean - centre).square()).mean().sqrt()
     return {"scaling_factor": 1 / scale.item(), **({"shift_factor": centre.item()} if shifts else {})}
+
+
+def channel_scaling(mean: torch.Tensor, std: torch.Tensor) -> dict[str, Any]:
+    """`latents_mean` and `latents_std` of each channel, those below `LEAST_SPREAD` as if they had that."""
+    std = std.clamp_min(LEAST_SPREAD * std.square().mean().sqrt())
+    return {**UNSCALED, "latents_mean": mean.tolist(), "latents_std": std.tolist()}
+
+
+def channel_statistics(config: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (c,) of latents that `scaled` gives mean 0 and variance 1 in every channel."""
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+    if mean is None or std is None:
+        channels = config["latent_channels"]
+        mean, std = [config.get("shift_factor") or 0.0] * channels, [1.0] * channels
+    scale = config.get("scaling_factor") or 1.0
+    return torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64) / scale

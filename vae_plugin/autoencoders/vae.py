@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLFlux2
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin
 from diffusers.models.autoencoders.vae import DecoderOutput
-from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
@@ -33,14 +32,16 @@ from .base import (
     note_equal_channels,
 )
 from .decoders import check_decoder_widths
-from .kl_model import from_autoencoder_kl, plain_block_types, to_autoencoder_kl
+from .kl_model import from_autoencoder_kl, plain_block_types
 from .padding import use_recorded_padding
+from .presented import Presented
+from .scaling import LEAST_SPREAD
 
 NETWORKS = ("conv", "mlp")
 
 
 class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the pass of training of `VAE`
-    AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin
+    Presented, AutoencoderBase, VAE, ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin
 ):
     r"""Variational autoencoder with a diagonal Gaussian posterior, loaded by pipelines as `AutoencoderKL` is.
 
@@ -78,6 +79,10 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         num_mixtures: components of the "logistic_mixture".
         latent_statistics: `{"mean": [...], "std": [...]}` per channel, of the latents before they were standardised
             (see `standardize_latents`); a record that nothing reads.
+        pipeline_family: whose autoencoder it presents itself as, a key of `presentation.PRESENTATIONS`: "flux2",
+            "ideogram4", "qwenimage", "hunyuanimage", "sana"; None as `AutoencoderKL`. It changes no weight: the
+            `config` then shows what those pipelines read (such as `z_dim`), the model has what they read from it (such
+            as `bn`), and `encode` and `decode` take and give what they do. `from_pretrained` takes another one.
 
     Raises:
         ValueError: for a combination that cannot work; the message names it and says what to do.
@@ -117,6 +122,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         sigma: ScaleSetting = "optimal",
         num_mixtures: int = 10,
         latent_statistics: dict[str, list[float]] | None = None,
+        pipeline_family: str | None = None,
     ) -> None:
         check_config(in_channels, out_channels, block_out_channels, encoder_block_out_channels, shift_factor)
         likelihood_module = make_likelihood(likelihood, sigma, num_mixtures)
@@ -155,6 +161,8 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
             self._supports_gradient_checkpointing = False
         else:
             raise ValueError(f"network is {network!r}: it must be one of {', '.join(NETWORKS)}.")
+        if pipeline_family is not None:
+            self.presentation.check(pipeline_family, network, (height, width), self.spatial_compression_ratio)
         # Pipelines read these from the config, whatever the caller left out.
         self.register_to_config(out_channels=in_channels, encoder_block_out_channels=block_out_channels, **block_types)
 
@@ -171,23 +179,26 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
             model: as `AutoencoderKL.from_pretrained` gives it.
             changes: fields of the config to set otherwise: `likelihood` ("gaussian" or "laplace") and `sigma`, which an
                 `AutoencoderKL` does not have, `sample_size`, `force_upcast`, and what pipelines do to the latents
-                (`scaling_factor`, `shift_factor`, `latents_mean`, `latents_std`).
+                (`scaling_factor`, `shift_factor`, `latents_mean`, `latents_std`, `pipeline_family`).
 
         Raises:
             ValueError: if its architecture is not one that this class has, or a change would not fit the weights.
         """
         return from_autoencoder_kl(cls, model, changes)
 
-    def to_autoencoder_kl(self) -> AutoencoderKL:
+    def to_autoencoder_kl(self) -> AutoencoderKL | AutoencoderKLFlux2:
         """An `AutoencoderKL` that encodes and decodes alike, for those who do not have this package.
+
+        It is an `AutoencoderKLFlux2` where the `pipeline_family` has that class.
 
         The likelihood with its scale and the `latent_statistics`, for which it has no fields, are lost. The sides of
         images must be multiples of the spatial compression ratio (this class pads others, `AutoencoderKL` crops them).
 
         Raises:
-            ValueError: if `AutoencoderKL` lacks something that this model has; the message says what.
+            ValueError: if that class lacks something that this model has, or the `pipeline_family` has a class with
+                another architecture; the message says what.
         """
-        return to_autoencoder_kl(self)
+        return self.presentation.plain(self)
 
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.config.network == "mlp" else super()._padded(x)
@@ -207,17 +218,21 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
             raise ValueError(f"got latents of shape {tuple(z.shape)}: this mlp decodes (batch, {channels}, 1, 1).")
 
     @apply_forward_hook
-    def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple[DiagonalGaussian]:
+    def encode(self, x: torch.Tensor, return_dict: bool = True) -> Any:
         """q(z|x) for images (B, C, H, W) in [-1, 1].
 
         Returns:
             `AutoencoderKLOutput` whose `latent_dist` has `sample(generator)`, `mode()` and `kl()`, or a tuple of it.
+            With `pipeline_family` "sana" there is the `latent`, too, and it comes first. With "qwenimage" a video of
+            one frame (B, C, 1, H, W) is accepted, and its latents have that axis as well.
 
         Raises:
             ValueError: if x has another rank or number of channels than the model.
         """
-        latent_dist = DiagonalGaussian.from_parameters(self._encode(x), dtype=x.dtype)
-        return AutoencoderKLOutput(latent_dist=latent_dist) if return_dict else (latent_dist,)
+        family = self.presentation
+        parameters = family.like(self._encode(family.still(x)), x)
+        encoded = family.encoded(DiagonalGaussian.from_parameters(parameters, dtype=x.dtype))
+        return encoded if return_dict else encoded.to_tuple()
 
     @apply_forward_hook
     def decode(
@@ -226,15 +241,17 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         """E[x|z], images (B, C, h * f, w * f) in about [-1, 1], for latents (B, latent_channels, h, w).
 
         Args:
-            z: latents, unscaled.
+            z: latents, unscaled; with an axis of time where `encode` gives it, which the images have then.
             return_dict: return a `DecoderOutput` rather than a tuple.
             generator: ignored, the mean is deterministic; pipelines pass it.
 
         Raises:
             ValueError: if z has another rank or number of channels than the model's latents.
         """
-        self._check_latents(z)
-        sample = self._decode(z)
+        family = self.presentation
+        latents = family.still(z)
+        self._check_latents(latents)
+        sample = family.like(self._decode(latents), z)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     @apply_forward_hook
@@ -289,7 +306,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         mean, std = exact(mean), exact(std)
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).any()):
             raise ValueError("the latents' mean and standard deviation must be finite, and not all channels constant.")
-        std = std.clamp_min(0.01 * std.square().mean().sqrt())
+        std = std.clamp_min(LEAST_SPREAD * std.square().mean().sqrt())
         before: Any
         after: Any
         if isinstance(self.encoder, MLPEncoder) and isinstance(self.decoder, MLPDecoder):

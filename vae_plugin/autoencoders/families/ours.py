@@ -22,7 +22,7 @@ from ..papers import QUANTIZERS, VQGAN, Paper
 from ..papers import VAE as VAE_PAPER
 from ..papers import VQVAE as VQVAE_PAPER
 from ..passes import TrainingPass
-from ..scaling import pooled_scaling
+from ..presentation import PRESENTATIONS, Presentation
 from ..vae import AutoencoderVAE
 from ..vqvae import AutoencoderVQVAE
 from .kl_file import OtherDecoderFile
@@ -62,6 +62,11 @@ class OwnAdapter(Adapter):
         """Decode the mode of q(z|x): images of the shape of x."""
         return self.model(x).sample
 
+    @property
+    def presentation(self) -> Presentation:
+        """How the model presents itself to pipelines."""
+        return PRESENTATIONS[None]
+
     def elbo(self, x: torch.Tensor, generator: Generators = None) -> ELBO:
         """The evidence lower bound by one sample of z, per image in nats."""
         return elbo(self.model, x, generator)
@@ -74,16 +79,15 @@ class OwnAdapter(Adapter):
     def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Fold the statistics into the weights (`standardize_latents`).
 
-        A model that cannot take them exactly, without 1x1 convolutions or with fixed codes, gets one
-        `scaling_factor` and `shift_factor` for all channels.
+        A model that cannot take them exactly, without 1x1 convolutions or with fixed codes, gets fields of the config
+        that do it: one `scaling_factor` and `shift_factor` for all channels, or what its pipelines read instead.
         """
         try:
             self.model.standardize_latents(mean, std)
         except CannotStandardizeError:
-            self.model.register_to_config(
-                **pooled_scaling(mean, std, shifts=True),
-                latent_statistics={"mean": mean.tolist(), "std": std.tolist()},
-            )
+            fields = {"latents_mean": None, "latents_std": None, **self.presentation.scaling(mean, std)}
+            statistics = {"mean": mean.tolist(), "std": std.tolist()}
+            self.model.register_to_config(**fields, latent_statistics=statistics)
 
 
 class VAEAdapter(OwnAdapter):
@@ -109,6 +113,11 @@ class VAEAdapter(OwnAdapter):
     def standardizes_channels(self) -> bool:
         """Each channel has its own scale."""
         return True
+
+    @property
+    def presentation(self) -> Presentation:
+        """That of its `pipeline_family`."""
+        return self.model.presentation
 
     def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
         """q(z|x)."""
@@ -144,7 +153,7 @@ class VAEAdapter(OwnAdapter):
         return VAEAdapter(with_decoder(self.model, widths, down_block_types=None, up_block_types=None))
 
     def to_diffusers(self) -> ModelMixin:
-        """An `AutoencoderKL`."""
+        """An `AutoencoderKL`, or the class that its `pipeline_family` has for such weights."""
         return self.model.to_autoencoder_kl()
 
 
