@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...autoencoders.base import LIKELIHOODS
 from ...autoencoders.parts import PARTS
+from ...autoencoders.presentation import FAMILY_NAMES
 from ...autoencoders.vae import NETWORKS
 from ...errors import UserError
 from ...models.likelihoods import ScaleSetting
@@ -155,6 +156,15 @@ class ModelSettings:
         of_new_model="num_mixtures",
     )
     padding_mode: str | None = padding_mode(when={"network": ("conv",)}, since="0.2")
+    pipeline_family: str | None = option(
+        None,
+        "Family of pipelines that a new model presents itself to as their own autoencoder; by default it is as "
+        "AutoencoderKL.",
+        choices=FAMILY_NAMES,
+        when={"kind": ("vae",)},
+        of_new_model="pipeline_family",
+        since="0.2",
+    )
     gradient_checkpointing: bool = option(
         False, "Recompute activations in the backward pass, which saves memory and costs time.", on_resume=True
     )
