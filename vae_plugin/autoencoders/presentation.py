@@ -127,7 +127,7 @@ class _Foreign(Presentation):
 class Flux2Presentation(Presentation):
     """As `AutoencoderKLFlux2`: pipelines normalise patches of 2x2 latents by the statistics of a batch norm."""
 
-    pipelines: ClassVar = (
+    pipelines: ClassVar[tuple[str, ...]] = (
         "Flux2Pipeline",
         "Flux2KleinPipeline",
         "Flux2KleinInpaintPipeline",
@@ -174,7 +174,7 @@ Flux2Presentation.attributes = {"bn": batch_norm}
 class Ideogram4Presentation(Flux2Presentation):
     """As the `AutoencoderKLFlux2` of Ideogram 4, which has the channels of patches in another order."""
 
-    pipelines: ClassVar = ("Ideogram4Pipeline",)
+    pipelines: ClassVar[tuple[str, ...]] = ("Ideogram4Pipeline",)
 
     def patched(self, values: torch.Tensor) -> torch.Tensor:
         """A value for each channel (c,) as one for each channel of patches, (4c,)."""
@@ -185,7 +185,7 @@ class QwenImagePresentation(_Foreign):
     """As `AutoencoderKLQwenImage`: images are videos of one frame, and each channel has statistics of its own."""
 
     own_class = "AutoencoderKLQwenImage"
-    pipelines: ClassVar = (
+    pipelines: ClassVar[tuple[str, ...]] = (
         "QwenImagePipeline",
         "QwenImageImg2ImgPipeline",
         "QwenImageInpaintPipeline",
@@ -240,7 +240,7 @@ class HunyuanImagePresentation(_Foreign):
     """As `AutoencoderKLHunyuanImage`: pipelines read the ratio from the config, and do not subtract a shift."""
 
     own_class = "AutoencoderKLHunyuanImage"
-    pipelines: ClassVar = ("HunyuanImagePipeline",)
+    pipelines: ClassVar[tuple[str, ...]] = ("HunyuanImagePipeline",)
 
     def fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The ratio, and that there is no shift."""
@@ -255,7 +255,7 @@ class SanaPresentation(_Foreign):
     """As `AutoencoderDC`: `encode` gives the latents themselves, and pipelines do not subtract a shift."""
 
     own_class = "AutoencoderDC"
-    pipelines: ClassVar = ("SanaControlNetPipeline", "SanaSprintImg2ImgPipeline")
+    pipelines: ClassVar[tuple[str, ...]] = ("SanaControlNetPipeline", "SanaSprintImg2ImgPipeline")
 
     def fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """That there is no shift."""

@@ -34,7 +34,11 @@ def new_model(settings: ModelSettings, codebook: CodebookSettings, in_channels: 
         return adapt(AutoencoderVQVAE(**common, **dataclasses.asdict(codebook)))
     return adapt(
         AutoencoderVAE(
-            **common, network=settings.network, hidden_sizes=settings.hidden_sizes, mlp_act_fn=settings.mlp_act_fn
+            **common,
+            network=settings.network,
+            hidden_sizes=settings.hidden_sizes,
+            mlp_act_fn=settings.mlp_act_fn,
+            pipeline_family=settings.pipeline_family,
         )
     )
 
