@@ -155,7 +155,7 @@ def save_onnx(
         writer.write(decoder, names.decoder, {names.latents: z}, (names.reconstruction,), 1)
         if names.has_config:
             for part in (names.encoder, names.decoder):
-                exact.model.save_config((staging / part).parent)
+                exact.to_saved().save_config((staging / part).parent)
         images, z = _inputs(exact, CHECKED)
         encoder, decoder = Encoder(exact, names), Decoder(exact.model)
         expected = dict(zip(encoder.outputs, encoder(images), strict=True))
@@ -204,7 +204,7 @@ def _metadata(adapter: Adapter) -> dict[str, str]:
     config = adapter.config
     known = {name: config.get(name) for name in ("scaling_factor", "shift_factor", "latents_mean", "latents_std")}
     return {
-        "class": type(adapter.model).__name__,
+        "class": adapter.class_name,
         "spatial_compression_ratio": str(adapter.spatial_compression_ratio),
         **{name: json_text(value, name) for name, value in known.items() if value is not None},
     }
