@@ -1,5 +1,7 @@
 """Image pipelines of causal autoencoders, small enough for a test; see `tiny_pipelines`."""
 
+from types import SimpleNamespace
+
 import diffusers
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -43,6 +45,8 @@ def build_qwen_image_img2img(vae):
 class NoText:
     """In place of the processor of text, which the pipeline asks how long its system prompt is."""
 
+    tokenizer = SimpleNamespace(encode=lambda text: [0])
+
     def apply_chat_template(self, messages, **_):
         return [[0]]
 
@@ -70,8 +74,11 @@ def build_qwen_image21(vae):
     return TinyPipeline(pipe, 32, {"num_inference_steps": 2, "height": 32, "width": 32, **prompt})
 
 
-class Safe(torch.nn.Module):
+class Safe:
     """A safety checker to which everything is safe."""
+
+    def to(self, device):
+        return self
 
     def check_text_safety(self, prompt):
         return True
@@ -93,7 +100,7 @@ def build_cosmos2(vae):
         adaln_lora_dim=4,
         max_size=(4, 16, 16),
         patch_size=(1, 2, 2),
-        concat_padding_mask=True,
+        concat_padding_mask=False,
         extra_pos_embed_type=None,
     )
     pipe = diffusers.Cosmos2TextToImagePipeline(
