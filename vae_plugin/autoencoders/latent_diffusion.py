@@ -11,6 +11,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
 from .layouts import Layout, Shapes
 
+FIRST = "encoder.conv_in.weight"  # in both layouts
 NORM_GROUPS = 32  # of every published model
 DOWN = re.compile(r"encoder\.(down|down_blocks)\.(\d+)\.(?:block|resnets)\.(\d+)\.conv2\.weight")
 UP = re.compile(r"decoder\.(up|up_blocks)\.(\d+)\.(?:block|resnets)\.(\d+)\.conv2\.weight")
@@ -37,7 +38,7 @@ class LatentDiffusion(Layout):
     """
 
     code = "latent diffusion"
-    first = "encoder.conv_in.weight"
+    first = (FIRST,)
     original = re.compile(r"(?:^|\.)(?:encoder|decoder)\.(?:down|mid|up)\.")
 
     def to_diffusers(self, state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -80,7 +81,7 @@ def architecture(shapes: Shapes) -> dict[str, Any]:
     found = [match for match in map(DOWN.fullmatch, shapes) if match]
     widths = channels(found, shapes)
     return {
-        "in_channels": shapes[LatentDiffusion.first][1],
+        "in_channels": shapes[FIRST][1],
         "out_channels": shapes["decoder.conv_out.weight"][0],
         "down_block_types": ["DownEncoderBlock2D"] * len(widths),
         "up_block_types": ["UpDecoderBlock2D"] * len(widths),

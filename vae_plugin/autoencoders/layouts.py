@@ -35,18 +35,18 @@ class Layout:
 
     Attributes:
         code: whose code named the weights.
-        first: a weight that each of its files has, whoever named it.
+        first: names of a weight that each of its files has, by the original code or by diffusers.
         original: found in names of the original code, and not in those of diffusers.
         tools: that load such a file, and whose architecture they build, to begin a sentence with.
     """
 
     code: ClassVar[str]
-    first: ClassVar[str]
+    first: ClassVar[tuple[str, ...]]
     original: ClassVar[re.Pattern[str]]
     tools: ClassVar[str]
 
     def holds(self, shapes: Shapes) -> bool:
-        """Whether weights, which have the `first`, are those of this class rather than of another with that name."""
+        """Whether weights, which have a `first`, are those of this class rather than of another with that name."""
         raise NotImplementedError
 
     def config(self, contents: Contents) -> tuple[dict[str, Any], str]:

@@ -144,15 +144,19 @@ def load_converted(cls: Any, file: Path, config: Mapping[str, Any], layout: Layo
 
 def _prefix(names: Collection[str], layout: Layout) -> str | None:
     """What stands before every name of the autoencoder in a file; None if there is none, or more than one."""
-    first = layout.first
-    prefixes = [name.removesuffix(first) for name in names if name == first or name.endswith("." + first)]
+    prefixes = [
+        name.removesuffix(first)
+        for first in layout.first
+        for name in names
+        if name == first or name.endswith("." + first)
+    ]
     if len(prefixes) > 1:
         prefixes = [prefix for prefix in prefixes if prefix.endswith(IN_CHECKPOINT)]
     return prefixes[0] if len(prefixes) == 1 else None
 
 
 def _none_in(file: Path, names: Collection[str], layouts: Collection[Layout]) -> UserError:
-    firsts = " or ".join(sorted({layout.first for layout in layouts}))
+    firsts = " or ".join(sorted({name for layout in layouts for name in layout.first}))
     if any(DECODER.match(name) for name in names) and not any("encoder." in name for name in names):
         return UserError(f"{file} holds a decoder without its encoder ({firsts}): give the file that has both.")
     return UserError(

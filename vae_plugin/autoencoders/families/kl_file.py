@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..kl_model import MEAN_IS_OUTPUT
-from ..latent_diffusion import LatentDiffusion, architecture, comfyui_decoder, decoder_channels
+from ..latent_diffusion import FIRST, LatentDiffusion, architecture, comfyui_decoder, decoder_channels
 from ..layouts import Contents, Shapes
 
 TAKEN_FOR_OTHERS = (32, 64)  # latent channels by which ComfyUI recognises FLUX.2's and HunyuanImage's autoencoders
@@ -58,8 +58,8 @@ class StableDiffusionFile(LatentDiffusion):
     tools = "ComfyUI and A1111 build Stable Diffusion's architecture"
 
     def holds(self, shapes: Shapes) -> bool:
-        """FLUX.2's have the statistics of its batch norm."""
-        return "bn.running_mean" not in shapes
+        """FLUX.2's have the statistics of its batch norm, and those of videos convolutions of another dimension."""
+        return "bn.running_mean" not in shapes and len(shapes[FIRST]) == 4
 
     def config(self, contents: Contents) -> tuple[dict[str, Any], str]:
         """The architecture by the shapes, and a sentence that says whose scale it has."""

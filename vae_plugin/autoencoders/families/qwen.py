@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..papers import QWEN_IMAGE, WAN
 from .causal import CausalAdapter
+from .wan_file import WanFile
 
 
 class QwenImageAdapter(CausalAdapter):
@@ -12,6 +13,7 @@ class QwenImageAdapter(CausalAdapter):
     class_name = "AutoencoderKLQwenImage"
     channel_fields = ("input_channels",)
     papers = (QWEN_IMAGE, WAN)
+    single_file = WanFile("AutoencoderKLQwenImage", ("input_channels",), "AutoencoderKLWan")
     clip_frames = 5
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..papers import WAN
 from .causal import CausalAdapter
+from .wan_file import WanFile
 
 
 class WanAdapter(CausalAdapter):
@@ -11,4 +12,5 @@ class WanAdapter(CausalAdapter):
 
     class_name = "AutoencoderKLWan"
     papers = (WAN,)
+    single_file = WanFile("AutoencoderKLWan", ("in_channels", "out_channels"), "AutoencoderKLQwenImage")
     clip_frames = 5
