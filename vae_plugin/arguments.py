@@ -15,7 +15,7 @@ import torch
 
 from .errors import UserError, is_out_of_memory
 from .json_types import is_finite
-from .wording import shown
+from .wording import NO_VIDEOS, shown
 
 Sizes = dict[str, tuple[Any, str]]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -93,7 +93,8 @@ class Tensor:
         given = tuple(value.shape)
         fixed = [part for part in shape if part != "..."]
         if len(given) < len(fixed) or (len(given) > len(fixed) and "..." not in shape):
-            return f"{name} has the shape {given}: expected {self._expected()}."
+            videos = f": {NO_VIDEOS}" if shape[-3:] == ["C", "H", "W"] and len(given) == len(shape) + 1 else ""
+            return f"{name} has the shape {given}: expected {self._expected()}{videos}."
         rest = [("...", given[len(fixed) :])] if "..." in shape else []
         for part, size in [*zip(fixed, given, strict=False), *rest]:
             other, source = (int(part), "") if part.isdigit() else sizes.setdefault(part, (size, name))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 40  # characters of a value
+NO_VIDEOS = "this package works with images, not with videos"
 
 
 def shown(value: Any, longest: int = LONGEST) -> str:

@@ -23,7 +23,7 @@ from vae_plugin.datasets.rows import ENCODED, STORED
 from vae_plugin.datasets.transforms import MODES
 from vae_plugin.json_types import is_finite
 from vae_plugin.widgets.outlet import plain_words
-from vae_plugin.wording import shown
+from vae_plugin.wording import NO_VIDEOS, shown
 
 MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
 INDEX = Whole(-(2**31))
@@ -85,7 +85,7 @@ class ImageSet:
     ) -> None:
         self.channels = channels
         self.size = size
-        self._items = _open_source(source, channels, size)
+        self._items = _open_source(_without_frames(source), channels, size)
         total = len(self._items)
         if total == 0:
             raise DataError("no image was given to LatentLab: give at least one.")
@@ -164,6 +164,27 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
     return _fit(_with_channels(_signed(source), channels), size)
 
 
+def _without_frames(source: Any) -> Any:
+    """A batch of videos (B, C, 1, H, W) as one of images; anything else as it is.
+
+    Raises:
+        DataError: if there are more frames.
+    """
+    if isinstance(source, torch.Tensor) and source.ndim == 5 and source.shape[2] == 1 and not source.is_nested:
+        return source[:, :, 0]
+    if isinstance(source, (torch.Tensor, np.ndarray)) and source.ndim == 5:
+        kinds = "(B, C, H, W)" if isinstance(source, torch.Tensor) else "(B, H, W, C)"
+        raise DataError(
+            f"images were given with the shape {tuple(source.shape)}: {NO_VIDEOS}, so give one frame of each, {kinds}."
+        )
+    return source
+
+
+def _of(dimensions: int) -> str:
+    """The reason why an image of four dimensions or more is refused."""
+    return f"{NO_VIDEOS}, so of one frame " if dimensions > 3 else ""
+
+
 def _is_column(values: Any) -> bool:
     """Whether values have a length and are found by number; an array without an axis and a nested tensor have none."""
     if isinstance(values, torch.Tensor) and values.is_nested:
@@ -188,7 +209,9 @@ def _tensor_of_array(array: np.ndarray) -> torch.Tensor:
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3:
-        raise DataError(f"an image was given as an array of shape {array.shape}: give (H, W) or (H, W, C).")
+        raise DataError(
+            f"an image was given as an array of shape {array.shape}: {_of(array.ndim)}give (H, W) or (H, W, C)."
+        )
     if array.dtype == np.uint8:
         return torch.from_numpy(array.copy()).permute(2, 0, 1)
     if not np.issubdtype(array.dtype, np.floating):
@@ -210,7 +233,9 @@ def _signed(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.ndim == 2:
         tensor = tensor[None]
     if tensor.ndim != 3 or not tensor.numel():
-        raise DataError(f"an image was given as a tensor of shape {tuple(tensor.shape)}: give (C, H, W).")
+        raise DataError(
+            f"an image was given as a tensor of shape {tuple(tensor.shape)}: {_of(tensor.ndim)}give (C, H, W)."
+        )
     if tensor.dtype == torch.uint8:
         return tensor.float() / 127.5 - 1
     if not tensor.is_floating_point():

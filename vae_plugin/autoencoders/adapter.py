@@ -25,6 +25,7 @@ from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import replace_image_convolutions
 from .checkpointing import recompute_activations
+from .frames import only_frame
 from .layouts import Layout
 from .padding import check_reflected_size, recorded_padding, set_padding_mode
 from .papers import LATENT_DIFFUSION, Paper
@@ -170,7 +171,7 @@ class Adapter:
 
     def decode(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
         """Images of latents, cropped to `image_size` (height, width) where that is given."""
-        return cropped(self.model.decode(z).sample, image_size)
+        return cropped(self.model.decode(only_frame(z)).sample, image_size)
 
     def decode_unclamped(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
         """As `decode`, with a gradient for every value: what training decodes, also of classes that clamp images."""
@@ -189,7 +190,7 @@ class Adapter:
         return scaled(self.config, z)
 
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
-        return pad_to_multiple(x, self.spatial_compression_ratio)
+        return pad_to_multiple(only_frame(x), self.spatial_compression_ratio)
 
     # --- training ---
 

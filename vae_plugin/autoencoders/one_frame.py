@@ -21,7 +21,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import UserError
+from .frames import only_frame
 
 BETWEEN_FRAMES = "time_conv"  # the name of what only further frames reach
 
@@ -126,22 +126,6 @@ def causal_convolutions(model: nn.Module) -> dict[str, Any]:
 def last_tap(weight: torch.Tensor) -> torch.Tensor:
     """The part of a convolution's weight that one frame reaches, (out, in, height, width)."""
     return weight[:, :, -1] if weight.ndim == 5 else weight
-
-
-def only_frame(x: torch.Tensor) -> torch.Tensor:
-    """Images or latents (B, C, H, W) without their axis of time.
-
-    Raises:
-        UserError: if there is more than one frame.
-    """
-    if x.ndim != 5:
-        return x
-    if x.shape[2] != 1:
-        raise UserError(
-            f"{x.shape[2]} frames were given, of shape {tuple(x.shape)}: this package works with images, so give one "
-            "frame, (B, C, 1, H, W) or (B, C, H, W)."
-        )
-    return x[:, :, 0]
 
 
 def patches(x: torch.Tensor, side: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..arguments import Tensor, accepts
 from ..models.exact import exact
+from ..wording import NO_VIDEOS
 
 MAX_PSNR = 100.0  # dB
 WINDOW, SIGMA = 11, 1.5
@@ -87,7 +88,8 @@ def _ssim_map(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.
 
 def _to_8_bits(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if x.shape != y.shape or x.ndim != 4 or not x.numel():
-        raise ValueError(f"got images {tuple(x.shape)} and {tuple(y.shape)}: expected the same (B, C, H, W).")
+        videos = f": {NO_VIDEOS}" if x.ndim == 5 else ""
+        raise ValueError(f"got images {tuple(x.shape)} and {tuple(y.shape)}: expected the same (B, C, H, W){videos}.")
     if not (x.is_floating_point() and y.is_floating_point()):
         raise ValueError(f"got images of {x.dtype} and {y.dtype}: expected floating point in [-1, 1].")
     x, y = ((image.float().clamp(-1, 1) * 127.5 + 127.5).round() for image in (x, y))

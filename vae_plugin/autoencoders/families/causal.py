@@ -12,8 +12,7 @@ from torch import nn
 from ...models.networks import cropped
 from ..adapter import Adapter
 from ..channels import replace_image_convolutions
-from ..one_frame import OneFrame, only_frame
-from ..passes import Posterior
+from ..one_frame import OneFrame
 
 
 class CausalAdapter(Adapter):
@@ -52,10 +51,6 @@ class CausalAdapter(Adapter):
     def spatial_compression_ratio(self) -> int:
         """Pixels of the image per position of the latent grid, along one side."""
         return self.model.patch_size * 2 ** (len(self.config.dim_mult) - 1)
-
-    def posterior(self, x: torch.Tensor) -> Posterior:
-        """q(z|x) for images padded to a multiple of the spatial compression ratio."""
-        return super().posterior(only_frame(x))
 
     def decode_unclamped(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
         """Images of latents as the decoder gives them: the clamp of `decode` has no gradient outside [-1, 1]."""

@@ -6,7 +6,7 @@ import torch
 
 from ...models.posteriors import DiagonalGaussian
 from ..adapter import Adapter, cropped
-from ..one_frame import only_frame
+from ..frames import only_frame
 from ..papers import DEEP_COMPRESSION, LATENT_DIFFUSION
 
 
@@ -29,7 +29,7 @@ class HunyuanRefinerAdapter(Adapter):
 
     def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
         """q(z|x) for images padded to a multiple of the spatial compression ratio."""
-        latent_dist = self.model.encode(self._padded(only_frame(x))[:, :, None]).latent_dist
+        latent_dist = self.model.encode(self._padded(x)[:, :, None]).latent_dist
         return DiagonalGaussian(latent_dist.mean[:, :, 0], latent_dist.logvar[:, :, 0], dtype=x.dtype)
 
     def decode(self, z: torch.Tensor, image_size: tuple[int, ...] | None = None) -> torch.Tensor:
