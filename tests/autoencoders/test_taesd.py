@@ -9,7 +9,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from support.taesd_net import taesd
-from vae_plugin import AutoencoderTinyFlux2
 from vae_plugin.autoencoders import load_autoencoder
 from vae_plugin.cli import main
 from vae_plugin.errors import UserError
@@ -194,17 +193,6 @@ def test_what_such_files_do_not_have_is_refused(tmp_path):
                           (file, {"config": "config.json"})):  # fmt: skip
         with pytest.raises(UserError, match=f"{next(iter(given))} .* has no effect on .*TAESD"):
             load_autoencoder(source, **given)
-
-
-def test_the_class_itself_opens_them(tmp_path):
-    encoder, _ = write(tmp_path / "two", "taef2")
-    model = AutoencoderTinyFlux2.from_taesd(tmp_path / "two")
-    x = torch.rand(1, 3, 16, 16)
-    torch.testing.assert_close(model.encode(x * 2 - 1).latents, encoder(x))
-    write(tmp_path / "one", "taef1")
-    for folder, sentence in (("one", "AutoencoderTiny: open it with that class"), ("none", "holds no taef2_encoder")):
-        with pytest.raises(UserError, match=sentence):
-            AutoencoderTinyFlux2.from_taesd(tmp_path / folder)
 
 
 def test_a_pair_is_reconstructed_and_exported_as_it_came(tmp_path):

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from ..errors import UserError
 from ..files import write_json
+from .tiny_flux2 import BATCH_NORM_EPS
 from .weights import WEIGHTS_NAME, WeightsError, check_finite, few, header, reason
 
 PARTS = ("encoder", "decoder")
@@ -33,7 +34,6 @@ LAYER = re.compile(r"(?P<index>\d+)\.(?P<rest>.+)")
 POOLED = ".pool."  # in the names of blocks that `AutoencoderTiny` does not have
 LATENTS = {"taesd": 4, "taesdxl": 4, "taesd3": 16, "taef1": 16, "taef2": 32}  # channels, by whose latents they are
 SAFE_PICKLES = "2.10"  # before it, torch's reader of weights alone could be made to write anywhere in memory
-BATCH_NORM_EPS = 1e-5
 
 
 def class_of(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +21,10 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from ..errors import UserError
 from .storage import SafeStorage
-from .taesd import BATCH_NORM_EPS, as_folder, pair_at
 
 NORM_GROUPS = 4
+BATCH_NORM_EPS = 1e-5
 PATCH_SIZE = (2, 2)  # of FLUX.2's pipelines
 
 
@@ -67,7 +65,8 @@ class AutoencoderTinyFlux2(SafeStorage, ModelMixin, AutoencoderMixin, ConfigMixi
     It takes the place of `AutoencoderKLFlux2` in pipelines: it has the batch norm whose statistics they read, and they
     patchify its latents. TAEF2's latents are those that FLUX.2's transformer sees, before they are patchified and
     after the batch norm of FLUX.2's own autoencoder (that is how its author runs it: taesd, issue 35). So nothing is
-    left to normalise, and the batch norm of a new model does nothing.
+    left to normalise, and the batch norm of a new model does nothing. `load_autoencoder(FOLDER).model` has the weights
+    of TAEF2's two files.
 
     The layers are those of `AutoencoderTiny`, but for `PooledBlock` in the coarsest level, whose group norm depends on
     all of the picture: hence there is no tiling.
@@ -120,24 +119,6 @@ class AutoencoderTinyFlux2(SafeStorage, ModelMixin, AutoencoderMixin, ConfigMixi
         self.bn = nn.BatchNorm2d(4 * latent_channels, eps=batch_norm_eps, affine=False)
         self.bn.register_buffer("running_var", torch.full((4 * latent_channels,), 1 - batch_norm_eps))
         self.use_slicing = False
-
-    @classmethod
-    def from_taesd(cls, path: str | os.PathLike) -> AutoencoderTinyFlux2:
-        """The model in TAESD's files, `taef2_encoder` and `taef2_decoder`, as .safetensors or .pth.
-
-        Args:
-            path: their folder, or one of them.
-
-        Raises:
-            UserError: if they are not there, or hold another model.
-        """
-        pair = pair_at(path)
-        if pair is None:
-            raise UserError(f"{path} holds no taef2_encoder and taef2_decoder: give the folder that does.")
-        with as_folder(pair) as (_, folder):
-            model = cls.from_pretrained(folder)
-        model.register_to_config(_name_or_path=str(path))
-        return model
 
     @apply_forward_hook
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderTinyFlux2Output | tuple[torch.Tensor]:
