@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from support.original_names import names_of_flux2
 from support.tiny_diffusers import LEVELS
-from vae_plugin.autoencoders import load_autoencoder
+from vae_plugin.autoencoders import adapt, load_autoencoder
 from vae_plugin.cli import main
 from vae_plugin.errors import UserError
 from vae_plugin.export.single_file import foreign_to_other_tools, save_single_file
@@ -105,6 +105,19 @@ def test_its_own_config_is_in_the_metadata(tmp_path):
         metadata = opened.metadata()
     assert metadata["layout"] == "FLUX.2, keys of the VAE alone"
     assert json.loads(metadata["config"])["decoder_block_out_channels"] == SMALL
+
+
+def test_how_it_pads_is_in_the_metadata_and_said(tmp_path, capsys):
+    model = flux2()
+    adapt(model).set_padding_mode("reflect")
+    model.save_pretrained(tmp_path / "model")
+    file = tmp_path / "out.safetensors"
+    assert main(["export", str(tmp_path / "model"), str(file), "--format", "single_file"]) == 0
+    assert "It pads images by reflect, other tools by zeros" in capsys.readouterr().out
+    opened = load_autoencoder(file).model
+    assert {conv.padding_mode for conv in opened.modules() if isinstance(conv, torch.nn.Conv2d)} >= {"reflect"}
+    x = torch.rand(1, 3, 16, 16)
+    assert torch.equal(opened(x).sample, model(x).sample)
 
 
 def test_the_command_writes_it_and_opens_it(model, tmp_path, capsys):

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..autoencoders import Adapter
+from ..autoencoders.padding import padding_mode
 from ..autoencoders.taesd import LATENTS
 from ..errors import UserError
 from ..export.diffusers_folder import save_diffusers_folder
@@ -60,6 +61,9 @@ def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> 
     lines = [f"{output} uses the names of {layout.code}. {how_diffusers_reads(written, output)}"]
     if foreign := foreign_to_other_tools(written):
         lines.append(f"{layout.tools} and cannot load this one: {', '.join(foreign)}.")
+    mode = padding_mode(written)
+    if mode != "zeros":
+        lines.append(f"It pads images by {mode}, other tools by zeros: there, their borders are others.")
     return [*lines, *([] if needs is None else [needs])]
 
 
