@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vae_plugin import AutoencoderVAE
+from vae_plugin.autoencoders import adapt
 from vae_plugin.autoencoders.presentation import FAMILY_NAMES
 
 STATISTICS = {"latents_mean": [0.1, 0.2, -0.3, 0.4], "latents_std": [0.5, 1.5, 2.0, 0.8]}
@@ -99,3 +100,37 @@ def test_other_models_have_none_of_it():
 def test_model_that_its_pipelines_could_not_use_is_refused(config, said):
     with pytest.raises(ValueError, match=said):
         tiny_vae(**config)
+
+
+@every_family
+@pytest.mark.parametrize("foldable", [True, False])
+def test_statistics_are_written_where_the_pipelines_of_the_family_read_them(family, foldable):
+    """By what pipelines see of the latents then: of each channel, of all of them, or by their scale alone."""
+    adapter = adapt(tiny_vae(pipeline_family=family, use_post_quant_conv=foldable))
+    before = adapter.decode(torch.ones(1, 4, 8, 8))
+    mean, std = torch.tensor([1.0, 2, 3, 4]), torch.tensor([0.5, 1, 2, 3])
+    adapter.write_latent_statistics(mean, std)
+    if foldable:
+        assert torch.equal(adapter.pipeline_latents(torch.ones(1, 4, 1, 1)), torch.ones(1, 4, 1, 1))
+        after = adapter.decode((torch.ones(1, 4, 8, 8) - mean.view(1, 4, 1, 1)) / std.view(1, 4, 1, 1))
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
+        return
+    assert torch.equal(adapter.decode(torch.ones(1, 4, 8, 8)), before)
+    seen_mean, seen_std = adapter.pipeline_statistics(mean, std)
+    if family in ("hunyuanimage", "sana"):
+        assert adapter.latent_scaling().keys() == {"scaling_factor", "shift_factor"}
+        torch.testing.assert_close((seen_std.square() + seen_mean.square()).mean(), torch.tensor(1.0))
+        torch.testing.assert_close(seen_mean / seen_std, mean / std)
+    else:
+        torch.testing.assert_close(seen_mean, torch.zeros(4), rtol=0, atol=1e-5)
+        torch.testing.assert_close(seen_std, torch.ones(4))
+
+
+def test_class_of_diffusers_is_that_of_the_family_or_there_is_none():
+    flux2 = tiny_vae(pipeline_family="flux2").to_autoencoder_kl()
+    assert type(flux2).__name__ == "AutoencoderKLFlux2"
+    narrower = tiny_vae(pipeline_family="flux2", decoder_block_out_channels=(4, 8)).to_autoencoder_kl()
+    assert list(narrower.config.decoder_block_out_channels) == [4, 8]
+    for family in ("qwenimage", "hunyuanimage", "sana"):
+        with pytest.raises(ValueError, match="another architecture"):
+            tiny_vae(pipeline_family=family).to_autoencoder_kl()

@@ -194,7 +194,6 @@ class QwenImagePresentation(_Foreign):
         "QwenImageEditPlusPipeline",
         "QwenImageControlNetPipeline",
         "QwenImageControlNetInpaintPipeline",
-        "QwenImageLayeredPipeline",
         "Krea2Pipeline",
         "NucleusMoEImagePipeline",
     )
