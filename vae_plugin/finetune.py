@@ -112,18 +112,19 @@ def options(**values: Any) -> FinetuneOptions:
 
 
 def measure_base(run: Run) -> None:
-    """Measure the model before its first step, where the result will be compared with it."""
+    """Measure what the result is compared with: the model before its first step, or the teacher of a new decoder."""
     if run.state.step:
         return
     if run.accelerator.is_main_process:
         run.base_file.unlink(missing_ok=True)
         run.pictures.base_file.unlink(missing_ok=True)
-    if not run.options.model.is_new and run.options.model.in_channels is None:
-        measured = run.evaluator.measure("So it was before the first step: check the weights of that model", clips=True)
+    if run.options.model.base is not None and (run.base is not None or run.options.model.in_channels is None):
+        remedy = "So it was before the first step: check the weights of that model"
+        measured = run.evaluator.measure(remedy, clips=True, base=run.base)
 
         def keep() -> None:
             save_base(measured, run.base_file)
-            run.pictures.keep_base()
+            run.pictures.keep_base(run.base)
 
         on_main(run.accelerator, keep)
 

@@ -51,7 +51,11 @@ def test_the_latents_stay_and_the_decoder_has_the_widths(name, tmp_path):
     found = again.decoder.state_dict()
     assert {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in expected.items()}
     assert again.decode(torch.randn(1, 4, 8, 8)).sample.shape == (1, 3, 16, 16)
-    assert not torch.equal(found["conv_in.bias"][:4], before["decoder.conv_in.bias"][:4])
+    assert torch.equal(found["conv_in.weight"], before["decoder.conv_in.weight"])  # it begins with the first channels
+    torch.testing.assert_close(found["conv_out.weight"], before["decoder.conv_out.weight"][:, :4] * 2**0.5)
+    wider = adapt(model).with_decoder((8, 12)).model.decoder
+    assert torch.equal(wider.conv_out.weight, model.decoder.conv_out.weight)
+    assert wider.conv_in.weight.shape[0] == 12
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME.keys() - WITH_WIDTHS.keys()))
@@ -65,6 +69,16 @@ def test_other_classes_refuse(name):
 def test_widths_that_fit_no_decoder_are_refused(name, widths):
     with pytest.raises(UserError, match=r"is [\d ]+: give 2 number\(s\).*multiples of norm_num_groups \(4\)"):
         adapt(made(name)).with_decoder(widths)
+
+
+@pytest.mark.parametrize("name", WITH_WIDTHS)
+def test_the_padding_of_the_convolutions_stays(name):
+    adapter, x = adapt(made(name)), torch.rand(1, 3, 16, 16) * 2 - 1
+    adapter.set_padding_mode("reflect")
+    new = adapter.with_decoder((4, 8))
+    assert torch.equal(latents(new.model, x), latents(adapter.model, x))
+    assert new.model.decoder.conv_in.padding_mode == "reflect"
+    assert new.config["_padding_mode"] == "reflect"
 
 
 def test_what_cannot_become_ours_is_refused():

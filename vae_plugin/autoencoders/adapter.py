@@ -279,8 +279,13 @@ class Adapter:
         encoder, decoder = self.model.encoder, self.model.decoder
         return replace_image_convolutions(encoder, decoder, before, channels, self.output_channels_per_channel)
 
+    @property
+    def decoder_widths(self) -> tuple[int, ...]:
+        """Channels of each level of the decoder, of classes with one width for each level."""
+        return tuple(self.config.get("decoder_block_out_channels") or self.config.block_out_channels)
+
     def with_decoder(self, widths: Sequence[int]) -> Adapter:
-        """A model with the same latents, to the bit, and a decoder of these widths with random weights.
+        """A model with the same latents, to the bit, and a decoder of these widths, which is to be trained.
 
         Args:
             widths: channels of each level, from the image to the latents.

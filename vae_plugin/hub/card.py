@@ -61,7 +61,7 @@ def model_card(
         "denoiser_needs": needs,
         "keeps_latents": keeps_latents,
         "origin": prose.origin(adapter.class_name, record, results),
-        "what_was_trained": prose.what_was_trained(record),
+        "what_was_trained": prose.what_was_trained(record, results),
         "repo_id": repo_id,
         "source": repo_id or PLACE,
         "pipeline": PIPELINE,
@@ -101,12 +101,13 @@ def model_card(
         "rule": prose.pipeline_rule(config),
         "standardized": None,
     }
-    if keeps_latents and record.base_model_id is not None and "subfolder" in record.options:
+    subfolder = "teacher_subfolder" if record.decoder else "subfolder"
+    if keeps_latents and record.base_model_id is not None and subfolder in record.options:
         facts["pipeline"] = record.base_model_id  # the base is the autoencoder of a pipeline
     if own:
         standard = config.scaling_factor == 1 and config.shift_factor == 0
         facts |= {"network": config.get("network", "conv"), "likelihood": config.likelihood}
-        if record.dataset is not None:  # no claim about weights that are not known to be trained
+        if record.dataset is not None and not keeps_latents:  # no claim about latents that were not standardised here
             facts["standardized"] = standard and adapter.standardizes_channels
     name, shape = adapter.class_name, f"{channels} × {latent_height} × {latent_width} latents"
     if own and adapter.discrete:

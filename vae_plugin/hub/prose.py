@@ -23,6 +23,8 @@ def title(name: str, record: RunRecord, shapes: str) -> Markdown:
     text = Markdown(name)
     if record.teacher:
         text += Markdown(" distilled from {}").format(record.teacher)
+    elif record.decoder:
+        text += Markdown(" with a new decoder for the latents of {}, trained").format(record.base_model)
     elif record.base_model:
         part = "" if record.part == "all" else f", {record.part}"
         text += Markdown(part + " fine-tuned from {}").format(record.base_model)
@@ -36,7 +38,11 @@ def title(name: str, record: RunRecord, shapes: str) -> Markdown:
 def origin(class_name: str, record: RunRecord, results: Results) -> Markdown:
     """A sentence about how the model came about, or about what it is where nobody knows."""
     name = in_code(class_name)
-    if record.base_model:
+    if record.decoder:
+        text = Markdown("This {} has the encoder of {}, to the bit, and a new decoder for its latents, trained").format(
+            name, _base(record)
+        )
+    elif record.base_model:
         text = Markdown("This {} was fine-tuned from {}").format(name, _base(record))
     elif record.dataset:
         text = Markdown("This {} was trained from scratch").format(name)
@@ -48,10 +54,13 @@ def origin(class_name: str, record: RunRecord, results: Results) -> Markdown:
     return text + Markdown("." if steps is None else f" for {written(steps)} steps.")
 
 
-def what_was_trained(record: RunRecord) -> Markdown:
+def what_was_trained(record: RunRecord, results: Results) -> Markdown:
     """The part that was trained, and from whom; empty where that is everything."""
     text = Markdown("")
-    if record.part == "decoder" and record.base_model:
+    if record.decoder:
+        text += Markdown(" A denoiser trained on the latents of {} works with this model.").format(record.base_model)
+        text += _new_decoder(record, results)
+    elif record.part == "decoder" and record.base_model:
         text += Markdown(
             " Only the decoder was trained: the latents are exactly those of {}, and a denoiser trained on them works "
             "with this model."
@@ -63,6 +72,26 @@ def what_was_trained(record: RunRecord) -> Markdown:
             " It was trained to encode and decode the latents of {} as a pipeline sees them, shifted and scaled."
         ).format(record.teacher)
     return text
+
+
+def _new_decoder(record: RunRecord, results: Results) -> Markdown:
+    """What a new decoder is and costs beside the one of the base model, and what is lost."""
+    widths, were = (" ".join(map(str, record.decoder.get(name) or ())) for name in ("block_out_channels", "was"))
+    text = Markdown(" The decoder has {} channels at its levels instead of {}.").format(widths, were)
+    time, memory, before = (
+        results[name] for name in ("decode_time_ratio", "decode_memory_mib", "base_decode_memory_mib")
+    )
+    if time is None:
+        return text
+    size = f" of {record.resolution} × {record.resolution} pixels" if record.resolution else ""
+    text += Markdown(f" It decodes an image{size} in {time:.3g} times the time")
+    if memory is not None and before:
+        text += Markdown(f" and {memory / before:.3g} times the memory, its weights included")
+    text += Markdown(" (on {}, in float32").format(record.decoder.get("device"))
+    pairs, low, high = (results.written(name) for name in ("decode_pairs", "decode_time_low", "decode_time_high"))
+    text += Markdown(f"; median of {pairs} pairs, the middle half from {low} to {high})" if pairs else ")")
+    gain = results.gain()
+    return text + Markdown("." if gain is None else f", for {gain}.")
 
 
 def limits(results: Results, record: RunRecord) -> list[Markdown]:

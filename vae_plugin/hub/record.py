@@ -12,7 +12,7 @@ from ..files import write_json
 from ..json_types import accepted, fits
 from ..texts import read_json_object
 from ..wording import shown
-from .results import METRICS
+from .results import COSTS, METRICS
 
 FILE_NAME = "run.json"
 METRICS_FILE = "metrics.json"
@@ -38,6 +38,8 @@ class RunRecord:
             given other latents than before; "rescaled_only", whether that is by their scale alone; and what pipelines
             scale by ("scaling_factor", "shift_factor", "latents_mean", "latents_std", the batch norm of FLUX.2), each
             as {"was": ..., "is": ...}.
+        decoder: of a new decoder for the latents of the base model, its "block_out_channels", and "was", those of the
+            base model's decoder; "device", on which both were measured.
         best: of the evaluations during training: "metric", "value", "step", and "is_result", whether the weights of
             that step are the result rather than the last ones.
         license, license_name, license_link: licence, as on the Hub.
@@ -60,6 +62,7 @@ class RunRecord:
     base_revision: str | None = None
     teacher: str | None = None
     latent_space: dict[str, Any] = field(default_factory=dict)
+    decoder: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
     license: str | None = None
     license_name: str | None = None
@@ -109,7 +112,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     others = ("num_images", "steps", "images_per_second")
     gains = ("psnr_gain", "psnr_gain_ci95", "clip_psnr_gain", "clip_psnr_gain_ci95")
     spread = ("psnr_std", "psnr_worst", "psnr_median", "psnr_best")
-    for name in (*METRICS, *(f"base_{name}" for name in METRICS), *others, *gains, *spread):
+    shown = (*METRICS, *COSTS)
+    for name in (*shown, *(f"base_{name}" for name in shown), *others, *gains, *spread):
         _check(content.get(name), float | None, f"{path}: {name}")
     return content
 

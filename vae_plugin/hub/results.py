@@ -28,6 +28,11 @@ METRICS = {
     "codebook_positions": ("positions counted for these three", ""),
     "clip_psnr": ("PSNR of the later frames of short clips, made of a few of the images", "dB"),
 }
+COSTS = {  # of a new decoder beside another
+    "decoder_parameters": ("weights of the decoder", ""),
+    "decode_memory_mib": ("these weights and the most memory taken while one image is decoded", "MiB"),
+    "decode_time_ratio": ("time of decoding one image, that of the base model being 1", ""),
+}
 SMALLEST_LOSS = 0.01  # dB of PSNR in clips that is worth a sentence
 RENAMED = {"codebook_tokens": "codebook_positions"}  # names in the metrics.json of 0.1
 
@@ -74,8 +79,9 @@ class Results:
     def rows(self) -> list[Row]:
         """The table of results."""
         rows = []
-        for key in self.measured():
-            name, unit = METRICS[key]
+        for key, (name, unit) in {**METRICS, **COSTS}.items():
+            if self[key] is None:
+                continue
             unit = f" {unit}" if unit else ""
             deviation = self.written("psnr_std") if key == "psnr" else None
             base = self.written(f"base_{key}")

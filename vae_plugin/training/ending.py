@@ -17,6 +17,7 @@ from ..metrics import Evaluation
 from ..models.distributed import broadcast_from_first
 from ..notices import show
 from ..options import save as save_options
+from .decoder import decoder_measures
 from .evaluation import compare_with_base
 from .failures import writing
 from .lora import merge_lora, save_lora
@@ -44,8 +45,8 @@ def finish(run: Run) -> dict[str, Any] | None:
     run.checkpoints.save()
     run.data.set_epoch(run.state.epoch)  # the crops that statistics are taken of, also if no step was made here
     run.log.close()
-    evaluation, latents = _measure_result(run)
-    metrics = on_main(run.accelerator, lambda: _write_result(run, evaluation, latents))
+    evaluation, more = _measure_result(run)
+    metrics = on_main(run.accelerator, lambda: _write_result(run, evaluation, more))
     if run.accelerator.is_main_process:
         elbo = f", ELBO {metrics['elbo_nats']:.1f} nats" if "elbo_nats" in metrics else ""
         show(f"PSNR {metrics['psnr']:.2f} dB{elbo}. The result is in {run.output_dir}/")
@@ -61,7 +62,7 @@ def loads_best(run: Run) -> bool:
 
 
 def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
-    """Make the model what it is as a result, and measure it and its latents; every process has the same of both."""
+    """Make the model what it is as a result, and measure it, its latents, and its decoder where that is a new one."""
     adapter, data, seed = run.loss.adapter, run.data, run.options.optimization.seed
     run.average.keep()
     on_main(run.accelerator, lambda: _stage_lora(run))
@@ -74,18 +75,21 @@ def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
         normalize_latents(adapter, data.statistics_images(), seed=seed)
     fit_noise_scale(adapter, data.statistics_images(), seed=seed)
     evaluation = run.evaluator.measure(clips=True)
-    latents = {} if adapter.likelihood is not None else measured_latents(adapter, data.statistics_images(), seed=seed)
+    more = {} if adapter.likelihood is not None else measured_latents(adapter, data.statistics_images(), seed=seed)
     data.gather_unreadable()
-    return evaluation, latents
+    base, resolution = run.base, run.options.data.resolution
+    if base is not None and resolution is not None:
+        more |= on_main(run.accelerator, lambda: decoder_measures(adapter, base, resolution))
+    return evaluation, more
 
 
-def _write_result(run: Run, evaluation: Evaluation, latents: dict[str, float]) -> dict[str, Any]:
+def _write_result(run: Run, evaluation: Evaluation, more: dict[str, float]) -> dict[str, Any]:
     """Weights, config, metrics.json, samples, options and the card, which appear in OUT at once."""
     output_dir = run.output_dir
     metrics: dict[str, Any] = {
         **evaluation,
         **compare_with_base(evaluation, run.base_file),
-        **latents,
+        **more,
         "steps": run.state.best.step if loads_best(run) else run.state.step,
     }
     if run.state.images_per_second is not None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..autoencoders import Adapter
 from ..errors import NotFiniteError, UserError
 from ..files import write_json
 from ..json_types import fits
 from ..metrics import evaluate
 from ..metrics.clips import CLIPS
+from ..metrics.decoding import lent
 from ..metrics.evaluation import Evaluation
 from ..metrics.interval import half_width_95
 from ..texts import read_json_object
@@ -46,28 +49,35 @@ class Evaluator:
         of_codebook = ("codebook_perplexity",) if adapter.discrete else ()
         return {"psnr", "ssim", *of_likelihood, *of_codebook, *self.loss.measures}
 
-    def measure(self, remedy: str = LOWER_RATE, clips: bool = False) -> Evaluation:
+    def measure(self, remedy: str = LOWER_RATE, clips: bool = False, base: Adapter | None = None) -> Evaluation:
         """The metrics over the images held out; every process calls this, and gets all of it.
 
         Args:
             remedy: what may help where the model gives what is no number.
             clips: whether short clips are measured too, of a class of videos.
+            base: of another model, that is measured instead.
 
         Raises:
             StepFailed: if it does.
         """
         try:
-            return evaluate(
-                self.loss.adapter,
-                self.data.validation_images(),
-                seed=self.seed,
-                reconstruct=self.loss.reconstruct,
-                compare=self.loss.compare,
-                shared=True,
-                clips=CLIPS if clips else 0,
-            )
+            with on_device_of(self.loss.adapter, base):
+                return evaluate(
+                    base or self.loss.adapter,
+                    self.data.validation_images(),
+                    seed=self.seed,
+                    reconstruct=(base or self.loss).reconstruct,
+                    compare=self.loss.compare,
+                    shared=True,
+                    clips=CLIPS if clips else 0,
+                )
         except NotFiniteError as error:
             raise StepFailed(error.reason, remedy) from error
+
+
+def on_device_of(adapter: Adapter, base: Adapter | None) -> AbstractContextManager[None]:
+    """Another model, if there is one, on the device of this one for the time of the block."""
+    return nullcontext() if base is None else lent(base.model, adapter.model.device)
 
 
 def save_base(evaluation: Evaluation, path: Path) -> None:

@@ -35,6 +35,7 @@ def new_model(settings: ModelSettings, codebook: CodebookSettings, in_channels: 
     return adapt(
         AutoencoderVAE(
             **common,
+            decoder_block_out_channels=settings.decoder_block_out_channels,
             network=settings.network,
             hidden_sizes=settings.hidden_sizes,
             mlp_act_fn=settings.mlp_act_fn,

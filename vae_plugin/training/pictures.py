@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
 from .. import pictures
-from ..autoencoders import evaluation_mode
+from ..autoencoders import Adapter, evaluation_mode
 from ..datasets import image_batches
 from ..datasets.reading import DEFAULT_READER
 from ..datasets.transforms import to_pil, to_uint8
 from ..files import replacing_file
 from ..metrics import Evaluation
+from .evaluation import on_device_of
 from .failures import writing
 from .losses import TrainingLoss
 
@@ -56,16 +57,21 @@ class SamplePictures:
         self.base_file = output_dir / "logs" / "base-pictures.safetensors"
 
     @torch.no_grad()
-    def keep_base(self) -> None:
-        """Keep what the model reconstructs before its first step, to show it beside the result's reconstructions."""
+    def keep_base(self, base: Adapter | None = None) -> None:
+        """Keep what the model reconstructs before its first step, to show it beside the result's reconstructions.
+
+        Args:
+            base: of another model, whose reconstructions are kept instead.
+        """
         adapter = self.loss.adapter
         x = self._first(SHOWN).to(adapter.model.device, adapter.model.dtype)
         with (
-            evaluation_mode(adapter.model),
+            on_device_of(adapter, base),
+            evaluation_mode((base or adapter).model),
             writing("a picture", self.base_file),
             replacing_file(self.base_file) as partial,
         ):
-            pixels = to_uint8(self.loss.reconstruct(x).cpu()).contiguous()
+            pixels = to_uint8((base or self.loss).reconstruct(x).cpu()).contiguous()
             save_file({"reconstructions": pixels}, partial)
 
     def save(self, folder: Path, prefix: str = "") -> dict[str, str]:

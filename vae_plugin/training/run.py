@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from ..autoencoders import Adapter
 from ..datasets.trained_on import save_record
 from ..errors import TrainingStopped, UserError
 from ..hub import check_card
@@ -20,6 +20,7 @@ from ..options import given_in, to_dict
 from .average import WeightAverage
 from .checkpoints import Content, stopped
 from .data import TrainingData, default_channels
+from .decoder import decoder_facts
 from .evaluation import Evaluator
 from .failures import DataFailed, StepFailed
 from .hooks import CheckpointHook, Hook, LogHook, PublishHook, Step, ValidationHook
@@ -61,6 +62,7 @@ class Run:
         state: how far the run has come.
         loss: of the autoencoder.
         data: the images.
+        base: of the model whose latents a new decoder is trained for; None of any other run.
         autoencoder: the trainee that `loss` is.
         discriminator: the trainee beside it, if there is one.
         average: of the autoencoder's weights.
@@ -78,6 +80,7 @@ class Run:
     state: TrainingState
     loss: TrainingLoss
     data: TrainingData
+    base: Adapter | None
     autoencoder: Trainee
     discriminator: Trainee | None
     average: WeightAverage
@@ -180,9 +183,10 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         default_channels=default_channels(options.data),
         teacher=teacher,
     )
-    options.check_model(adapter, options.model.pretrained_model_name_or_path or options.model.model_config)
+    options.check_model(adapter, options.model.source)
     give_padding_mode(options.model, adapter, options.latents_stay)
-    settle(options, adapter)
+    base = teacher if options.model.new_decoder else None
+    settle(options, adapter, base)
     resolution, rate = options.data.resolution, options.optimization.learning_rate
     assert resolution is not None  # both are settled
     assert rate is not None
@@ -200,11 +204,12 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         adapter,
         options.loss,
         options.objective,
+        name=options.loss_name(adapter),
         resolution=resolution,
-        teacher=teacher,
+        teacher=teacher if base is None else None,
         perceptual=perceptual,
     )
-    learns_likelihood = options.loss.name(adapter.likelihood is not None, teacher is not None) == "elbo"
+    learns_likelihood = options.loss_name(adapter) == "elbo"
     select_trained(adapter, options.model, options.optimization, learns_likelihood)
     loss.place_frozen(accelerator.device)
 
@@ -249,8 +254,17 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
     pictures = SamplePictures(loss, data.validation, output_dir)
     values = to_dict(options)
     given = {name: value for name, value in values.items() if name in given_in(options)}
-    latents = None if options.model.is_new else LatentSpace(adapter, options.latents_stay)
-    recorder = Recorder(options.model, options.data, options.hub.license, given, accelerator, data.size, latents)
+    latents = None if options.model.base is None else LatentSpace(adapter, options.latents_stay)
+    recorder = Recorder(
+        options.model,
+        options.data,
+        options.hub.license,
+        given,
+        accelerator,
+        data.size,
+        latents,
+        {} if base is None else decoder_facts(adapter, base, accelerator.device),
+    )
     log = LogHook(
         accelerator,
         state,
@@ -280,6 +294,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         state=state,
         loss=loss,
         data=data,
+        base=base,
         autoencoder=autoencoder,
         discriminator=discriminator,
         average=average,
@@ -306,10 +321,10 @@ def check_evaluations(output: OutputSettings, total_steps: int) -> None:
         )
 
 
-def settle(options: FinetuneOptions, adapter: Any) -> None:
+def settle(options: FinetuneOptions, adapter: Adapter, base: Adapter | None) -> None:
     """Set the data set, the resolution and the learning rate if they were left open: a checkpoint holds them."""
     if options.data.circles:
         options.data.dataset_name = CIRCLES
-    options.data.resolution = settled_resolution(options.model, adapter, options.data.resolution)
+    options.data.resolution = settled_resolution(options.model, adapter, options.data.resolution, base)
     if options.optimization.learning_rate is None:
         options.optimization.learning_rate = default_learning_rate(options.model)

@@ -47,6 +47,7 @@ class Recorder:
         accelerator: for the processes and the precision.
         train_images: how many images the run trains on; None of a stream.
         latents: of a fine-tune; None of a new model.
+        decoder: `RunRecord.decoder`.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class Recorder:
         accelerator: Accelerator,
         train_images: int | None,
         latents: LatentSpace | None,
+        decoder: Mapping[str, Any],
     ) -> None:
         self.latents = latents
-        base = model.pretrained_model_name_or_path
+        base = model.base
         on_hub = base is not None and not is_local(base)
         dataset_id = None if data.circles or is_local(data.dataset_name) else data.dataset_name
         revision = _commit_in_cache(model) if on_hub else None
@@ -75,7 +77,8 @@ class Recorder:
             "base_model": public_name(base),
             "base_model_id": base if on_hub else None,
             "base_revision": revision,
-            "teacher": public_name(model.teacher),
+            "teacher": public_name(model.teacher) if model.distils else None,
+            "decoder": dict(decoder),
             **({"license": license} if license else _license_of_base(base, revision)),
             "command": _command(told, accelerator.num_processes),
             "options": told,
@@ -142,8 +145,9 @@ def _command(given: dict[str, Any], num_processes: int) -> str:
 
 def _commit_in_cache(model: ModelSettings) -> str | None:
     """The commit of the base model that was loaded: that of its (or its pipeline's) config in the client's cache."""
-    names = [f"{model.subfolder}/config.json"] if model.subfolder else ["config.json", "model_index.json"]
-    base, revision = model.pretrained_model_name_or_path, model.revision or "main"
+    inside = model.base_subfolder
+    names = [f"{inside}/config.json"] if inside else ["config.json", "model_index.json"]
+    base, revision = model.base, model.revision or "main"
     assert base is not None
     found = (try_to_load_from_cache(base, name, revision=revision) for name in names)
     path = next((path for path in found if isinstance(path, str)), None)

@@ -77,7 +77,7 @@ def check_teacher(settings: ModelSettings, adapter: Adapter, teacher: Adapter | 
     Raises:
         UserError: for such a teacher, or a model that cannot be taught.
     """
-    if teacher is None:
+    if teacher is None or settings.new_decoder:
         return
     source, name = settings.pretrained_model_name_or_path or "the new model", settings.teacher
     if not adapter.can_distill:
@@ -120,14 +120,22 @@ def give_padding_mode(settings: ModelSettings, adapter: Adapter, latents_stay: b
         )
 
 
-def settled_resolution(settings: ModelSettings, adapter: Adapter, resolution: int | None) -> int:
+def settled_resolution(
+    settings: ModelSettings, adapter: Adapter, resolution: int | None, base: Adapter | None = None
+) -> int:
     """The side of the images that the run trains on.
+
+    Args:
+        settings: of the model.
+        adapter: of the model.
+        resolution: if it was given.
+        base: of the model whose latents a new decoder is trained for.
 
     Raises:
         UserError: if the model does not take images of that size.
     """
     if resolution is None:
-        resolution = NEW_RESOLUTION if settings.is_new else adapter.natural_resolution
+        resolution = NEW_RESOLUTION if settings.base is None else (base or adapter).natural_resolution
     ratio = adapter.spatial_compression_ratio
     if not adapter.pads_images and resolution % ratio:
         raise UserError(
@@ -183,6 +191,7 @@ def make_losses(
     settings: LossSettings,
     objective: TrainingObjective,
     *,
+    name: str,
     resolution: int,
     teacher: Adapter | None = None,
     perceptual: nn.Module | None = None,
@@ -193,12 +202,12 @@ def make_losses(
         adapter: of the model, before `select_trained` where an anchor is wanted.
         settings: of the losses.
         objective: the weights of the ELBO.
+        name: "elbo", "l1" or "l2", see `LossSettings.name`.
         resolution: side of the images in pixels.
         teacher: of a distillation.
         perceptual: a perceptual distance (x, y) -> (B,) instead of the one that the settings name.
     """
-    pixel = settings.name(adapter.likelihood is not None, teacher is not None)
-    if pixel == "elbo":
+    if name == "elbo":
         return (CodebookLoss(adapter) if adapter.discrete else ELBOLoss(adapter, objective)), None
     if perceptual is None and settings.perceptual_loss is not None:
         perceptual = load_perceptual(settings.perceptual_loss)
@@ -219,7 +228,7 @@ def make_losses(
             discriminator, settings.disc_loss, settings.disc_start, settings.disc_scale, settings.disc_adaptive_weight
         )
     image_loss = ImageLoss(
-        pixel,
+        name,
         learned_variance=settings.learned_variance,
         perceptual=perceptual,
         perceptual_scale=settings.perceptual_scale,
@@ -239,6 +248,13 @@ def _new(
     teacher: Adapter | None,
 ) -> Adapter:
     """A model with random weights; see `make_model`."""
+    if settings.decoder_block_out_channels is not None and teacher is not None:
+        if settings.in_channels not in (None, teacher.in_channels):
+            raise UserError(
+                f"--in_channels is {settings.in_channels}, and --teacher {settings.teacher} has {teacher.in_channels}: "
+                "leave it out."
+            )
+        return teacher.with_decoder(settings.decoder_block_out_channels)
     if settings.model_config is not None:
         adapter = new_from_config(settings.model_config)
         if settings.in_channels not in (None, adapter.in_channels):

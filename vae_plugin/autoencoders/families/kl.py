@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 
 from ...errors import UserError
 from ..adapter import Adapter
+from ..padding import padding_mode, set_padding_mode
 from ..vae import AutoencoderVAE
 from .kl_file import StableDiffusionFile
 from .ours import VAEAdapter
@@ -26,6 +27,7 @@ class KLAdapter(Adapter):
         try:
             with torch.device(self.model.device):  # also where the new decoder is made without memory, to be measured
                 same = AutoencoderVAE.from_autoencoder_kl(self.model)
+            set_padding_mode(same, padding_mode(self.model))
         except ValueError as error:
             raise UserError(f"--decoder_block_out_channels: {error}") from error
         return VAEAdapter(same).with_decoder(widths)

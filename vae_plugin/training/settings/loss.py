@@ -22,8 +22,8 @@ class LossSettings:
 
     reconstruction_loss: str | None = option(
         None,
-        "Loss between images and their reconstructions: elbo (the default for AutoencoderVAE and AutoencoderVQVAE), or "
-        "the mean error of pixels, l1 (the default for all others) or l2.",
+        "Loss between images and their reconstructions: elbo (the default for AutoencoderVAE and AutoencoderVQVAE "
+        "without --teacher), or the mean error of pixels, l1 (the default otherwise) or l2.",
         choices=("elbo", *PIXEL_LOSSES),
         when={"trains_on_images": (True,)},
     )
@@ -101,17 +101,19 @@ class LossSettings:
         on_resume=True,
     )
 
-    def name(self, has_likelihood: bool, distilled: bool) -> str:
+    def name(self, has_likelihood: bool, distilled: bool, new_decoder: bool = False) -> str:
         """The name of the loss: "elbo", "l1" or "l2".
 
         Args:
             has_likelihood: whether the model has a likelihood.
-            distilled: whether it learns from a teacher.
+            distilled: whether it learns the latents of a teacher.
+            new_decoder: whether it has them, and learns to decode them.
 
         Raises:
             UserError: if the ELBO is asked for, and the model has no likelihood.
         """
-        loss = self.reconstruction_loss or ("elbo" if has_likelihood and not distilled else "l1")
+        usual = "elbo" if has_likelihood and not (distilled or new_decoder) else "l1"
+        loss = self.reconstruction_loss or usual
         if loss == "elbo" and distilled:
             raise UserError("--reconstruction_loss elbo has no meaning for a distillation: give l1 or l2.")
         if loss == "elbo" and not has_likelihood:

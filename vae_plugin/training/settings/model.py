@@ -66,7 +66,10 @@ class ModelSettings:
         when={"lora_rank": GIVEN},
     )
     teacher: str | None = option(
-        None, "Autoencoder whose latents a new --model_type tiny learns: a folder, a Hub id or a file.", path=True
+        None,
+        "Autoencoder whose latents a new --model_type tiny learns, or --decoder_block_out_channels decode: a folder, a "
+        "Hub id or a file.",
+        path=True,
     )
     teacher_subfolder: str | None = option(
         None, "Folder of the teacher inside its repository.", when={"teacher": GIVEN}
@@ -93,6 +96,16 @@ class ModelSettings:
         at_least=1,
         when={"network": ("conv",)},
         of_new_model="block_out_channels",
+    )
+    decoder_block_out_channels: tuple[int, ...] | None = option(
+        None,
+        "Channels of each level of the decoder, if they are not those of --block_out_channels. With --teacher, of a "
+        "new decoder for the latents of that model, whose encoder is kept to the bit.",
+        at_most=2**16,
+        at_least=1,
+        when={"network": ("conv",), "kind": Except("vqvae", "tiny")},
+        of_new_model="decoder_block_out_channels",
+        since="0.2",
     )
     layers_per_block: int = option(
         1,
@@ -173,6 +186,31 @@ class ModelSettings:
     def is_new(self) -> bool:
         """Whether the model starts with random weights."""
         return self.pretrained_model_name_or_path is None
+
+    @property
+    def new_decoder(self) -> bool:
+        """Whether a new decoder is trained for the latents of the teacher, which stay."""
+        return self.teacher is not None and self.decoder_block_out_channels is not None
+
+    @property
+    def distils(self) -> bool:
+        """Whether the model learns to encode and decode the latents of the teacher."""
+        return self.teacher is not None and not self.new_decoder
+
+    @property
+    def base(self) -> str | None:
+        """The existing model that the result is made from, and compared with."""
+        return self.teacher if self.new_decoder else self.pretrained_model_name_or_path
+
+    @property
+    def base_subfolder(self) -> str | None:
+        """Folder of that model inside its repository."""
+        return self.teacher_subfolder if self.new_decoder else self.subfolder
+
+    @property
+    def source(self) -> str | None:
+        """What decides the architecture instead of the options of a new model."""
+        return self.base or self.model_config
 
     @property
     def sigma_setting(self) -> ScaleSetting:

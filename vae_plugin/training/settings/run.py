@@ -98,7 +98,9 @@ class FinetuneOptions:
             "circles": self.data.circles,
             "trains_on_images": model.teacher is None or model.train != "encoder",
         }
-        if not model.is_new or model.model_config is not None:  # the model knows, not the options of a new one
+        if model.new_decoder:
+            facts["train"] = "decoder"
+        if model.source is not None:  # the model knows, not the options of a new one
             facts |= {
                 name: UNKNOWN
                 for name, opt in options_of(type(self)).items()
@@ -117,10 +119,12 @@ class FinetuneOptions:
             raise UserError("a stream has no known length: give --max_train_steps with --streaming.")
         self._check_schedule()
         self._check_output_folder()
-        if model.teacher is not None and model.is_new and model.model_type != "tiny":
+        self._check_new_decoder()
+        if model.distils and model.is_new and model.model_type != "tiny":
             raise UserError(
                 "--teacher needs a model that can learn its latents: add --model_type tiny, or give a tiny one "
-                "by --pretrained_model_name_or_path."
+                "by --pretrained_model_name_or_path. For a smaller decoder of its latents, which stay, add "
+                "--decoder_block_out_channels."
             )
         if model.is_new and model.train != "all" and model.teacher is None:
             raise UserError(
@@ -129,6 +133,29 @@ class FinetuneOptions:
             )
         if model.model_config is not None and model.is_new and "model_type" in given_in(self):
             raise UserError("--model_type has no effect with --model_config, which names the class: leave it out.")
+
+    def _check_new_decoder(self) -> None:
+        """Reject what a new decoder for existing latents has from elsewhere, and train the decoder alone."""
+        model = self.model
+        if model.decoder_block_out_channels is not None and not model.is_new:
+            raise UserError(
+                "--decoder_block_out_channels is for a new decoder, and the model of --pretrained_model_name_or_path "
+                "has one: give it as --teacher, whose encoder is kept."
+            )
+        if not model.new_decoder:
+            return
+        for name in ("model_type", "model_config"):
+            if name in given_in(self):
+                raise UserError(
+                    f"--{name} has no effect with --teacher and --decoder_block_out_channels, which make another "
+                    "decoder for that model: leave one of them out."
+                )
+        if "train" in given_in(self) and model.train != "decoder":
+            raise UserError(
+                f"--train {model.train} would move the latents, which --decoder_block_out_channels keeps with "
+                "--teacher: leave it out."
+            )
+        model.train = "decoder"
 
     def _check_output_folder(self) -> None:
         """Reject an output folder within the data, whose pictures would be data of the next run; runs go on."""
@@ -174,7 +201,7 @@ class FinetuneOptions:
         facts = {
             **self.facts(),
             "kind": adapter.kind,
-            "loss": self.loss.name(adapter.likelihood is not None, self.model.teacher is not None),
+            "loss": self.loss_name(adapter),
             "gaussian": adapter.gaussian,
             "remote_code": adapter.remote_code,
             "network": config.get("network") or "conv",
@@ -187,6 +214,10 @@ class FinetuneOptions:
         judge(self, facts, words)
         if source is not None:
             check_new_model(self, config, source)
+
+    def loss_name(self, adapter: Adapter) -> str:
+        """The name of the loss of a model, see `LossSettings.name`."""
+        return self.loss.name(adapter.likelihood is not None, self.model.distils, self.model.new_decoder)
 
     @property
     def latents_stay(self) -> bool:
