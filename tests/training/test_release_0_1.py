@@ -28,7 +28,14 @@ KEPT = """
     disc_channels disc_layers disc_regularization use_8bit_adam use_ema ema_max_decay seed
 """  # by a resumed run
 
-LATER = {"dataset_config_name", "dataset_split", "max_image_pixels", "min_image_size", "variant"}
+LATER = {
+    "dataset_config_name",
+    "dataset_split",
+    "decoder_block_out_channels",
+    "max_image_pixels",
+    "min_image_size",
+    "variant",
+}
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ SCENARIOS = {
     "new tiny, teacher": ({**NEW, "model_type": "tiny", "teacher": "<AutoencoderKL>"}, MODEL),
     "tiny, teacher, encoder": (existing("AutoencoderTiny", teacher="<AutoencoderKL>", train="encoder"), LOSS),
     "tiny, teacher, decoder": (existing("AutoencoderTiny", teacher="<AutoencoderKL>", train="decoder"), LOSS),
+    "new decoder": ({**CIRCLES, "teacher": "<AutoencoderKL>", "decoder_block_out_channels": (4, 8)}, MODEL),
     "new from a config": ({**CIRCLES, "model_config": "<AutoencoderKL>"}, ("codebook", "model")),
     "our vae": (existing("AutoencoderVAE"), ("codebook", *MODEL)),
     "our vae, decoder": (existing("AutoencoderVAE", train="decoder"), LOSS),
@@ -111,6 +112,7 @@ OTHER = {
     "teacher_subfolder": "vae",
     "model_type": "vqvae",
     "block_out_channels": (12, 12),
+    "decoder_block_out_channels": (8, 4),
     "norm_num_groups": 4,
     "hidden_sizes": (4,),
     "sigma": "0.5",
@@ -387,7 +389,7 @@ def test_every_option_has_an_effect_or_is_refused(scenario, place, tmp_path, mon
     adapter, options = run.loss.adapter, run.options
     now = {name: option.get(options) for name, option in OPTIONS.items()}
     now |= {"in_channels": adapter.in_channels, "model_type": adapter.kind}
-    source = options.model.pretrained_model_name_or_path or options.model.model_config
+    source = options.model.source
     outcome = trained(run, monkeypatch)
     again, parts_again = made(base)
     assert parts_again == parts
