@@ -34,6 +34,8 @@ LATER = {
     "decoder_block_out_channels",
     "max_image_pixels",
     "min_image_size",
+    "padding_mode",
+    "pipeline_family",
     "variant",
 }
 
