@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vae_plugin.arguments import Tensor, check
+from vae_plugin.autoencoders.frames import only_frame
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.outlet import plain_words
@@ -30,7 +31,7 @@ def as_latent(value: Any, codec: Codec) -> torch.Tensor:
     except Exception as error:  # torch and NumPy raise many kinds for what is no array
         raise UserError(f"a latent was given as {type(value).__name__}: give a tensor of shape {shape}.") from error
     check({"a latent": Tensor()}, {"a latent": z})
-    z = z.detach().cpu().float()
+    z = only_frame(z.detach().cpu().float()) if codec.adapter.has_frames else z.detach().cpu().float()
     flat = codec.flat and z.numel() == shape[0] and z.ndim <= 2
     if flat or (z.ndim == 4 and len(z) == 1 and tuple(z.shape[1:]) == shape):
         z = z.reshape(shape)

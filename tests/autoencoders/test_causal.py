@@ -11,6 +11,7 @@ from PIL import Image
 
 from support.runs import assert_same, options, weights
 from support.tiny_diffusers import decoded, latents, reconstruction, tiny
+from support.tiny_lab import open_lab
 from vae_plugin import finetune
 from vae_plugin.autoencoders import adapt, load_autoencoder
 from vae_plugin.autoencoders.one_frame import BETWEEN_FRAMES
@@ -110,6 +111,15 @@ def test_one_frame_is_an_image_and_more_are_refused(kind):
                 frames(x[:, :, None].expand(-1, -1, 3, -1, -1))
         with pytest.raises(UserError, match="2 frames were given"):
             adapter.decode(z[:, :, None].expand(-1, -1, 2, -1, -1))
+
+
+def test_the_lab_takes_the_latents_of_a_pipeline():
+    with open_lab(made("wan"), max_images=2) as lab:
+        z = torch.randn(1, *lab.latent.shape)
+        lab.latent = z[:, :, None]
+        assert torch.equal(lab.latent, z[0])
+        with pytest.raises(UserError, match="2 frames were given"):
+            lab.latent = z[:, :, None].expand(-1, -1, 2, -1, -1)
 
 
 PIPELINES = {  # the methods by which pipelines make their latents of an image
@@ -268,3 +278,18 @@ def test_a_copy_shares_the_whole_and_keeps_its_mode(kind):
         assert torch.equal(frozen.latents(x), adapter.latents(x))
     assert not any(p.requires_grad for p in frozen.model.parameters())
     assert adapter.num_parameters == sum(p.numel() for p in made(kind).parameters())
+
+
+def test_reflected_borders_are_recorded_and_kept(tmp_path):
+    model = made("qwen")
+    adapter, x = adapt(model), pictures(model)
+    adapter.set_padding_mode("reflect")
+    adapter.save(tmp_path)
+    again = load_autoencoder(str(tmp_path))
+    with torch.no_grad():
+        assert torch.equal(again.reconstruct(x), adapter.reconstruct(x))
+        assert not torch.allclose(again.latents(x), adapt(model).latents(x))
+        expected = torch.nn.functional.pad(torch.ones(1, 8, 4, 4), (1, 1, 1, 1), mode="reflect")
+        conv = again.model.encoder.mid_block.resnets[0].conv1.conv
+        flat = torch.nn.functional.conv2d(expected, conv.weight, conv.bias)
+        torch.testing.assert_close(conv(torch.ones(1, 8, 4, 4)), flat)
