@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load, load_file
 
 from support.pushed import REPO, card, commits, new_model
-from vae_plugin import AutoencoderVAE
+from vae_plugin import AutoencoderTinyFlux2, AutoencoderVAE
 from vae_plugin import hub as published
 from vae_plugin.autoencoders import adapt
 from vae_plugin.errors import PushError, UserError
@@ -67,6 +67,16 @@ def test_an_adapter_is_pushed_in_the_class_that_it_was_opened_as(connected):
     state = load(commit.files["diffusion_pytorch_model.safetensors"].content)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert "from diffusers import VQModel" in card(connected)
+
+
+def test_a_tiny_model_of_ours_is_pushed_with_the_import_that_it_needs(connected):
+    torch.manual_seed(0)
+    model = AutoencoderTinyFlux2(block_out_channels=(8, 8), layers_per_block=1, latent_channels=4)
+    model.push_to_hub(REPO)
+    [commit] = commits(connected)
+    assert json.loads(commit.files["config.json"].content)["_class_name"] == "AutoencoderTinyFlux2"
+    assert "from vae_plugin import AutoencoderTinyFlux2  # also registers" in card(connected)
+    assert "library_name: vae-plugin" in card(connected)
 
 
 def test_branches_and_tags(connected, folder):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from support.runs import assert_same, options, weights
 from support.tiny_diffusers import BY_NAME, latents, reconstruction, tiny
-from vae_plugin import finetune
+from vae_plugin import AutoencoderTinyFlux2, finetune
 from vae_plugin.autoencoders import adapt, load_autoencoder
 from vae_plugin.datasets import load_images
 from vae_plugin.errors import UserError
@@ -197,6 +197,25 @@ def test_a_tiny_model_learns_the_latents_of_a_teacher(part, photographs, tmp_pat
     expected = student.decode((teacher.encode(x).latent_dist.mode() - 1.0) * 0.5).sample
     loss = DistillationLoss(adapt(student), adapt(teacher), ImageLoss("l2"))
     torch.testing.assert_close(loss.reconstruct(x), expected)
+
+
+def test_a_student_of_flux2_takes_its_place_in_its_pipelines(photographs, tmp_path):
+    teacher = tiny("AutoencoderKLFlux2")
+    teacher.bn.running_mean.fill_(0.5)
+    teacher.bn.running_var.fill_(4)
+    teacher.save_pretrained(tmp_path / "teacher")
+    out = tmp_path / "out"
+    settings = {"model_type": "tiny", "block_out_channels": (8, 8), "train_data_dir": str(photographs)}
+    finetune.train(options(out, teacher=str(tmp_path / "teacher"), **settings, max_train_steps=2))
+    student = AutoencoderTinyFlux2.from_pretrained(out).eval()
+    assert student.config.latent_channels == 4
+    x = torch.rand(2, 3, 16, 16) * 2 - 1
+    mean, std = teacher.bn.running_mean[0], (teacher.bn.running_var[0] + 1e-4).sqrt()
+    z = (teacher.encode(x).latent_dist.mode() - mean) / std
+    loss = DistillationLoss(adapt(student), adapt(teacher), ImageLoss("l2"))
+    torch.testing.assert_close(loss.reconstruct(x), student.decode(z).sample)
+    assert torch.equal((student.bn.running_var + student.config.batch_norm_eps).sqrt(), torch.ones(16))
+    assert not student.bn.running_mean.any()
 
 
 def test_a_model_of_a_config_begins_from_nothing(photographs, tmp_path):
