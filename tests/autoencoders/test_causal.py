@@ -8,7 +8,9 @@ from diffusers import QwenImageImg2ImgPipeline
 from diffusers.pipelines.joyimage.pipeline_joyimage_edit import JoyImageEditPipeline
 from diffusers.pipelines.qwenimage21.pipeline_qwenimage21 import QwenImage21Pipeline
 from PIL import Image
+from torch.nn.parallel import DistributedDataParallel
 
+from support.processes import together
 from support.runs import assert_same, options, weights
 from support.tiny_diffusers import decoded, latents, reconstruction, tiny
 from support.tiny_lab import open_lab
@@ -16,6 +18,7 @@ from vae_plugin import finetune
 from vae_plugin.autoencoders import adapt, load_autoencoder
 from vae_plugin.autoencoders.one_frame import BETWEEN_FRAMES
 from vae_plugin.errors import UserError
+from vae_plugin.training.losses import ImageLoss, ReconstructionLoss
 from vae_plugin.training.statistics import normalize_latents
 
 WAN22 = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 4}
@@ -120,6 +123,29 @@ def test_the_lab_takes_the_latents_of_a_pipeline():
         assert torch.equal(lab.latent, z[0])
         with pytest.raises(UserError, match="2 frames were given"):
             lab.latent = z[:, :, None].expand(-1, -1, 2, -1, -1)
+
+
+def trained_together(rank, folder):
+    """Two steps, which fail in the second if a weight was unused in the first."""
+    adapter = adapt(made("wan").train())
+    loss = DistributedDataParallel(ReconstructionLoss(adapter, ImageLoss("l2"), kl_scale=1e-3))
+    optimizer = torch.optim.AdamW(adapter.model.parameters(), lr=1e-2, weight_decay=0.5)
+    for step in range(2):
+        x = pictures(made("wan"), seed=2 * step + rank)
+        loss(x, torch.zeros(adapter.noise_shape(2, 16, 16)), step)["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.save(adapter.to_saved().state_dict(), f"{folder}/{rank}.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_find_nothing_unused(tmp_path):
+    together(trained_together, str(tmp_path), preload=["vae_plugin.training.losses"])
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert_same(one, other)
+    before = made("wan").state_dict()
+    assert not torch.equal(one["encoder.conv_in.weight"][:, :, -1], before["encoder.conv_in.weight"][:, :, -1])
+    assert torch.equal(one["encoder.conv_in.weight"][:, :, :-1], before["encoder.conv_in.weight"][:, :, :-1])
 
 
 PIPELINES = {  # the methods by which pipelines make their latents of an image
