@@ -161,7 +161,7 @@ OTHER = {
     "tracker_project_name": "cats",
     "latent_scaling": "keep",
 }
-AT_THE_END = {"latent_scaling", "export_remote_code", "license"}  # what only the result shows
+AT_THE_END = {"pipeline_family", "latent_scaling", "export_remote_code", "license"}  # what only the result shows
 # What is refused by the part that it concerns, in words of its own.
 OWN_WORDS = {
     "gradient_checkpointing": "gradient checkpointing",

@@ -79,6 +79,7 @@ class Adapter:
     channel_fields: ClassVar[tuple[str, ...]] = ("in_channels", "out_channels")
     clip_frames: ClassVar[int | None] = None
     papers: tuple[Paper, ...] = (LATENT_DIFFUSION,)
+    pipelines: tuple[str, ...] = ()  # that a setting of the model makes it fit for, by the names of their classes
 
     model: ModelMixin
 

@@ -119,6 +119,11 @@ class VAEAdapter(OwnAdapter):
         """That of its `pipeline_family`."""
         return self.model.presentation
 
+    @property
+    def pipelines(self) -> tuple[str, ...]:
+        """Those of its `pipeline_family`."""
+        return self.presentation.pipelines
+
     def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
         """q(z|x)."""
         return self.model.posterior(x)
