@@ -120,7 +120,7 @@ class VAEAdapter(OwnAdapter):
         return self.model.presentation
 
     @property
-    def pipelines(self) -> tuple[str, ...]:
+    def pipelines(self) -> tuple[str, ...]:  # type: ignore[override]
         """Those of its `pipeline_family`."""
         return self.presentation.pipelines
 
