@@ -1,5 +1,6 @@
 """Every option of a run, with every kind of model and loss: it has an effect, or it is refused with one sentence."""
 
+import inspect
 import io
 import tarfile
 from pathlib import Path
@@ -320,7 +321,7 @@ def made(values):
         loading = run.data._epoch(run.state).num_workers
     parts = {
         "compiled": [name for name, module in modules.items() if module._compiled_call_impl is not None],
-        "recomputed": [name for name, module in modules.items() if getattr(module, "gradient_checkpointing", False)],
+        "recomputed": [name for name, module in modules.items() if recomputes(module)],
         "layout": [parameter.stride() for parameter in run.loss.model.parameters()],
         "loading": loading,
         "held out": len(run.data.validation),
@@ -336,6 +337,11 @@ def made(values):
         "background": run.publisher is not None and run.publisher.background is not None,
     }
     return run, parts
+
+
+def recomputes(module):
+    """By diffusers, or by ours where it has none."""
+    return getattr(module, "gradient_checkpointing", False) or not inspect.ismethod(module.forward)
 
 
 def trained(run, monkeypatch):

@@ -29,8 +29,8 @@ def add_lora(model: ModelMixin, rank: int, alpha: float | None) -> None:
     """
     if not hasattr(model, "add_adapter"):
         raise UserError(
-            f"--lora_rank: diffusers has no adapters for {type(model).__name__}, only for AutoencoderKL (and "
-            "AutoencoderVAE): train its weights, or --train decoder."
+            f"--lora_rank: diffusers has no adapters for {type(model).__name__}: leave it out, and train the weights "
+            "themselves (with --train decoder, those of the decoder only)."
         )
     try:
         from peft import LoraConfig

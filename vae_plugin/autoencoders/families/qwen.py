@@ -21,4 +21,4 @@ class QwenImage21Adapter(CausalAdapter):
     """`AutoencoderKLQwenImage21`: RGBA images, in a class that has only the taps of one frame."""
 
     class_name = "AutoencoderKLQwenImage21"
-    papers = (QWEN_IMAGE, WAN)
+    papers = (WAN,)  # none that is its own
