@@ -10,6 +10,8 @@ from diffusers import (
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
     AutoencoderKLWan,
+    AutoencoderKLHunyuanImage,
+    AutoencoderKLKVAE,
     AutoencoderTiny,
     VQModel,
 )
@@ -66,6 +68,24 @@ CONFIGS = {
         "layers_per_block": 1,
         "spatial_compression_ratio": 2,
         "temporal_compression_ratio": 2,
+    },
+    AutoencoderKLHunyuanImage: {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": 4,
+        "block_out_channels": (32, 32),
+        "layers_per_block": 1,
+        "spatial_compression_ratio": 2,
+        "sample_size": 16,
+        "scaling_factor": 0.75289,
+    },
+    AutoencoderKLKVAE: {
+        "channels": 32,
+        "num_enc_blocks": 1,
+        "num_dec_blocks": 1,
+        "z_channels": 4,
+        "ch_mult": (1, 1),
+        "sample_size": 16,
     },
     VQModel: {"block_out_channels": (8, 8), "num_vq_embeddings": 32, **LEVELS},
 }

@@ -13,8 +13,10 @@ from .adapter import Adapter
 from .families.asymmetric import AsymmetricAdapter
 from .families.dc import DCAdapter
 from .families.flux2 import Flux2Adapter
+from .families.hunyuan_image import HunyuanImageAdapter
 from .families.hunyuan_refiner import HunyuanRefinerAdapter
 from .families.kl import KLAdapter
+from .families.kvae import KVAEAdapter
 from .families.ours import VAEAdapter, VQModelAdapter, VQVAEAdapter
 from .families.qwen import QwenImage21Adapter, QwenImageAdapter
 from .families.tiny import TinyAdapter, TinyFlux2Adapter
@@ -29,6 +31,8 @@ FAMILIES: tuple[type[Adapter], ...] = (
     TinyAdapter,
     TinyFlux2Adapter,
     DCAdapter,
+    HunyuanImageAdapter,
+    KVAEAdapter,
     VQModelAdapter,
     WanAdapter,
     QwenImageAdapter,
@@ -39,15 +43,12 @@ ADAPTERS = {family.class_name: family for family in FAMILIES if family.model_cla
 
 VIDEO = "it is an autoencoder of videos that no image pipeline of diffusers has, and this package works with images"
 SOUND = "it is an autoencoder of sound"
-NOT_YET = "it is an autoencoder of images that is not supported yet"
 NOT_ADAPTED = {  # every other class in diffusers' models/autoencoders
     "AutoencoderKLAllegro": VIDEO,
     "AutoencoderKLCogVideoX": VIDEO,
     "AutoencoderKLCosmos": VIDEO,
-    "AutoencoderKLHunyuanImage": NOT_YET,
     "AutoencoderKLHunyuanVideo": VIDEO,
     "AutoencoderKLHunyuanVideo15": VIDEO,
-    "AutoencoderKLKVAE": NOT_YET,
     "AutoencoderKLKVAEAudio": SOUND,
     "AutoencoderKLKVAEVideo": VIDEO,
     "AutoencoderKLLTX2Audio": SOUND,
