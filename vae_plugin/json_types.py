@@ -22,7 +22,7 @@ def declared_types(function: Callable[..., Any]) -> dict[str, Any]:
     for name, parameter in list(inspect.signature(function).parameters.items()):
         annotation = hints.get(name, parameter.annotation)
         if parameter.default is None and annotation not in (Any, inspect.Parameter.empty):
-            annotation = typing.Optional[annotation]  # as is meant, though diffusers does not always say so
+            annotation = annotation | None  # as is meant, though diffusers does not always say so
         if annotation is inspect.Parameter.empty or isinstance(annotation, str):
             default = parameter.default
             annotation = Any if default in (None, inspect.Parameter.empty) else type(default)
