@@ -10,6 +10,7 @@ import torch
 from diffusers import AsymmetricAutoencoderKL, AutoencoderDC, AutoencoderTiny, ConsistencyDecoderVAE
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
+from support import tiny_diffusers
 from support.tiny_exports import images, kl, vae, vqvae
 from vae_plugin import AutoencoderVQVAE
 from vae_plugin.autoencoders import adapt
@@ -53,6 +54,13 @@ MODELS = {
     "tiny": tiny,
     "dc": dc,
 }
+
+
+@pytest.mark.parametrize("name", ["AutoencoderKLHunyuanImage", "AutoencoderKLKVAE"])
+def test_attention_without_heads_and_values_named_as_an_output_are_written(name, tmp_path):
+    differences = save_onnx(tiny_diffusers.tiny(name), tmp_path / "onnx")
+    assert differences.keys() == {"encoder.mean", "encoder.logvar", "decoder.image"}
+    assert max(differences.values()) < 1e-4
 
 
 def session(folder, part):

@@ -222,7 +222,7 @@ class _Writer:
         self, module: nn.Module, part: str, inputs: dict[str, torch.Tensor], outputs: tuple[str, ...], ratio: int
     ) -> None:
         """Write one file; height and width of its input are `ratio` times any number."""
-        from .onnx_splits import SPLITS  # needs onnxscript, of the extra "onnx"
+        from .onnx_operators import OPERATORS  # needs onnxscript, of the extra "onnx"
 
         ((name, example),) = inputs.items()
         dims = [ratio * torch.export.Dim(side) if ratio > 1 else torch.export.Dim(side) for side in ("height", "width")]
@@ -237,7 +237,7 @@ class _Writer:
                     output_names=list(outputs),
                     dynamic_shapes=({0: torch.export.Dim("batch"), 2: dims[0], 3: dims[1]},),
                     opset_version=self.opset,
-                    custom_translation_table=SPLITS,
+                    custom_translation_table=OPERATORS,
                     # onnxscript's optimizer rounds the 1e-15 that AutoencoderDC adds to a divisor to 0, which gives
                     # 0 / 0. Runtimes optimise anyway.
                     optimize=False,
@@ -252,8 +252,12 @@ class _Writer:
             raise UserError(
                 f"{model} cannot be written with opset {self.opset}, only with {written}: leave --opset out."
             )
+        own = {value: value.name for value in (*program.model.graph.inputs, *program.model.graph.outputs)}
         for node in program.model.graph:
             node.metadata_props.clear()  # stack traces: local paths, and most of a small file
+            for value in node.outputs:  # named after operators, one of which is the mean
+                if value not in own and value.name in own.values():
+                    value.name = f"{value.name}_of_{node.name}"
         program.model.metadata_props.update(self.metadata)
         size = sum(tensor.nbytes for tensor in module.state_dict().values())
         (self.folder / part).parent.mkdir(exist_ok=True)
