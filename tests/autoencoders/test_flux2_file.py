@@ -113,7 +113,7 @@ def test_how_it_pads_is_in_the_metadata_and_said(tmp_path, capsys):
     model.save_pretrained(tmp_path / "model")
     file = tmp_path / "out.safetensors"
     assert main(["export", str(tmp_path / "model"), str(file), "--format", "single_file"]) == 0
-    assert "It pads images by reflect, other tools by zeros" in capsys.readouterr().out
+    assert "Its convolutions pad by reflect" in capsys.readouterr().out
     opened = load_autoencoder(file).model
     assert {conv.padding_mode for conv in opened.modules() if isinstance(conv, torch.nn.Conv2d)} >= {"reflect"}
     x = torch.rand(1, 3, 16, 16)

@@ -22,7 +22,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from .frames import only_frame
-from .padding import PADDING_KEY
 
 BETWEEN_FRAMES = "time_conv"  # the name of what only further frames reach
 
@@ -116,8 +115,7 @@ class OneFrame(ModelMixin, ConfigMixin, PeftAdapterMixin):
                 self.get_submodule(name).write(conv)
                 state = {key: value for key, value in state.items() if not key.startswith(f"{name}.conv.")}
         whole.load_state_dict(state, strict=False)
-        fields = {name: value for name, value in self.config.items() if name == PADDING_KEY or not name.startswith("_")}
-        whole.register_to_config(**fields)
+        whole.register_to_config(**{name: value for name, value in self.config.items() if not name.startswith("_")})
 
 
 def causal_convolutions(model: nn.Module) -> dict[str, Any]:

@@ -67,9 +67,11 @@ def set_padding_mode(model: Any, mode: str) -> None:
     recorded_padding({PADDING_KEY: mode})
     recorded, modes = recorded_padding(model.config), {conv.padding_mode for conv in padded_convolutions(model)}
     if not modes and mode != "zeros":
-        raise cannot_pad(model, mode, "no convolution of its own pads")
+        raise cannot_pad(type(model).__name__, mode, "no convolution of its own pads")
     if recorded is None and len(modes) > 1:
-        raise cannot_pad(model, mode, f"its convolutions pad in ways of their own ({', '.join(sorted(modes))})")
+        raise cannot_pad(
+            type(model).__name__, mode, f"its convolutions pad in ways of their own ({', '.join(sorted(modes))})"
+        )
     if recorded is None and modes <= {"zeros"} and mode == "zeros":
         return  # as every model without a record
     convolution: Any
@@ -78,9 +80,9 @@ def set_padding_mode(model: Any, mode: str) -> None:
     model.register_to_config(**{PADDING_KEY: mode})
 
 
-def cannot_pad(model: Any, mode: str, reason: str) -> UserError:
+def cannot_pad(class_name: str, mode: str, reason: str) -> UserError:
     """The error for a mode that a model cannot have."""
-    return UserError(f"--padding_mode {mode} cannot be given to this {type(model).__name__}: {reason}.")
+    return UserError(f"--padding_mode {mode} cannot be given to this {class_name}: {reason}.")
 
 
 def use_recorded_padding(model: Any) -> None:
@@ -94,6 +96,18 @@ def copy_padding(source: Any, target: Any) -> None:
     """Let a model that was converted from another one pad as that does, also where it is not recorded there."""
     if PADDING_KEY in source.config or padding_mode(source) != "zeros":
         set_padding_mode(target, padding_mode(source))
+
+
+def how_to_pad(model: Any) -> str | None:
+    """What users of other tools must know, in a sentence; None of a model that pads by zeros, as they do."""
+    mode = recorded_padding(model.config)
+    if mode in (None, "zeros"):
+        return None
+    return (
+        f"Its convolutions pad by {mode} ({PADDING_KEY} in its config), which other tools do not read: they decode "
+        f"other borders. In torch: [setattr(m, 'padding_mode', {mode!r}) for m in vae.modules() if isinstance(m, "
+        "torch.nn.Conv2d) and any(m.padding)]"
+    )
 
 
 def check_reflected_size(model: Any, latent_size: Sequence[int], ratio: int, what: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..autoencoders import Adapter
-from ..autoencoders.padding import padding_mode
+from ..autoencoders.padding import how_to_pad
 from ..autoencoders.taesd import LATENTS
 from ..errors import UserError
 from ..export.diffusers_folder import save_diffusers_folder
@@ -40,10 +40,12 @@ class Format:
     Attributes:
         write: writes the model to the output, and returns lines to print.
         is_file: whether the output is a file rather than a folder.
+        pads: whether what opens the output pads the borders as the model does.
     """
 
     write: Callable[[Adapter, Path, ExportOptions], list[str]]
     is_file: bool = False
+    pads: bool = False
 
 
 def _write_diffusers(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
@@ -56,14 +58,12 @@ def _write_diffusers(model: Adapter, output: Path, options: ExportOptions) -> li
 def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     dtype = DTYPES[options.dtype or "float32"]
     needs = denoiser_needs_after(options.record())
-    written = save_single_file(model, output, options.prefix or False, dtype, options.overwrite, needs)
+    note = " ".join(filter(None, (needs, how_to_pad(model.model)))) or None
+    written = save_single_file(model, output, options.prefix or False, dtype, options.overwrite, note)
     layout = layout_of(written)
     lines = [f"{output} uses the names of {layout.code}. {how_diffusers_reads(written, output)}"]
     if foreign := foreign_to_other_tools(written):
         lines.append(f"{layout.tools} and cannot load this one: {', '.join(foreign)}.")
-    mode = padding_mode(written)
-    if mode != "zeros":
-        lines.append(f"It pads images by {mode}, other tools by zeros: there, their borders are others.")
     return [*lines, *([] if needs is None else [needs])]
 
 
@@ -102,9 +102,9 @@ def _write_remote_code(model: Adapter, output: Path, options: ExportOptions) -> 
 FORMATS: dict[str, Format] = {
     "diffusers": Format(_write_diffusers),
     "single_file": Format(_write_single_file, is_file=True),
-    "onnx": Format(_write_onnx),
+    "onnx": Format(_write_onnx, pads=True),
     "taesd": Format(_write_taesd),
-    "remote_code": Format(_write_remote_code),
+    "remote_code": Format(_write_remote_code, pads=True),
 }
 
 
@@ -180,8 +180,11 @@ def run(argv: Sequence[str] | None, prog: str) -> Path:
     else:
         check_folder(output, options.overwrite)
     _check_not_source(output, options)
-    for line in chosen.write(options.open(), output, options):
+    model = options.open()
+    for line in chosen.write(model, output, options):
         print(line)
+    if not chosen.pads and (needs := how_to_pad(model.model)) is not None:
+        print(needs)
     return output
 
 

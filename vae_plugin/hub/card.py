@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 from .. import distribution
 from ..autoencoders import Adapter, adapt
 from ..autoencoders.base import height_and_width
+from ..autoencoders.padding import recorded_padding
 from . import prose
 from .latent_space import denoiser_needs_after
 from .merging import GENERATED_KEYS
@@ -101,6 +102,7 @@ def model_card(
         "pipelines": adapter.pipelines,
         "rule": prose.pipeline_rule(config),
         "standardized": None,
+        "padding": None if (mode := recorded_padding(config)) == "zeros" else mode,
     }
     subfolder = "teacher_subfolder" if record.decoder else "subfolder"
     if keeps_latents and record.base_model_id is not None and subfolder in record.options:

@@ -10,6 +10,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 from .. import distribution
+from ..autoencoders.padding import recorded_padding
 from ..autoencoders.registry import family_of
 from ..errors import UserError
 from ..texts import read_json_object
@@ -122,5 +123,17 @@ def pipeline_card(folder: Path, *, repo_id: str | None = None, license: str | No
         "package_url": distribution.repository(),
         "ours": ours,
         "autoencoders": autoencoders(folder),
+        "padded": _padded(folder),
     }
     return rendered("pipeline", facts, data)
+
+
+def _padded(folder: Path) -> dict[str, str]:
+    """The autoencoders of diffusers that do not pad by zeros, and by what; ours read it from their config themselves."""
+    found = {}
+    for component in autoencoders(folder):
+        config = folder / component.name / "config.json"
+        mode = recorded_padding(read_json_object(config)) if config.is_file() else None
+        if component.library != PACKAGE and mode not in (None, "zeros"):
+            found[component.name] = str(mode)
+    return found

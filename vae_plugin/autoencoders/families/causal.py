@@ -13,6 +13,7 @@ from ...models.networks import cropped
 from ..adapter import Adapter
 from ..channels import replace_image_convolutions
 from ..one_frame import OneFrame
+from ..padding import cannot_pad
 
 
 class CausalAdapter(Adapter):
@@ -61,6 +62,12 @@ class CausalAdapter(Adapter):
         """The residual blocks, attention, and what changes the resolution."""
         parts = ("conv2", "to_qkv", "resample")
         return [m for m in self.model.modules() if any(hasattr(m, part) for part in parts)]
+
+    def set_padding_mode(self, mode: str) -> None:
+        """Refused: its own convolutions pad by zeros in their code, which no user of diffusers could change."""
+        if mode != "zeros":
+            reason = "its causal convolutions pad by zeros in their own code, and a pipeline would decode other borders"
+            raise cannot_pad(self.class_name, mode, reason)
 
     @property
     def fixed_channels_reason(self) -> str | None:
