@@ -129,7 +129,7 @@ def pipeline_card(folder: Path, *, repo_id: str | None = None, license: str | No
 
 
 def _padded(folder: Path) -> dict[str, str]:
-    """The autoencoders of diffusers that do not pad by zeros, and by what; ours read it from their config themselves."""
+    """The autoencoders of diffusers that do not pad by zeros, and by what; ours read their config themselves."""
     found = {}
     for component in autoencoders(folder):
         config = folder / component.name / "config.json"
