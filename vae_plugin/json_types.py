@@ -21,7 +21,8 @@ def declared_types(function: Callable[..., Any]) -> dict[str, Any]:
     found = {}
     for name, parameter in list(inspect.signature(function).parameters.items()):
         annotation = hints.get(name, parameter.annotation)
-        if parameter.default is None and annotation not in (Any, inspect.Parameter.empty):
+        known = not isinstance(annotation, str) and annotation not in (Any, inspect.Parameter.empty)
+        if parameter.default is None and known:
             annotation = annotation | None  # as is meant, though diffusers does not always say so
         if annotation is inspect.Parameter.empty or isinstance(annotation, str):
             default = parameter.default
