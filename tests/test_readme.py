@@ -19,6 +19,8 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from support.hub_server import HubServer
+from vae_plugin.autoencoders.presentation import FAMILY_NAMES
+from vae_plugin.autoencoders.registry import ADAPTERS
 from vae_plugin.cli import main
 from vae_plugin.widgets import LatentLab
 
@@ -170,3 +172,9 @@ def test_python_versions_agree():
     [written] = re.findall(r"Python (3\.\d+) or newer", (ROOT / "README.md").read_text())
     [declared] = re.findall(r'requires-python = ">=(3\.\d+)"', (ROOT / "pyproject.toml").read_text())
     assert written == declared
+
+
+def test_the_readme_names_every_class_and_every_family_of_pipelines():
+    page = (ROOT / "README.md").read_text()
+    assert {name for name in ADAPTERS if f"`{name}`" not in page} == set()
+    assert {name for name in FAMILY_NAMES if f'"{name}"' not in page} == set()
