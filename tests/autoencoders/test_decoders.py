@@ -81,6 +81,12 @@ def test_the_padding_of_the_convolutions_stays(name):
     assert new.config["_padding_mode"] == "reflect"
 
 
+@pytest.mark.parametrize("name", WITH_WIDTHS)
+def test_a_new_decoder_is_where_the_model_is(name):
+    adapter = adapt(made(name).to("meta"))
+    assert all(p.device.type == "meta" for p in adapter.with_decoder((8, 12)).model.parameters())
+
+
 def test_what_cannot_become_ours_is_refused():
     with pytest.raises(UserError, match="--decoder_block_out_channels: this AutoencoderKL makes 4 channels of 3"):
         adapt(tiny("AutoencoderKL", out_channels=4)).with_decoder((4, 4))

@@ -47,7 +47,8 @@ def with_decoder(model: ModelMixin, widths: Sequence[int], **changes: Any) -> Mo
     config = model.config
     check_decoder_widths(widths, len(config.block_out_channels), config.norm_num_groups)
     fields = {name: value for name, value in config.items() if name != DEFAULTS}
-    new = type(model).from_config({**fields, FIELD: list(widths), **changes})
+    with torch.device(model.device):
+        new = type(model).from_config({**fields, FIELD: list(widths), **changes})
     old = plain_state(model)
     kept = {name: value.clone() for name, value in old.items() if not name.startswith("decoder.")}
     own = {n: _first_channels(v, old.get(n)) for n, v in new.state_dict().items() if n.startswith("decoder.")}
