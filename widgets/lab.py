@@ -127,7 +127,7 @@ class LatentLab(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self._session.codec.latent_shape))
-        return f"LatentLab({type(self.model).__name__}, latent {shape}): run this cell to use it"
+        return f"LatentLab({self._session.codec.adapter.class_name}, latent {shape}): run this cell to use it"
 
     # --- what Python reads ---
 

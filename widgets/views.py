@@ -30,7 +30,7 @@ def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
     """What does not change: the model in words and numbers, and the labels of the images."""
     model = codec.model
     return {
-        "model": type(model).__name__,
+        "model": codec.adapter.class_name,
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "image": [codec.channels, *codec.image_size],
