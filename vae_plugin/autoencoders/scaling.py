@@ -39,10 +39,19 @@ def pooled_scaling(mean: torch.Tensor, std: torch.Tensor, shifts: bool) -> dict[
     return {"scaling_factor": 1 / scale.item(), **({"shift_factor": centre.item()} if shifts else {})}
 
 
+def channel_fields(mean: torch.Tensor, std: torch.Tensor) -> dict[str, list[float]]:
+    """`latents_mean` and `latents_std` of each channel.
+
+    Pipelines divide by the latter: a channel below `LEAST_SPREAD` has that, and all have 1 if all are constant.
+    """
+    least = LEAST_SPREAD * std.square().mean().sqrt()
+    std = std.clamp_min(least) if least > 0 else torch.ones_like(std)
+    return {"latents_mean": mean.tolist(), "latents_std": std.tolist()}
+
+
 def channel_scaling(mean: torch.Tensor, std: torch.Tensor) -> dict[str, Any]:
-    """`latents_mean` and `latents_std` of each channel, those below `LEAST_SPREAD` as if they had that."""
-    std = std.clamp_min(LEAST_SPREAD * std.square().mean().sqrt())
-    return {**UNSCALED, "latents_mean": mean.tolist(), "latents_std": std.tolist()}
+    """`channel_fields`, and nothing that pipelines do beside them."""
+    return {**UNSCALED, **channel_fields(mean, std)}
 
 
 def channel_statistics(config: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ from ..adapter import Adapter
 from ..channels import replace_image_convolutions
 from ..one_frame import OneFrame
 from ..padding import cannot_pad
+from ..scaling import channel_fields
 
 
 class CausalAdapter(Adapter):
@@ -85,8 +86,7 @@ class CausalAdapter(Adapter):
 
     def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Set `latents_mean` and `latents_std`, one of each for every channel."""
-        std = torch.where(std > 0, std, torch.ones_like(std))  # pipelines divide by it
-        self.model.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+        self.model.register_to_config(**channel_fields(mean, std))
 
     @property
     def standardizes_channels(self) -> bool:

@@ -11,7 +11,7 @@ from ...errors import UserError
 from ...json_types import fits
 from ...wording import shown
 from ..adapter import Adapter
-from ..scaling import scaled, scaling_fields
+from ..scaling import channel_fields, scaled, scaling_fields
 
 
 class KVAEAdapter(Adapter):
@@ -63,5 +63,4 @@ class KVAEAdapter(Adapter):
 
     def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Write the statistics of each channel into the config."""
-        known = torch.where(std > 0, std, 1)  # a channel that is constant stays so
-        self.model.register_to_config(_latents_mean=mean.tolist(), _latents_std=known.tolist())
+        self.model.register_to_config(**{f"_{name}": values for name, values in channel_fields(mean, std).items()})
