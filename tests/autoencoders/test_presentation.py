@@ -66,6 +66,11 @@ def test_standardised_latents_need_no_batch_norm():
     torch.testing.assert_close(vae.bn.running_var + vae.config.batch_norm_eps, torch.ones(16))
 
 
+def test_students_are_what_pipelines_take():
+    students = {family: adapt(tiny_vae(pipeline_family=family)).student_class for family in FAMILY_NAMES}
+    assert {family for family, name in students.items() if name == "AutoencoderTinyFlux2"} == {"flux2", "ideogram4"}
+
+
 def test_video_of_one_frame_is_an_image_with_one_axis_more():
     vae = tiny_vae(pipeline_family="qwenimage")
     images = torch.rand(2, 3, 16, 18) * 2 - 1

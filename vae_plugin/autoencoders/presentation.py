@@ -19,6 +19,7 @@ from diffusers.utils import BaseOutput
 from torch import nn
 
 from ..models.posteriors import DiagonalGaussian
+from .frames import only_frame
 from .kl_model import to_autoencoder_kl, to_autoencoder_kl_flux2
 from .scaling import channel_scaling, channel_statistics, pooled_scaling
 
@@ -46,14 +47,14 @@ class Presentation:
     Attributes:
         pipelines: of diffusers that read an autoencoder in this way only.
         patch: latents along one side of the patches that the pipelines cannot do without.
-        only_ratio: the spatial compression ratio that is written in their code; None if they read it.
         attributes: what they read from the model itself: name -> function of the model.
+        student_class: see `Adapter.student_class`.
     """
 
     pipelines: ClassVar[tuple[str, ...]] = ()
     patch: ClassVar[int] = 1
-    only_ratio: ClassVar[int | None] = None
     attributes: ClassVar[dict[str, Callable[[Any], Any]]] = {}
+    student_class: ClassVar[str] = "AutoencoderTiny"
 
     def check(self, name: str, network: str, sample_size: tuple[int, int], ratio: int) -> None:
         """Refuse a model that these pipelines could not use.
@@ -65,11 +66,6 @@ class Presentation:
             raise ValueError(
                 f"pipeline_family is {name!r}: pipelines need a grid of latents, which network {network!r} does not "
                 "have. Use network 'conv', or leave pipeline_family out."
-            )
-        if self.only_ratio not in (None, ratio):
-            raise ValueError(
-                f"pipeline_family is {name!r}: its pipelines have a spatial compression ratio of {self.only_ratio} in "
-                f"their code, and this model has {ratio}. Give {self.only_ratio.bit_length()} block_out_channels."
             )
         if any(side % (self.patch * ratio) for side in sample_size):
             raise ValueError(
@@ -136,6 +132,7 @@ class Flux2Presentation(Presentation):
         "BriaFibo2Pipeline",
     )
     patch = PATCH
+    student_class = "AutoencoderTinyFlux2"
 
     def fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The epsilon of the batch norm."""
@@ -220,15 +217,9 @@ class QwenImagePresentation(_Foreign):
         """Images or latents (B, C, H, W), which may be given as (B, C, 1, H, W).
 
         Raises:
-            ValueError: if they have more than one frame.
+            UserError: if they have more than one frame.
         """
-        if given.ndim != 5:
-            return given
-        if given.shape[2] != 1:
-            raise ValueError(
-                f"got a tensor of shape {tuple(given.shape)}: a video must have one frame, (B, C, 1, H, W)."
-            )
-        return given.squeeze(2)
+        return only_frame(given)
 
     def like(self, result: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
         """A result of as many axes as was given."""

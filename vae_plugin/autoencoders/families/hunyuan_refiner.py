@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from ...models.networks import cropped
 from ...models.posteriors import DiagonalGaussian
-from ..adapter import Adapter, cropped
+from ..adapter import Adapter
 from ..frames import only_frame
 from ..papers import DEEP_COMPRESSION, LATENT_DIFFUSION
 

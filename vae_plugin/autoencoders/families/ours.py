@@ -124,6 +124,11 @@ class VAEAdapter(OwnAdapter):
         """Those of its `pipeline_family`."""
         return self.presentation.pipelines
 
+    @property
+    def student_class(self) -> str:  # type: ignore[override]
+        """That of its `pipeline_family`."""
+        return self.presentation.student_class
+
     def posterior(self, x: torch.Tensor) -> DiagonalGaussian:
         """q(z|x)."""
         return self.model.posterior(x)
