@@ -53,7 +53,7 @@ def test_gradients_are_the_same_and_less_is_kept_for_them(name):
     for key, block in adapter.model.named_modules():
         if block in adapter.recomputed_blocks:
             first = next(inside for inside, _ in block.named_modules(prefix=key) if inside != key and once[inside])
-            assert (once[first], ran[first]) == (1, 2)
+            assert ran[first] == 2 * once[first]  # once, or twice where a block uses it again
     assert list(adapter.model.state_dict()) == names
     with torch.no_grad():
         before = sum(ran.values())

@@ -133,8 +133,8 @@ def test_it_goes_with_the_model_into_another_class():
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
 def test_flat_latents_have_no_border(name, mode):
     """A translation invariant network makes the same of every position, unless zeros come in at the border."""
-    if (name, mode) == ("AutoencoderDC", "replicate"):
-        return  # it makes 2 x 2 pixels of a position, which a reflection continues and a repetition does not
+    if mode == "replicate" and name in ("AutoencoderDC", "AutoencoderKLHunyuanImage"):
+        return  # they make 2 x 2 pixels of a position, which a reflection continues and a repetition does not
     model = made(name)
     zeros = decoded_flat(copy.deepcopy(model))
     assert (zeros - zeros[:, :, 3:4, 3:4]).abs().max() > 0.01, "nothing to see: the test is empty"
