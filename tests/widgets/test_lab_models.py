@@ -14,10 +14,11 @@ from diffusers import VQModel
 from torch import nn
 
 import vae_plugin.widgets.lab as lab_module
-from support.tiny_diffusers import decoded, has_frames, latents
+from support.tiny_diffusers import decoded, latents
 from support.tiny_lab import LIMIT, MODELS, levels, one_sentence, open_lab, shown, tiny
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.autoencoders import adapt
+from vae_plugin.autoencoders.families.causal import CausalAdapter
 from vae_plugin.autoencoders.one_frame import OneFrame
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError
@@ -42,8 +43,10 @@ def test_a_lab_shows_what_the_model_says(name):
         assert np.abs(shown(lab) - levels(image[0])).max() <= 1
         assert lab.image.size == (16, 16)
         assert tuple(lab.latent.shape) == tuple(lab.get_state()["_info"]["latent"])
-        runs_as = AutoencoderVQVAE if name == "VQModel" else OneFrame if has_frames(model) else type(model)
+        causal = isinstance(adapt(model), CausalAdapter)
+        runs_as = AutoencoderVQVAE if name == "VQModel" else OneFrame if causal else type(model)
         assert isinstance(lab.model, runs_as)
+        assert f"({type(model).__name__}, " in repr(lab)
         other = torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(0))
         lab.latent = other
         image = decoded(model, other[None])
