@@ -31,6 +31,12 @@ def variants(tensor):
     yield from (tensor.numpy(), tensor.numpy().astype(object), tensor.numpy().astype("M8[s]"), tensor.tolist())
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Some of the wrong paths are names of files that can be written."""
+    monkeypatch.chdir(tmp_path)
+
+
 WRONG = [
     None, True, -1, 0, 3, 2**64, 10**400, 10**5000, 0.5, float("nan"), float("inf"), 1e300, 1j, "", "word", "\0",
     "\ud800", "9" * 5000, "~nobody-of-that-name/x.png", Path("\0"), b"", b"x", memoryview(b"x"), [], [None], [[]], {},

@@ -23,7 +23,7 @@ from ..models.likelihoods import Likelihood
 from ..models.networks import cropped, pad_to_multiple
 from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
-from .channels import replace_image_convolutions
+from .channels import cannot_change_channels, replace_image_convolutions
 from .checkpointing import recompute_activations
 from .frames import only_frame
 from .layouts import Layout
@@ -269,10 +269,7 @@ class Adapter:
         if reason is None and not self.replace_image_convolutions(before, channels):
             reason = "it has no first and last convolution of the image's channels alone"
         if reason is not None:
-            raise UserError(
-                f"--in_channels {channels} cannot be given to this {self.class_name} of {before} channels: {reason}. "
-                f"Use images of {before} channels."
-            )
+            raise cannot_change_channels(self.class_name, before, channels, reason)
         self.model.register_to_config(**{name: channels for name in self.channel_fields if name in self.config})
 
     def replace_image_convolutions(self, before: int, channels: int) -> bool:

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from ..errors import UserError
+
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)  # one over time too treats each channel of the image alike
 OPAQUE = 4  # so many channels are red, green, blue and alpha
 
@@ -81,3 +83,11 @@ def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
             if child is old:
                 setattr(module, name, new)
                 return
+
+
+def cannot_change_channels(class_name: str, before: int, channels: int, reason: str) -> UserError:
+    """The error for a number of image channels that a model cannot have."""
+    return UserError(
+        f"--in_channels {channels} cannot be given to this {class_name} of {before} channels: {reason}. Use images of "
+        f"{before} channels."
+    )

@@ -20,7 +20,7 @@ class HunyuanImageAdapter(Adapter):
     def __init__(self, model: ModelMixin) -> None:
         super().__init__(model)
         said, levels = self.config.spatial_compression_ratio, len(self.config.block_out_channels)
-        reduces = 2 ** min(math.ceil(math.log2(said)), levels - 1)  # diffusers builds no more levels that do
+        reduces = 2 ** min(math.ceil(math.log2(max(said, 1))), levels - 1)  # diffusers builds no more levels that do
         if said != reduces:
             raise UserError(
                 f"this AutoencoderKLHunyuanImage says that its spatial_compression_ratio is {said}, and its network "
