@@ -106,7 +106,7 @@ class Codec:
             height, width = self.adapter.only_image_size
             if resolution not in (None, height) or height != width:
                 raise UserError(
-                    f"this model's fully connected networks take images of {height}x{width} only"
+                    f"this model takes images of {height}x{width} only"
                     + (f", and resolution is {resolution}: leave it out." if height == width else ", not squares.")
                 )
             return height, width

@@ -12,6 +12,7 @@ from diffusers import (
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
     AutoencoderKLWan,
+    AutoencoderRAE,
     AutoencoderTiny,
     VQModel,
 )
@@ -87,6 +88,16 @@ CONFIGS = {
         "ch_mult": (1, 1),
         "sample_size": 16,
     },
+    AutoencoderRAE: {  # its vision model sees the 16 pixels enlarged to 112: larger patches, fewer positions
+        "encoder_hidden_size": 64,
+        "encoder_num_hidden_layers": 1,
+        "encoder_input_size": 112,
+        "decoder_hidden_size": 8,
+        "decoder_num_hidden_layers": 2,
+        "decoder_num_attention_heads": 2,
+        "decoder_intermediate_size": 16,
+        "patch_size": 2,
+    },
     VQModel: {"block_out_channels": (8, 8), "num_vq_embeddings": 32, **LEVELS},
 }
 CONFIGS[AutoencoderTinyFlux2] = {"block_out_channels": (8, 8), "layers_per_block": 1, "latent_channels": 4}
@@ -103,6 +114,7 @@ def tiny(name, seed=0, **changes):
 @torch.no_grad()
 def latents(model, x):
     """What `encode` gives for images (B, C, H, W), as one tensor (B, c, h, w)."""
+    x = (x + 1) / 2 if has_unit_range(model) else x
     encoded = model.encode(x[:, :, None] if has_frames(model) else x)
     z = encoded.latent_dist.parameters if hasattr(encoded, "latent_dist") else encoded[0]
     return z[:, :, 0] if has_frames(model) else z
@@ -111,12 +123,21 @@ def latents(model, x):
 @torch.no_grad()
 def decoded(model, z):
     """Images (B, C, H, W) of latents (B, c, h, w)."""
+    if has_unit_range(model):
+        return model.decode(z).sample * 2 - 1
     return model.decode(z[:, :, None]).sample[:, :, 0] if has_frames(model) else model.decode(z).sample
 
 
 def reconstruction(model, x):
     """What `forward` gives for images (B, C, H, W)."""
+    if has_unit_range(model):
+        return model((x + 1) / 2).sample * 2 - 1
     return model(x[:, :, None]).sample[:, :, 0] if has_frames(model) else model(x).sample
+
+
+def has_unit_range(model):
+    """Whether the images of the class are in [0, 1]."""
+    return "encoder_norm_mean" in model.config
 
 
 def has_frames(model):

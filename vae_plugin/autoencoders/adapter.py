@@ -29,7 +29,7 @@ from .frames import only_frame
 from .layouts import Layout
 from .padding import check_reflected_size, recorded_padding, set_padding_mode
 from .papers import LATENT_DIFFUSION, Paper
-from .parts import select_part
+from .parts import PARTS, select_part
 from .passes import Posterior, TrainingPass
 from .scaling import pooled_scaling, scaled, scaling_fields
 from .weights import NOT_SAVED, check_finite, plain_names
@@ -61,6 +61,8 @@ class Adapter:
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
         has_frames: whether images and latents of the class have an axis of time, which the adapter adds and removes.
         channel_fields: of the config, for the number of image channels.
+        parts: that can be trained, see `select_part`.
+        unit_range: whether images are in [0, 1] to the class, which the adapter translates.
         clip_frames: of a class of videos, the frames of a short one in which time is compressed; None of images.
         papers: that introduced the architecture.
     """
@@ -78,6 +80,8 @@ class Adapter:
     has_frames: ClassVar[bool] = False
     channel_fields: ClassVar[tuple[str, ...]] = ("in_channels", "out_channels")
     clip_frames: ClassVar[int | None] = None
+    parts: ClassVar[tuple[str, ...]] = PARTS
+    unit_range: ClassVar[bool] = False
     papers: tuple[Paper, ...] = (LATENT_DIFFUSION,)
     pipelines: tuple[str, ...] = ()  # that a setting of the model makes it fit for, by the names of their classes
 
@@ -234,11 +238,7 @@ class Adapter:
         return []
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass.
-
-        Raises:
-            UserError: if neither diffusers supports it for the class nor the adapter names blocks.
-        """
+        """Recompute activations in the backward pass; a UserError where neither diffusers nor the adapter can."""
         if blocks := self.recomputed_blocks:
             recompute_activations(blocks)
         elif self.model._supports_gradient_checkpointing:

@@ -95,6 +95,13 @@ QWEN_IMAGE = Paper(
     2025,
     "2508.02324",
 )
+REPRESENTATION_AUTOENCODER = Paper(
+    "zheng2025diffusion",
+    "Zheng, Boyang and Ma, Nanye and Tong, Shengbang and Xie, Saining",
+    "Diffusion Transformers with Representation Autoencoders",
+    2025,
+    "2510.11690",
+)
 QUANTIZERS = {  # by `quantizer_type`, of those that came after the VQ-VAE
     "fsq": Paper(
         "mentzer2023finite",

@@ -19,6 +19,7 @@ from .families.kl import KLAdapter
 from .families.kvae import KVAEAdapter
 from .families.ours import VAEAdapter, VQModelAdapter, VQVAEAdapter
 from .families.qwen import QwenImage21Adapter, QwenImageAdapter
+from .families.rae import RAEAdapter
 from .families.tiny import TinyAdapter, TinyFlux2Adapter
 from .families.wan import WanAdapter
 
@@ -38,6 +39,7 @@ FAMILIES: tuple[type[Adapter], ...] = (
     QwenImageAdapter,
     QwenImage21Adapter,
     HunyuanRefinerAdapter,
+    RAEAdapter,
 )
 ADAPTERS = {family.class_name: family for family in FAMILIES if family.model_class() is not None}
 
@@ -60,7 +62,6 @@ NOT_ADAPTED = {  # every other class in diffusers' models/autoencoders
     "AutoencoderKLMochi": VIDEO,
     "AutoencoderKLTemporalDecoder": VIDEO,
     "AutoencoderOobleck": SOUND,
-    "AutoencoderRAE": "its encoder is a frozen vision model with a preprocessing of its own",
     "AutoencoderSAME": SOUND,
     "AutoencoderVidTok": VIDEO,
     "ConsistencyDecoderVAE": "its decoder is a diffusion model, which is trained on noise",

@@ -99,6 +99,7 @@ def model_card(
         "class_name": adapter.class_name,
         "latents_of": adapter.latents_expression,
         "has_frames": adapter.has_frames,
+        "unit_range": adapter.unit_range,
         "pipelines": adapter.pipelines,
         "rule": prose.pipeline_rule(config),
         "standardized": None,

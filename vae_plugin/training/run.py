@@ -37,6 +37,7 @@ from .run_record import Recorder
 from .settings import FinetuneOptions, OutputSettings
 from .settings.data import CIRCLES
 from .setup_model import (
+    check_part,
     check_teacher,
     default_learning_rate,
     give_padding_mode,
@@ -184,6 +185,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         teacher=teacher,
     )
     options.check_model(adapter, options.model.source)
+    check_part(options.model, adapter)
     give_padding_mode(options.model, adapter, options.latents_stay)
     base = teacher if options.model.new_decoder else None
     settle(options, adapter, base)

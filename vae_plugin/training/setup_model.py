@@ -71,6 +71,19 @@ def make_model(
     return make()
 
 
+def check_part(settings: ModelSettings, adapter: Adapter) -> None:
+    """Refuse a `--train` of what the model does not let be trained.
+
+    Raises:
+        UserError: for such a part.
+    """
+    if settings.train not in adapter.parts:
+        raise UserError(
+            f"--train {settings.train} cannot be done with {adapter.class_name}, of which the rest is frozen: give "
+            f"--train {' or '.join(adapter.parts)}."
+        )
+
+
 def check_teacher(settings: ModelSettings, adapter: Adapter, teacher: Adapter | None, resolution: int) -> None:
     """Refuse a teacher whose images or latents are not those of the model.
 
@@ -135,7 +148,8 @@ def settled_resolution(
         UserError: if the model does not take images of that size.
     """
     if resolution is None:
-        resolution = NEW_RESOLUTION if settings.base is None else (base or adapter).natural_resolution
+        fits_any = settings.base is None and adapter.only_image_size is None
+        resolution = NEW_RESOLUTION if fits_any else (base or adapter).natural_resolution
     ratio = adapter.spatial_compression_ratio
     if not adapter.pads_images and resolution % ratio:
         raise UserError(
@@ -280,7 +294,7 @@ def _load(settings: ModelSettings, resolution: int | None) -> Adapter:
         adapter.adapt_channels(settings.in_channels)
     only = adapter.only_image_size
     if only is not None and resolution not in (None, only[0]):
-        raise UserError(f"the mlp model of {source} needs --resolution {only[0]}.")
+        raise UserError(f"the model of {source} needs --resolution {only[0]}.")
     return adapter
 
 
