@@ -79,7 +79,8 @@ class RAEAdapter(DeterministicAdapter):
 
     def posterior(self, x: torch.Tensor) -> DeterministicPosterior:
         """The latents, without the noise that `encode` draws in training mode."""
-        self.check_image_size(*x.shape[-2:], "the images")  # `encode` would stretch them
+        height, width = x.shape[-2:]
+        self.check_image_size(height, width, "the images")  # `encode` would stretch them
         with evaluation_mode(self.model):
             return DeterministicPosterior(self.model.encode((x + 1) / 2)[0])
 
