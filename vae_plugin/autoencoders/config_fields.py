@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import UserError
-from ..json_types import declared_types, misfits
+from ..json_types import declared_types, fits, misfits
 from ..wording import either, shown
 from .padding import padding_misfit
 
@@ -17,6 +17,8 @@ COUNTS = re.compile(r"layers_per|^num_(?!vq_embeddings)")  # of modules: many of
 MOST_MODULES, LARGEST, MOST_ENTRIES = 1024, 1 << 20, 64
 LIMITS = {"sample_size": 1 << 14}
 MAY_BE_ZERO = re.compile(r"layers_per_block$|^num_\w+_blocks$")  # in a list: a level without them
+STATISTICS = ("latents_mean", "latents_std")  # of each channel, or of each number of the latents
+COLOURS = ("encoder_norm_mean", "encoder_norm_std")
 POSITIVE = ("scaling_factor", "latents_std", "batch_norm_eps")
 CHOICES: dict[str, tuple[Any, ...]] = {  # what diffusers would only miss when the model runs
     "upsample_fn": ("nearest", "bilinear", "bicubic", "area"),
@@ -56,8 +58,10 @@ def check_fields(cls: Any, config: Mapping[str, Any], source: str) -> None:
 def _out_of_range(fields: Mapping[str, Any], declared: Mapping[str, Any]) -> Iterator[str]:
     for name, value in fields.items():
         listed = isinstance(value, (list, tuple))
-        if listed and len(value) > MOST_ENTRIES:
+        if listed and len(value) > MOST_ENTRIES and name not in STATISTICS:
             yield f"{name} has {len(value):,} entries, expected at most {MOST_ENTRIES}"
+        if name in (*STATISTICS, *COLOURS) and value is not None and not (listed and _only_numbers(value)):
+            yield f"{name} is {shown(value)}, expected a list of numbers"
         if name in CHOICES and value not in CHOICES[name]:
             yield f"{name} is {shown(value)}, expected {either(map(str, CHOICES[name]))}"
         if name in POSITIVE and any(not number > 0 for number in _numbers(value)):
@@ -85,6 +89,11 @@ def _contradictions(fields: Mapping[str, Any]) -> Iterator[str]:
     low_high = fields.get("image_range")
     if low_high is not None and not low_high[0] < low_high[1]:
         yield f"image_range is {shown(low_high)}, expected the value of black below that of white"
+
+
+def _only_numbers(value: Any) -> bool:
+    """Whether a value is a number, or a list of such values."""
+    return all(map(_only_numbers, value)) if isinstance(value, (list, tuple)) else fits(value, float)
 
 
 def _numbers(value: Any) -> Iterator[float]:
