@@ -173,6 +173,7 @@ OWN_WORDS = {
     "revision": "revision 'main' has no effect on the local folder",
     "variant": "with the variant 'fp16'",
     "disc_start": "too small for a discriminator",
+    "pipeline_family": "pipeline_family is",
     "model_type": "norm_num_groups",  # whose default is no divisor of such few channels
 }
 SHOWN_ELSEWHERE = {  # by tests of continued runs, of loading, of schedules, of trackers, and of the best evaluation
