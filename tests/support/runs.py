@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from support import HANGS
@@ -128,3 +129,13 @@ def assert_alike(one, other):
     first, second = weights(one), weights(other)
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
+
+
+def smooth_photographs(folder, count, coarse=(4, 4), size=(16, 16)):
+    """Write `count` images with smooth colours, the same at each call: folder/00.png and so on."""
+    generator = torch.Generator().manual_seed(0)
+    for i in range(count):
+        colours = torch.rand(1, 3, *coarse, generator=generator)
+        image = torch.nn.functional.interpolate(colours, size, mode="bilinear")[0]
+        Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(folder / f"{i:02d}.png")
+    return folder

@@ -4,9 +4,8 @@ import json
 
 import pytest
 import torch
-from PIL import Image
 
-from support.runs import options
+from support.runs import options, smooth_photographs
 from support.tiny_diffusers import tiny
 from vae_plugin import finetune
 from vae_plugin.hub.record import RunRecord
@@ -17,13 +16,7 @@ from vae_plugin.metrics import evaluate
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photographs")
-    generator = torch.Generator().manual_seed(0)
-    for i in range(30):
-        coarse = torch.rand(1, 3, 4, 4, generator=generator)
-        image = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")[0]
-        Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(folder / f"{i:02d}.png")
-    return folder
+    return smooth_photographs(tmp_path_factory.mktemp("photographs"), 30)
 
 
 def test_a_run_on_images_measures_videos_before_and_after(photographs, tmp_path, capsys):
