@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from vae_plugin.arguments import ArgumentError, Tensor, Whole, accepts, check
 from vae_plugin.datasets import Circles, DataError, load_images
 from vae_plugin.datasets.files import SHARDS
+from vae_plugin.datasets.framing import Framing
 from vae_plugin.datasets.reading import DEFAULT_READER
 from vae_plugin.datasets.rows import ENCODED, STORED
 from vae_plugin.datasets.transforms import MODES
@@ -149,7 +150,7 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
     if isinstance(source, (bytes, Path, Image.Image)) or _is_row(source):
         if channels not in MODES:
             raise DataError(f"the model takes {channels} channels, which no image file has: give a tensor (C, H, W).")
-        return _fit(DEFAULT_READER.tensor(source, channels, min(size)), size)
+        return _fit(DEFAULT_READER.tensor(source, channels, Framing(min(size), center_crop=True).view), size)
     if isinstance(source, np.ndarray):
         source = _tensor_of_array(source)
     if not isinstance(source, torch.Tensor):

@@ -15,6 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from vae_plugin.datasets import DataError, ImageDataset, collate, load_images
+from vae_plugin.datasets.framing import Framing
 from vae_plugin.datasets.members import Origin
 from vae_plugin.datasets.transforms import to_uint8
 
@@ -215,7 +216,7 @@ def test_rows_of_bytes_are_named_by_file_and_row():
     photograph(0).save(file, "JPEG")
     good, bad = {"bytes": file.getvalue(), "path": "x.jpg"}, {"bytes": file.getvalue()[:300], "path": "x.jpg"}
     table = datasets.Dataset.from_list([{"image": value} for value in (good, bad, good, good, None, bad, good)])
-    options = {"resolution": 16, "channels": 3}
+    options = {"framing": Framing(16), "channels": 3}
     origin = Origin(sources=(("a.parquet", 3), ("empty.parquet", 0), ("b.parquet", 4)))
     images = ImageDataset(table, "image", origin=origin, **options)
     assert images[1]["unreadable"] == ("row 1 of a.parquet",)

@@ -19,6 +19,7 @@ from support.hostile_images import encoded, picture
 from vae_plugin import notices
 from vae_plugin.datasets import DataError, load_images, stream_images
 from vae_plugin.datasets import places as module
+from vae_plugin.datasets.framing import Framing
 from vae_plugin.datasets.paths import RefusedError, as_row
 from vae_plugin.datasets.places import Places
 from vae_plugin.datasets.reading import ImageReader
@@ -325,7 +326,7 @@ def test_refused_rows_are_named_and_left_out(data, capsys):
     for path in ("a b.png", "c d.png", "c%20d.png", "100%.png"):
         (data / path).unlink()
     images = load_images(train_data_dir=data / "rows.parquet", resolution=8, channels=3, cache_dir=data / "cache")
-    good = ImageReader().tensor(GOOD, 3, 8)
+    good = ImageReader().tensor(GOOD, 3, Framing(8, center_crop=True).view)
     assert images[0]["unreadable"] == images[1]["unreadable"] == ()
     item = images[2]
     expected = []
@@ -351,7 +352,7 @@ def test_a_stream_opens_no_other_place_either(data):
     rows = [{"bytes": GOOD, "path": "a.png"}] * 6
     rows[3] = {"bytes": None, "path": str(data.parent / "data-private" / "secret.png")}
     write_rows(data / "rows.parquet", rows)
-    good = ImageReader().tensor(GOOD, 3, 8)
+    good = ImageReader().tensor(GOOD, 3, Framing(8, center_crop=True).view)
     stream = stream_images(
         train_data_dir=data / "rows.parquet", resolution=8, channels=3, center_crop=True, num_validation=2
     )
@@ -371,7 +372,7 @@ def test_names_that_are_not_utf_8_are_read(tmp_path):
     images = load_images(train_data_dir=tmp_path, resolution=8, channels=3, center_crop=True)
     assert len(images) == 4
     assert images[1]["unreadable"] == (f"{tmp_path}/two\\nlines.png",)
-    good = ImageReader().tensor(GOOD, 3, 8)
+    good = ImageReader().tensor(GOOD, 3, Framing(8, center_crop=True).view)
     for i in (0, 2, 3):
         assert images[i]["unreadable"] == ()
         assert images[i]["pixel_values"].equal(good)

@@ -18,6 +18,7 @@ import vae_plugin.widgets
 from support.hostile_images import EXIF_BLOCKS, damage, encoded, exif, picture, png_of_size, seeds
 from vae_plugin.datasets import DataError, DataRules, ImageReader
 from vae_plugin.datasets.formats import endings, formats
+from vae_plugin.datasets.framing import Framing
 from vae_plugin.datasets.transforms import to_uint8
 
 READER = ImageReader()
@@ -26,19 +27,19 @@ READER = ImageReader()
 def sentence(source, reader=READER, channels=3):
     """The one sentence that an image is refused with."""
     with pytest.raises(DataError) as raised:
-        reader.tensor(source, channels, 8)
+        reader.tensor(source, channels, Framing(8, center_crop=True).view)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
-@pytest.mark.parametrize("resolution", [None, 8])
-def test_whole_files_of_every_format_are_read(resolution):
+@pytest.mark.parametrize("view_of", [None, Framing(8, center_crop=True).view])
+def test_whole_files_of_every_format_are_read(view_of):
     for name, data in seeds().items():
         for channels in (1, 3, 4):
             if name == "pfm":
                 assert "floats of unknown range" in sentence(data)
                 continue
-            x = READER.tensor(data, channels, resolution)
+            x = READER.tensor(data, channels, view_of)
             assert x.shape[0] == channels
             assert x.abs().max() <= 1
 
@@ -49,7 +50,9 @@ def test_damaged_files_are_read_or_refused_in_a_sentence():
     for seed in range(1500):
         reader = ImageReader(DataRules(1 + seed % 2), max_pixels=1_000_000)
         try:
-            x = reader.tensor(damage(np.random.default_rng(seed)), (1, 3, 4)[seed % 3], 8)
+            x = reader.tensor(
+                damage(np.random.default_rng(seed)), (1, 3, 4)[seed % 3], Framing(8, center_crop=True).view
+            )
         except DataError as error:
             refused.append(str(error))
         else:
@@ -193,7 +196,7 @@ def test_whatever_pillow_raises_on_the_way_is_one_sentence(monkeypatch, error, s
     data = encoded(picture(), "BMP")
     monkeypatch.setattr("PIL.BmpImagePlugin.BmpImageFile.load" if step == "load" else f"PIL.Image.{STEPS[step]}", fail)
     if step == "getexif":
-        assert READER.tensor(data, 3, 8).shape == (3, 8, 8)
+        assert READER.tensor(data, 3, Framing(8, center_crop=True).view).shape == (3, 8, 8)
     else:
         assert sentence(data, channels=1).startswith(f"these {len(data)} bytes cannot be read as an image: ")
 

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ..notices import printable, say_once
 from .errors import DataError
+from .framing import Framing
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out
 from .paths import RefusedError
 from .reading import DEFAULT_READER, ImageReader
@@ -37,16 +38,14 @@ class ImageDataset(Dataset):
     Args:
         table: data set with a column that holds images as paths, bytes or both.
         image_column: name of that column.
-        resolution: side of the square in pixels; the shorter side of an image is resized to it.
+        framing: which part of an image is seen.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA).
-        center_crop: crop the square from the centre rather than from a random position along the longer side.
-        random_flip: mirror a random half of the images left to right.
         seed: random seed of crop, flip and `split`, not negative.
         origin: of the table: what its rows are called.
         reader: how an image is opened.
 
     Raises:
-        DataError: for an empty table, or a resolution, number of channels or seed out of range. Also when an item is
+        DataError: for an empty table, or a number of channels or seed out of range. Also when an item is
             requested and no image at all can be read.
     """
 
@@ -55,26 +54,20 @@ class ImageDataset(Dataset):
         table: datasets.Dataset,
         image_column: str,
         *,
-        resolution: int,
+        framing: Framing,
         channels: int,
-        center_crop: bool = False,
-        random_flip: bool = False,
         seed: int = 0,
         origin: Origin = UNKNOWN_ORIGIN,
         reader: ImageReader = DEFAULT_READER,
     ) -> None:
-        if resolution < 1:
-            raise DataError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
         if seed < 0:
             raise DataError(f"seed is {seed}: it must not be negative.")
         if len(table) == 0:
             raise DataError("the table has no rows: give data with at least one image.")
         self.image_column = image_column
         self.table = undecoded(table, image_column)
-        self.resolution = resolution
+        self.framing = framing
         self.channels = check_channels(channels)
-        self.center_crop = center_crop
-        self.random_flip = random_flip
         self.seed = seed
         self.origin = origin
         self.reader = reader
@@ -89,13 +82,13 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[operator.index(index)]
         key = (self.seed, int(self._epoch), int(self.rows[index]))
-        crop, flip = augmentation(key, self.center_crop, self.random_flip)
+        view_of = self.framing.keyed(key)
         unreadable = []
         for step in range(min(len(self), MOST_SUBSTITUTES)):
             row = int(self.rows[(index + step) % len(self)])
             value = value_of(self.table[row][self.image_column])
             try:
-                pixels = self.reader.tensor(value, self.channels, self.resolution, crop, flip)
+                pixels = self.reader.tensor(value, self.channels, view_of)
                 side = min(self.reader.size(value)) if self.counts_small else None
             except DataError as error:
                 unreadable.append(self._name(row, value, error))
@@ -205,7 +198,7 @@ class ImageDataset(Dataset):
     def _split_at(self, held_out: np.ndarray) -> tuple[ImageDataset, ImageDataset]:
         train = np.setdiff1d(self.rows, held_out)  # sorted
         views = self._view(train), self._view(np.sort(held_out))
-        views[1].center_crop, views[1].random_flip = True, False
+        views[1].framing = self.framing.centred()
         return views
 
     def _view(self, rows: np.ndarray) -> ImageDataset:
@@ -228,13 +221,6 @@ class ImageDataset(Dataset):
 def _shared_zero() -> torch.Tensor:
     """Epoch counter in shared memory, so that a change reaches loading processes that outlive an epoch."""
     return torch.zeros((), dtype=torch.int64).share_memory_()
-
-
-def augmentation(key: Sequence[int], center_crop: bool, random_flip: bool) -> tuple[tuple[float, float], bool]:
-    """Position of the crop, and whether to mirror, as a function of the integers in `key`."""
-    draws = np.random.default_rng(key).random(3)
-    crop = (0.5, 0.5) if center_crop else (draws[0], draws[1])
-    return crop, random_flip and bool(draws[2] < 0.5)
 
 
 def say_if_refused(name: str, error: DataError) -> None:

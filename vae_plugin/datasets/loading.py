@@ -20,19 +20,18 @@ from ..errors import UserError
 from ..notices import say_once
 from .errors import DataError
 from .files import files_by_kind, files_digest, find_files, walk
+from .framing import Framing
 from .images import ImageDataset
 from .members import Origin, digest_of, member_name
 from .paths import as_row, regular_file
 from .places import Places, hub_roots
 from .reading import MAX_PIXELS, ImageReader
+from .rows import find_image_column
 from .rules import LATEST, DataRules
 from .shards import Shards, TableShards, TarShards
 from .streaming import ImageStream
 from .survey import survey
 from .webdataset import index_shards, member_of, shard_of
-
-BINARY = ("binary", "large_binary", "binary_view")  # a column of encoded images
-TEXT = ("string", "large_string", "string_view")  # a column of names of files
 
 
 @dataclass
@@ -77,16 +76,14 @@ def load_images(
     train_data_dir: Paths | None = None,
     image_column: str | None = None,
     split: str = "train",
-    resolution: int,
     channels: int,
-    center_crop: bool = False,
-    random_flip: bool = False,
     seed: int = 0,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     rules: DataRules = LATEST,
     max_image_pixels: int = MAX_PIXELS,
     remote_images: bool = False,
+    **framing: Any,
 ) -> ImageDataset:
     """Load the images of a data set on the Hub, or of a local folder or shard.
 
@@ -102,16 +99,14 @@ def load_images(
         train_data_dir: a folder, or a single .parquet or .tar file, or several of these.
         image_column: column of the images; for tar files their file name extension. Defaults to the only one.
         split: split to load.
-        resolution: see `ImageDataset`.
         channels: see `ImageDataset`.
-        center_crop: see `ImageDataset`.
-        random_flip: see `ImageDataset`.
         seed: see `ImageDataset`.
         revision: branch, tag or commit of the data set on the Hub.
         cache_dir: where `datasets` keeps its copies. Defaults to its own cache.
         rules: by which files become images.
         max_image_pixels: largest number of pixels of an image; larger ones are left out.
         remote_images: whether to open the addresses (http, s3, ...) that rows name instead of holding an image.
+        framing: arguments of `Framing`: resolution, which is required, center_crop and random_flip.
 
     Raises:
         DataError: if there is no such data, split or column, or no readable image.
@@ -124,10 +119,8 @@ def load_images(
     images = ImageDataset(
         table.rows,
         table.image_column,
-        resolution=resolution,
+        framing=Framing(**framing),
         channels=channels,
-        center_crop=center_crop,
-        random_flip=random_flip,
         seed=seed,
         origin=table.origin,
         reader=ImageReader(rules, max_image_pixels, Places(table.roots, remote_images)),
@@ -147,11 +140,16 @@ def stream_images(
     train_data_dir: Paths | None = None,
     image_column: str | None = None,
     split: str = "train",
+    channels: int,
+    seed: int = 0,
+    shuffle_window: int = 4096,
+    min_image_size: int = 1,
+    num_validation: int = 0,
     revision: str | None = None,
     rules: DataRules = LATEST,
     max_image_pixels: int = MAX_PIXELS,
     remote_images: bool = False,
-    **settings: Any,
+    **framing: Any,
 ) -> ImageStream:
     """Read the same sources as `load_images` in order, without a copy on disk.
 
@@ -161,11 +159,16 @@ def stream_images(
         train_data_dir: see `load_images`; only shards, because image files can be read at random.
         image_column: see `load_images`.
         split: see `load_images`.
+        channels: see `ImageStream`.
+        seed: see `ImageStream`.
+        shuffle_window: see `ImageStream`.
+        min_image_size: see `ImageStream`.
+        num_validation: see `ImageStream`.
         revision: see `load_images`.
         rules: see `load_images`.
         max_image_pixels: see `load_images`.
         remote_images: see `load_images`.
-        settings: further arguments of `ImageStream`.
+        framing: see `load_images`.
 
     Raises:
         DataError: see `load_images`; also for a folder of image files.
@@ -176,7 +179,17 @@ def stream_images(
     else:
         found = _stream_from_files(paths, split, image_column, rules)
     reader = ImageReader(rules, max_image_pixels, Places(found.roots, remote_images))
-    return ImageStream(found.shards, origin=found.origin, reader=reader, **settings)
+    return ImageStream(
+        found.shards,
+        framing=Framing(**framing),
+        channels=channels,
+        seed=seed,
+        shuffle_window=shuffle_window,
+        min_image_size=min_image_size,
+        num_validation=num_validation,
+        origin=found.origin,
+        reader=reader,
+    )
 
 
 def _local_paths(
@@ -221,7 +234,7 @@ def _table_by_name(
         builder.download_and_prepare()
         rows = builder.as_dataset(split)
     origin = replace(_origin_by_name(name, builder, split), sources=((f"{name} ({split})", len(rows)),))
-    return Table(rows, _find_image_column(rows, image_column, name), origin, hub_roots(name, cache_dir))
+    return Table(rows, find_image_column(rows, image_column, name), origin, hub_roots(name, cache_dir))
 
 
 def _stream_by_name(
@@ -240,7 +253,7 @@ def _stream_by_name(
             return Streamed(shards, _origin_by_name(name, builder, split))
         rows = builder.as_streaming_dataset(split)
         rows = rows if rows.features is not None else rows._resolve_features()
-    column = _find_image_column(rows, image_column, name)
+    column = find_image_column(rows, image_column, name)
     return Streamed(TableShards(rows, column), _origin_by_name(name, builder, split), hub_roots(name, None))
 
 
@@ -272,7 +285,7 @@ def _table_from_files(
             files = _data_files(found.files)
             rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache_dir)
         return Table(
-            rows, _find_image_column(rows, image_column, location), replace(origin, sources=sources), _roots(paths)
+            rows, find_image_column(rows, image_column, location), replace(origin, sources=sources), _roots(paths)
         )
     values, names = [as_row(file) for file in found.files], found.names
     if found.kind == "tar":
@@ -283,7 +296,7 @@ def _table_from_files(
             say_once(f"damaged {shard}", f"{shard} is damaged: {damage.reason}.")
         names = tuple(member_name(shard_names[shard_of(value)], member_of(value)) for value in values)
     rows = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": datasets.Image()}))
-    column = "image" if found.kind == "tar" else _find_image_column(rows, image_column, location)
+    column = "image" if found.kind == "tar" else find_image_column(rows, image_column, location)
     return Table(rows, column, replace(origin, names=names))
 
 
@@ -304,7 +317,7 @@ def _stream_from_files(paths: Sequence[Path], split: str, image_column: str | No
         files = _data_files(found.files)
         rows = datasets.load_dataset(builder, data_files=files, split="train", streaming=True, features=features)
         rows = rows if rows.features is not None else rows._resolve_features()
-    column = _find_image_column(rows, image_column, location)
+    column = find_image_column(rows, image_column, location)
     count = (lambda shard: _rows_or_none(found.files[shard])) if found.kind == "parquet" else None
     return Streamed(TableShards(rows, column, found.names, count), origin, _roots(paths))
 
@@ -367,31 +380,3 @@ def _no_progress_bars() -> Iterator[None]:
     finally:
         if not hidden:
             datasets.enable_progress_bars()
-
-
-def _find_image_column(rows: datasets.Dataset, name: str | None, location: str | Path) -> str:
-    features = rows.features
-    columns = f"{location} has the columns {', '.join(features)}"
-    if name is not None:
-        if name not in features:
-            raise DataError(f"image_column is {name!r}, but {columns}: give one of these.")
-        feature = features[name]
-        if not (_has_type(feature, *BINARY, *TEXT) or _is_image(feature)):
-            raise DataError(f"image_column {name!r} holds {feature} rather than images; {columns}: give another one.")
-        return name
-    found = [column for column, feature in features.items() if _is_image(feature)]
-    if not found:  # text may be anything, bytes are hardly anything else
-        found = [column for column, feature in features.items() if _has_type(feature, *BINARY)]
-    if len(found) != 1:
-        what = f"several hold images ({', '.join(found)})" if found else "none is known to hold images"
-        raise DataError(f"{columns}, of which {what}: choose one with image_column.")
-    return found[0]
-
-
-def _has_type(feature: Any, *types: str) -> bool:
-    return isinstance(feature, datasets.Value) and feature.dtype in types
-
-
-def _is_image(feature: Any) -> bool:
-    struct = isinstance(feature, dict) and ("bytes" in feature or feature.keys() == {"path"})
-    return struct or isinstance(feature, datasets.Image)

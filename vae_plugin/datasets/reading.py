@@ -19,10 +19,11 @@ from ..notices import printable
 from .colours import note_range_of_16_bits
 from .errors import DataError
 from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
+from .framing import ViewOf
 from .paths import RefusedError, regular_file
 from .places import Places
 from .rules import LATEST, DataRules
-from .transforms import image_to_tensor, to_tensor
+from .transforms import to_tensor
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses an image, and release 0.1 did
 MOST_BYTES = 8  # of an encoded image for each pixel, and
@@ -65,32 +66,21 @@ class ImageReader:
         with one_sentence(_name(source)):
             return self._open(source)
 
-    def tensor(
-        self,
-        source: Source,
-        channels: int,
-        resolution: int | None = None,
-        crop: tuple[float, float] = (0.5, 0.5),
-        flip: bool = False,
-    ) -> torch.Tensor:
+    def tensor(self, source: Source, channels: int, view_of: ViewOf | None = None) -> torch.Tensor:
         """Convert an image to float32 (C, H, W) in [-1, 1]; see `transforms.to_tensor`.
 
         Args:
             source: see `open`.
             channels: 1 (gray), 3 (RGB) or 4 (RGBA).
-            resolution: side of the square in pixels; None keeps the whole image at its own size.
-            crop: position of the square along each axis.
-            flip: mirror the square left to right.
+            view_of: width and height of the upright image -> what is seen of it, such as the `view` of a `Framing`;
+                None for the whole image at its own size.
 
         Raises:
             DataError: if it cannot be read, or its pixels have no known range.
         """
         name = _name(source)
         with one_sentence(name):
-            image = self._open(source)
-            if resolution is None:
-                return image_to_tensor(image, channels, self.rules, name)
-            return to_tensor(image, resolution, channels, crop, flip, self.rules, name)
+            return to_tensor(self._open(source), channels, view_of, self.rules, name)
 
     def encoded(self, source: Source) -> bytes:
         """The bytes of an image file.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import datasets
+
+from .errors import DataError
 
 # The type of what is encoded row by row: STORED would drop the bytes of a row if its path is that of a file that
 # happens to lie in the working directory.
 ENCODED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
 STORED = datasets.Image(decode=False)
+BINARY = ("binary", "large_binary", "binary_view")  # a column of encoded images
+TEXT = ("string", "large_string", "string_view")  # a column of names of files
 
 Table = TypeVar("Table", datasets.Dataset, datasets.IterableDataset)
 
@@ -29,3 +34,41 @@ def value_of(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     return {"path": value} if isinstance(value, str) else {"bytes": value}
+
+
+def find_image_column(rows: datasets.Dataset, name: str | None, location: str | Path) -> str:
+    """The column of the images of a table.
+
+    Args:
+        rows: the table.
+        name: of the column; None for the only one that holds images.
+        location: of the table.
+
+    Raises:
+        DataError: if there is no such column, or several.
+    """
+    features = rows.features
+    columns = f"{location} has the columns {', '.join(features)}"
+    if name is not None:
+        if name not in features:
+            raise DataError(f"image_column is {name!r}, but {columns}: give one of these.")
+        feature = features[name]
+        if not (_has_type(feature, *BINARY, *TEXT) or _is_image(feature)):
+            raise DataError(f"image_column {name!r} holds {feature} rather than images; {columns}: give another one.")
+        return name
+    found = [column for column, feature in features.items() if _is_image(feature)]
+    if not found:  # text may be anything, bytes are hardly anything else
+        found = [column for column, feature in features.items() if _has_type(feature, *BINARY)]
+    if len(found) != 1:
+        what = f"several hold images ({', '.join(found)})" if found else "none is known to hold images"
+        raise DataError(f"{columns}, of which {what}: choose one with image_column.")
+    return found[0]
+
+
+def _has_type(feature: Any, *types: str) -> bool:
+    return isinstance(feature, datasets.Value) and feature.dtype in types
+
+
+def _is_image(feature: Any) -> bool:
+    struct = isinstance(feature, dict) and ("bytes" in feature or feature.keys() == {"path"})
+    return struct or isinstance(feature, datasets.Image)

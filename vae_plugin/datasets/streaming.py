@@ -16,7 +16,8 @@ import torch
 
 from ..notices import printable, show
 from .errors import DataError
-from .images import ImageDataset, augmentation, say_if_refused
+from .framing import Framing
+from .images import ImageDataset, say_if_refused
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out, member_name, row_name
 from .reading import DEFAULT_READER, ImageReader
 from .rows import ENCODED
@@ -45,10 +46,8 @@ class ImageStream:
 
     Args:
         shards: L is the largest power of two that does not exceed their number, at most 64.
-        resolution: side of the square in pixels; the shorter side of an image is resized to it.
+        framing: which part of an image is seen.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA).
-        center_crop: crop the square from the centre rather than from a random position along the longer side.
-        random_flip: mirror a random half of the images left to right.
         seed: random seed of shard order, windows, crops and flips, not negative.
         shuffle_window: total number of samples in the windows of all lanes.
         min_image_size: shorter side in pixels that an image has at least; smaller ones are left out.
@@ -64,10 +63,8 @@ class ImageStream:
         self,
         shards: Shards,
         *,
-        resolution: int,
+        framing: Framing,
         channels: int,
-        center_crop: bool = False,
-        random_flip: bool = False,
         seed: int = 0,
         shuffle_window: int = 4096,
         min_image_size: int = 1,
@@ -78,10 +75,8 @@ class ImageStream:
         self.shards = shards
         self.num_shards = len(shards.names)
         self.lanes = 1 << (min(self.num_shards, MAX_LANES).bit_length() - 1)
-        self.resolution = resolution
+        self.framing = framing
         self.channels = check_channels(channels)
-        self.center_crop = center_crop
-        self.random_flip = random_flip
         self.seed = seed
         self.window = max(1, shuffle_window // self.lanes)
         self.min_image_size = min_image_size
@@ -284,7 +279,7 @@ class ImageStream:
         return (value for _, value in self._named(shard, skip))
 
     def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str], int]:
-        crop, flip = augmentation((self.seed, 3, number), self.center_crop, self.random_flip)
+        view_of = self.framing.keyed((self.seed, 3, number))
         unreadable: list[str] = []
         reason: object = f"--min_image_size {self.min_image_size}"
         for value in window:
@@ -293,7 +288,7 @@ class ImageStream:
                     value = {**value, "bytes": self.reader.encoded(value)}
                 side = min(self.reader.size(value))
                 if side >= self.min_image_size:
-                    return self.reader.tensor(value, self.channels, self.resolution, crop, flip), unreadable, side
+                    return self.reader.tensor(value, self.channels, view_of), unreadable, side
             except DataError as error:
                 unreadable.append(printable(value.get("path") or "") or f"an image in the window of image {number}")
                 say_if_refused(unreadable[-1], error)
@@ -310,9 +305,8 @@ class ImageStream:
         return ImageDataset(
             table,
             "image",
-            resolution=self.resolution,
+            framing=self.framing.centred(),
             channels=self.channels,
-            center_crop=True,
             seed=self.seed,
             origin=origin,
             reader=self.reader,

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from .colours import has_alpha, note_transparent_16_bits, to_8_bits, to_srgb
 from .errors import DataError
+from .framing import ViewOf
 from .rules import LATEST, DataRules
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -81,60 +82,37 @@ def convert(image: Image.Image, channels: int, rules: DataRules = LATEST, name: 
     return image.convert(mode)
 
 
-def image_to_tensor(
-    image: Image.Image, channels: int, rules: DataRules = LATEST, name: str = "the image"
-) -> torch.Tensor:
-    """Convert a PIL image at its own size to float32 (C, H, W); an 8-bit value v becomes v / 127.5 - 1.
-
-    Raises:
-        DataError: see `convert`.
-    """
-    return _scale(convert(image, channels, rules, name))
-
-
 def to_tensor(
     image: Image.Image,
-    resolution: int,
     channels: int,
-    crop: tuple[float, float] = (0.5, 0.5),
-    flip: bool = False,
+    view_of: ViewOf | None = None,
     rules: DataRules = LATEST,
     name: str = "the image",
 ) -> torch.Tensor:
-    """Convert a PIL image to a square tensor: the shorter side is resized to `resolution`, the longer side cropped.
+    """Convert a PIL image to a tensor of what is seen of it.
 
     Args:
-        image: image of any size; small ones are enlarged.
-        resolution: side of the result in pixels.
+        image: image of any size.
         channels: 1, 3 or 4; see `convert`.
-        crop: horizontal and vertical position of the square: 0 is left or top, 0.5 the centre, 1 right or bottom.
-        flip: mirror the image left to right.
+        view_of: width and height of the upright image -> what is seen of it; None for the whole image at its own size.
         rules: see `convert`.
         name: see `convert`.
 
     Returns:
-        float32 (C, resolution, resolution), where an 8-bit value v becomes v / 127.5 - 1.
+        float32 (C, H, W), where an 8-bit value v becomes v / 127.5 - 1.
 
     Raises:
         DataError: see `convert`.
     """
     image = convert(image, channels, rules, name)
-    side = min(image.size)
-    left, top = (_offset(length, side, resolution, at) for length, at in zip(image.size, crop, strict=True))
-    # A single call resizes and crops. PIL's filter still sees the pixels outside the box, nothing is computed only to
-    # be thrown away, and the aspect ratio is exact, where resizing first would round the longer side to whole pixels.
-    box = (left, top, left + side, top + side)
-    image = image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
-    if flip:
-        image = ImageOps.mirror(image)
+    if view_of is not None:
+        view = view_of(image.size)
+        # A single call resizes and crops. PIL's filter still sees the pixels outside the box, nothing is computed only
+        # to be thrown away, and the aspect ratio is exact, where resizing first would round the longer side to whole
+        # pixels.
+        image = image.resize(view.size, Image.Resampling.LANCZOS, box=view.box)
+        image = ImageOps.mirror(image) if view.flip else image
     return _scale(image)
-
-
-def _offset(length: int, side: int, resolution: int, position: float) -> float:
-    """Offset within `length` pixels of a window of `side` pixels that is resized to `resolution` pixels."""
-    # In steps of whole output pixels, so that an image of the right size is cropped without resampling.
-    last = (length - side) * resolution // side
-    return min(int(position * (last + 1)), last) * side / resolution
 
 
 def _scale(image: Image.Image) -> torch.Tensor:
