@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from vae_plugin.autoencoders.written import decode_call, encode_call
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.recipe import Line, ModelCode, latent_literal
 
@@ -14,7 +15,7 @@ def model_code(codec: Codec) -> ModelCode:
     z = "z[None]" if plain else "z[None].to(vae.device, vae.dtype)"
     height, width = codec.image_size
     crop = f"[..., :{height}, :{width}]" if _is_odd(codec) else ""
-    decode = f"vae.decode({z}).sample{crop}"
+    decode = f"{decode_call(codec.adapter, z)}{crop}"
     if not codec.discrete:
         return ModelCode(decode)
     ids, back = ("ids[None]", "") if plain else ("ids[None].to(vae.device)", ".float().cpu()")
@@ -41,8 +42,7 @@ def encoding_line(codec: Codec, source: str, seed: int | None) -> Line:
     if through_lab or _is_odd(codec):
         return Line(f"x = {source}\nz = {{lab}}.encode(x{'' if seed is None else f', seed={seed}'})")
     x = "x[None]" if plain else "x[None].to(vae.device, vae.dtype)"
-    latents = f".latent_dist.{draw}" if codec.adapter.gaussian else codec.adapter.latents_expression
-    z = f"vae.encode({x}){latents}"
+    z = encode_call(codec.adapter, x, f".latent_dist.{draw}" if codec.adapter.gaussian else None)
     return Line(f"x = {source}\nz = {z}[0]{'' if plain else '.float().cpu()'}")
 
 

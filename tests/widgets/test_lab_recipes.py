@@ -12,7 +12,7 @@ from vae_plugin.datasets import Circles
 from vae_plugin.widgets.recipe import ChosenCode, Line, ModelCode, Move, Paint, Recipe
 
 DISCRETE = ("ema", "rvq", "fsq", "VQModel")
-CERTAIN = (*DISCRETE, "AutoencoderTiny", "AutoencoderDC")
+CERTAIN = (*DISCRETE, "AutoencoderTiny", "AutoencoderTinyFlux2", "AutoencoderDC", "AutoencoderRAE")
 
 
 @pytest.fixture(scope="module", params=MODELS)

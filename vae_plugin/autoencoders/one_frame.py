@@ -91,14 +91,16 @@ class OneFrame(ModelMixin, ConfigMixin, PeftAdapterMixin):
         return self.config.get("patch_size") or 1
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:
-        """q(z|x) of images (B, C, H, W) or (B, C, 1, H, W), as latents (B, c, h, w)."""
+        """q(z|x) of images (B, C, H, W), or (B, C, 1, H, W), which have latents with an axis of time too."""
         frame = patches(only_frame(x), self.patch_size)[:, :, None]
-        q = DiagonalGaussianDistribution(self.quant_conv(self.encoder(frame))[:, :, 0])
+        moments = self.quant_conv(self.encoder(frame))
+        q = DiagonalGaussianDistribution(moments if x.ndim == 5 else moments[:, :, 0])
         return AutoencoderKLOutput(latent_dist=q) if return_dict else (q,)
 
     def decode(self, z: torch.Tensor, return_dict: bool = True) -> DecoderOutput | tuple:
-        """Images (B, C, H, W) of latents (B, c, h, w) or (B, c, 1, h, w), clamped to [-1, 1] as by the whole."""
+        """Images of latents, clamped to [-1, 1] as by the whole; with an axis of time if the latents have one."""
         images = self.unclamped(z).clamp(-1, 1)
+        images = images[:, :, None] if z.ndim == 5 else images
         return DecoderOutput(sample=images) if return_dict else (images,)
 
     def unclamped(self, z: torch.Tensor) -> torch.Tensor:

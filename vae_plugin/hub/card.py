@@ -14,6 +14,7 @@ from .. import distribution
 from ..autoencoders import Adapter, adapt
 from ..autoencoders.base import height_and_width
 from ..autoencoders.padding import recorded_padding
+from ..autoencoders.written import decode_call, encode_call
 from . import prose
 from .latent_space import denoiser_needs_after
 from .merging import GENERATED_KEYS
@@ -97,7 +98,8 @@ def model_card(
         "papers": adapter.papers,
         "bibtex": fenced("\n\n".join(paper.bibtex for paper in adapter.papers), "bibtex"),
         "class_name": adapter.class_name,
-        "latents_of": adapter.latents_expression,
+        "encode": encode_call(adapter, "x"),
+        "decode": decode_call(adapter, "z"),
         "has_frames": adapter.has_frames,
         "unit_range": adapter.unit_range,
         "pipelines": adapter.pipelines,
