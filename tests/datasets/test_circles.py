@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vae_plugin.datasets import Circles, collate
+from vae_plugin.datasets.circles import disc_coverage
 
 
 def test_items_have_the_documented_form():
@@ -100,6 +101,25 @@ def test_rendering_many_is_rendering_each():
     for i in (0, 255, 256, 599):
         torch.testing.assert_close(images[i], circles[i]["pixel_values"], rtol=0, atol=1e-6)
     assert circles.render(circles.factors[:0]).shape == (0, 3, 8, 8)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": 3, "hue": True, "intensity": True}])
+def test_a_batch_is_drawn_as_its_images_are_one_by_one(options):
+    circles = Circles(300, 28, **options)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0)).tolist()
+    for index, item in zip(order, circles.__getitems__(order), strict=True):
+        assert torch.equal(item["pixel_values"], circles[index]["pixel_values"])
+        assert torch.equal(item["factors"], circles[index]["factors"])
+    assert circles.__getitems__([]) == []
+
+
+@pytest.mark.parametrize("resolution", [8, 33])
+def test_drawing_a_window_around_the_disc_is_drawing_the_whole_image(resolution):
+    factors = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) + 0.5  # most lie partly outside
+    factors[:, 2] = factors[:, 2].abs() * torch.linspace(0.01, 1, 100)
+    for some in (factors, factors[:30]):  # the window is as large as the largest of them
+        whole = disc_coverage(*some.double().unbind(1), resolution)
+        assert torch.equal(Circles(1, resolution).render(some)[:, 0], (whole * 2 - 1).float())
 
 
 def test_colours_are_those_of_the_standard_library():

@@ -5,7 +5,7 @@ from itertools import chain
 import pytest
 import torch
 
-from vae_plugin.training.sampler import GlobalBatchSampler, image_noise
+from vae_plugin.training.sampler import GlobalBatchSampler, _mix, image_noise
 
 
 def batches(length, batch_size, processes, **options):
@@ -49,6 +49,15 @@ def test_the_noise_of_an_image_depends_on_its_position_alone():
     apart = torch.cat([image_noise(7, range(100, 102), (2, 2, 3, 3)), image_noise(7, range(102, 106), (4, 2, 3, 3))])
     assert torch.equal(together, apart)
     assert not torch.equal(together, image_noise(8, range(100, 106), (6, 2, 3, 3)))
+
+
+@pytest.mark.parametrize("shape", [(1,), (15,), (16,), (4, 5, 5)])
+def test_the_noise_of_an_image_is_drawn_from_a_generator_of_its_own(shape):
+    rows = []
+    for image in range(7, 12):
+        seed = _mix(3, ~image)
+        rows.append(torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)))
+    assert torch.equal(image_noise(3, range(7, 12), (5, *shape)), torch.cat(rows))
 
 
 def test_the_noise_is_standard_normal_and_independent_between_images_and_seeds():

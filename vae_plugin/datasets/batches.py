@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,18 +29,25 @@ def image_batches(
     """
     dataset = evenly(dataset, limit)
     batch: list[torch.Tensor] = []
-    for i in range(len(dataset)):  # type: ignore[arg-type]  # torch's Dataset declares no length, but all of ours have one
-        item = dataset[i]
-        if item.get("unreadable"):
-            if unreadable is not None:
-                unreadable.update(item["unreadable"])
-            continue
-        batch.append(item["pixel_values"])
-        if len(batch) == batch_size:
-            yield torch.stack(batch)
-            batch = []
+    length = len(dataset)  # type: ignore[arg-type]  # torch's Dataset declares no length, but all of ours have one
+    for start in range(0, length, batch_size):
+        for item in items_of(dataset, range(start, min(start + batch_size, length))):
+            if item.get("unreadable"):
+                if unreadable is not None:
+                    unreadable.update(item["unreadable"])
+                continue
+            batch.append(item["pixel_values"])
+            if len(batch) == batch_size:
+                yield torch.stack(batch)
+                batch = []
     if batch:
         yield torch.stack(batch)
+
+
+def items_of(dataset: Dataset, indices: Sequence[int]) -> list[dict[str, Any]]:
+    """The items of these indices, read together where the data set can."""
+    together = getattr(dataset, "__getitems__", None)
+    return [dataset[index] for index in indices] if together is None else together(list(indices))
 
 
 def draw(dataset: Dataset, count: int | None, seed: int) -> Dataset:

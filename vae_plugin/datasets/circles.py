@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -80,6 +81,12 @@ class Circles(Dataset):
         factors = self.factors[range(len(self))[operator.index(index)]].clone()
         return {"pixel_values": self.render(factors[None])[0], "factors": factors}
 
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+        """The items of these indices, drawn together; a `DataLoader` asks for its batches so."""
+        factors = self.factors[[range(len(self))[operator.index(index)] for index in indices]]
+        images = self.render(factors)
+        return [{"pixel_values": image, "factors": row} for image, row in zip(images, factors, strict=True)]
+
     @accepts(factors=Tensor())
     def render(self, factors: torch.Tensor) -> torch.Tensor:
         """Render images from given factors.
@@ -108,9 +115,15 @@ class Circles(Dataset):
         colour = brightness[:, None]
         if "hue" in columns:
             colour = colour * saturated_rgb(columns["hue"])
-        coverage = disc_coverage(columns["x"], columns["y"], columns["radius"], self.resolution)
-        images = coverage[:, None] * colour[:, :, None, None] * 2 - 1
-        return images.float().expand(-1, self.channels, -1, -1).contiguous()
+        x, y, radius = columns["x"], columns["y"], columns["radius"]
+        left, top, side = windows(x, y, radius, self.resolution)
+        edges = torch.arange(side + 1, device=x.device)
+        coverage = disc_coverage(x, y, radius, self.resolution, left[:, None] + edges, top[:, None] + edges)
+        discs = (coverage[:, None] * colour[:, :, None, None] * 2 - 1).float().expand(-1, self.channels, -1, -1)
+        images = torch.full((len(x), self.channels, self.resolution, self.resolution), -1.0, device=x.device)
+        for image, disc, row, column in zip(images, discs, top.tolist(), left.tolist(), strict=True):
+            image[:, row : row + side, column : column + side] = disc
+        return images
 
     def _draw_factors(self, length: int) -> torch.Tensor:
         # Row i takes a fixed block of a counter-based generator (Philox, Salmon et al. 2011) with one number for every
@@ -125,16 +138,52 @@ class Circles(Dataset):
         return torch.from_numpy(np.stack(columns, axis=1)).float()
 
 
-def disc_coverage(x: torch.Tensor, y: torch.Tensor, radius: torch.Tensor, resolution: int) -> torch.Tensor:
+def windows(
+    x: torch.Tensor, y: torch.Tensor, radius: torch.Tensor, resolution: int
+) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Square windows of one size outside which discs cover nothing: first columns (N,), first rows (N,), and the side.
+
+    Args:
+        x: centres of N discs from the left, in image sides.
+        y: from the top.
+        radius: in image sides.
+        resolution: of the images, in pixels.
+    """
+    known = torch.stack([x, y, radius]).isfinite().all() and radius.min() > 0
+    side = min(resolution, int(2 * radius.max() * resolution) + 3) if known else resolution
+    if side == resolution:
+        start = torch.zeros_like(x, dtype=torch.int64)
+        return start, start, resolution
+    left, top = (((centre - radius) * resolution).floor().long() - 1 for centre in (x, y))
+    return left.clamp(0, resolution - side), top.clamp(0, resolution - side), side
+
+
+def disc_coverage(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    radius: torch.Tensor,
+    resolution: int,
+    columns: torch.Tensor | None = None,
+    rows: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Exact fraction of every pixel that a disc covers: (N, H, W) in [0, 1] from three (N,) in image sides.
 
     The area of the disc to the upper left of a point has a closed form. Its second difference over the corners of a
     pixel is the area of the disc within that pixel.
+
+    Args:
+        x: centres from the left.
+        y: centres from the top.
+        radius: of the discs.
+        resolution: side of the images in pixels.
+        columns: (N, W + 1), the pixel edges between which the discs are drawn, from the left; all by default.
+        rows: (N, H + 1), from the top; all by default.
     """
-    edges = torch.arange(resolution + 1, dtype=x.dtype, device=x.device) / resolution
+    every = torch.arange(resolution + 1, device=x.device)
+    columns, rows = (every if edges is None else edges for edges in (columns, rows))
     r = radius[:, None]
-    dx = (edges - x[:, None]).clamp(-r, r)
-    dy = (edges - y[:, None]).clamp(-r, r)
+    dx = (columns.to(x.dtype) / resolution - x[:, None]).clamp(-r, r)
+    dy = (rows.to(x.dtype) / resolution - y[:, None]).clamp(-r, r)
     left = _segment_area(dx, r)[:, None, :]
     above = _segment_area(dy, r)[:, :, None]
     dx, dy, r = dx[:, None, :], dy[:, :, None], r[:, :, None]

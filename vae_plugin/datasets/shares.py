@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from ..models.distributed import objects_over_processes, rank, world_size
 from ..models.shares import Share
-from .batches import evenly
+from .batches import evenly, items_of
 from .streaming import ImageStream
 
 
@@ -52,8 +52,7 @@ def _read(
     """The images that can be read, and their numbers; without any a substitute, which has no number."""
     images, read, substitute = [], [], None
     try:
-        for number in numbers:
-            item = dataset[number]
+        for number, item in zip(numbers, items_of(dataset, numbers), strict=True):
             if item.get("unreadable"):
                 substitute = item["pixel_values"]
                 if unreadable is not None:

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
-from ..models.posteriors import standard_normal
-
 _MASK = (1 << 64) - 1
 
 
@@ -69,8 +67,12 @@ def image_noise(seed: int, images: Sequence[int], shape: Sequence[int]) -> torch
     Every image's noise depends on the seed and its position alone, so neither the number of processes nor an
     interruption changes what a run computes.
     """
-    generators = [torch.Generator().manual_seed(_mix(seed, ~image)) for image in images]
-    return standard_normal(shape, generators)
+    noise, generator = torch.empty(tuple(shape), dtype=torch.float32), torch.Generator()
+    if len(images) != len(noise):
+        raise ValueError(f"got {len(images)} images for noise of shape {tuple(shape)}: give one for each row.")
+    for image, row in zip(images, noise, strict=True):
+        torch.randn(row.shape, generator=generator.manual_seed(_mix(seed, ~image)), out=row)
+    return noise
 
 
 def _mix(seed: int, counter: int) -> int:
