@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from .. import metrics
 from ..datasets import LATEST, DataRules, ImageDataset, draw, image_batches, load_images
+from ..datasets.framing import CROPS, RESIZED
 from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
 from ..files import json_text, write_json
@@ -51,6 +52,12 @@ class EvaluateOptions(ModelSource):
         "Side of the centre crop in pixels. By default the sample_size of our own models, and about 256 for others.",
         at_most=2**16,
         at_least=8,
+    )
+    crop: str | None = option(
+        None,
+        "How the centre is cropped, see finetune. By default as in the training of the model, or 'resized'.",
+        choices=CROPS,
+        when=IMAGES,
     )
     max_image_pixels: int = max_image_pixels(when=IMAGES)
     remote_images: bool = remote_images(when=IMAGES)
@@ -110,6 +117,7 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
 def _images(options: EvaluateOptions, channels: int, size: int) -> ImageDataset:
     """The images to measure on: where the model was trained on them, those that its run held out."""
     record = find_record(options.pretrained_model_name_or_path)
+    crop = options.crop or _crop_of_training(options)
 
     def load(rules: DataRules) -> ImageDataset:
         return load_images(
@@ -119,6 +127,7 @@ def _images(options: EvaluateOptions, channels: int, size: int) -> ImageDataset:
             image_column=options.image_column,
             split=options.split,
             resolution=size,
+            crop=crop,
             channels=channels,
             center_crop=True,
             max_image_pixels=options.max_image_pixels,
@@ -133,3 +142,12 @@ def _images(options: EvaluateOptions, channels: int, size: int) -> ImageDataset:
             say(sentence)
             return images
     return load(LATEST)
+
+
+def _crop_of_training(options: EvaluateOptions) -> str:
+    """How the images were cropped that a model was trained on, as its run.json tells."""
+    crop = options.record().crop
+    if crop not in CROPS or crop == RESIZED:
+        return RESIZED
+    say(f"images are cropped as in training, which run.json tells: --crop {crop}.")
+    return crop

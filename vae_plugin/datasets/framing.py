@@ -9,8 +9,11 @@ import numpy as np
 
 from .errors import DataError
 
-Size = tuple[int, int]  # width and height in pixels
+RESIZED, NATIVE, MULTISCALE = "resized", "native", "multiscale"
+CROPS = (RESIZED, NATIVE, MULTISCALE)
 CENTRE = (0.5, 0.5)
+Size = tuple[int, int]  # width and height in pixels
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,15 @@ class View:
         flip: whether it is then mirrored left to right.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     size: Size
     flip: bool = False
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether the part consists of whole pixels, and keeps their number."""
+        left, top, right, bottom = self.box
+        return all(edge == int(edge) for edge in self.box) and (right - left, bottom - top) == self.size
 
 
 ViewOf = Callable[[Size], View]
@@ -35,22 +44,33 @@ ViewOf = Callable[[Size], View]
 class Framing:
     """How training images are cut from images of any size.
 
+    Crops are squares of `resolution` pixels. "resized" is the largest square of an image, resized. "native" is a window
+    of the image's own pixels, which nothing resamples. "multiscale" lies between the two: a window whose side is drawn
+    uniformly from the whole numbers from `resolution` to the shorter side, resized. So are the images made that the
+    super-resolution models of latent diffusion learn from (`ImageNetSR` of CompVis/latent-diffusion, Rombach et al.
+    2022), whose windows have half to all of the shorter side. Of a smaller image all three enlarge the largest square.
+
     Attributes:
-        resolution: side of the square in pixels; the shorter side of an image is resized to it.
-        center_crop: crop the square from the centre rather than from a random position along the longer side.
+        resolution: side of the square in pixels.
+        crop: one of `CROPS`.
+        center_crop: crop the square from the centre rather than from a random position, and of "multiscale" at the
+            middle scale, of a window half-way between the two sides.
         random_flip: mirror a random half of the images left to right.
 
     Raises:
-        DataError: if the resolution is less than 1.
+        DataError: if the resolution is less than 1, or there is no such crop.
     """
 
     resolution: int
+    crop: str = RESIZED
     center_crop: bool = False
     random_flip: bool = False
 
     def __post_init__(self) -> None:
         if self.resolution < 1:
             raise DataError(f"resolution is {self.resolution}: give the side of the images in pixels, at least 1.")
+        if self.crop not in CROPS:
+            raise DataError(f"crop is {self.crop!r}: give one of {', '.join(CROPS)}.")
 
     def view(self, size: Size, key: Sequence[int] = ()) -> View:
         """What is seen of an image.
@@ -59,12 +79,24 @@ class Framing:
             size: width and height of the upright image.
             key: integers that decide whatever is random.
         """
-        position, flip = CENTRE, False
+        position, scale, flip = CENTRE, 0.5, False
         if self.random_flip or not self.center_crop:
-            draws = np.random.default_rng(key).random(3).tolist()
-            position = CENTRE if self.center_crop else (draws[0], draws[1])
+            draws = np.random.default_rng(key).random(4).tolist()
             flip = self.random_flip and draws[2] < 0.5
-        return View(square(size, self.resolution, position), (self.resolution, self.resolution), flip)
+            if not self.center_crop:
+                position, scale = (draws[0], draws[1]), draws[3]
+        return View(self._box(size, position, scale), (self.resolution, self.resolution), flip)
+
+    def _box(self, size: Size, position: tuple[float, float], scale: float) -> Box:
+        """The part of an image at a position, and of "multiscale" at a scale from 0, native, to 1, resized."""
+        shorter = min(size)
+        if self.crop == RESIZED or shorter < self.resolution:
+            return square(size, self.resolution, position)
+        side = self.resolution
+        if self.crop == MULTISCALE:
+            side += _step(scale, shorter - side)
+        left, top = (_step(at, length - side) for length, at in zip(size, position, strict=True))
+        return left, top, left + side, top + side
 
     def keyed(self, key: Sequence[int]) -> ViewOf:
         """The views by one key: a function of the size of an image."""
@@ -75,7 +107,7 @@ class Framing:
         return replace(self, center_crop=True, random_flip=False)
 
 
-def square(size: Size, resolution: int, position: tuple[float, float] = CENTRE) -> tuple[float, float, float, float]:
+def square(size: Size, resolution: int, position: tuple[float, float] = CENTRE) -> Box:
     """The largest square of an image, as a box.
 
     Args:
@@ -91,5 +123,9 @@ def square(size: Size, resolution: int, position: tuple[float, float] = CENTRE) 
 def _offset(length: int, side: int, resolution: int, position: float) -> float:
     """Offset within `length` pixels of a window of `side` pixels that is resized to `resolution` pixels."""
     # In steps of whole output pixels, so that an image of the right size is cropped without resampling.
-    last = (length - side) * resolution // side
-    return min(int(position * (last + 1)), last) * side / resolution
+    return _step(position, (length - side) * resolution // side) * side / resolution
+
+
+def _step(position: float, last: int) -> int:
+    """A position in [0, 1] in whole steps from 0 to the last, each as likely as the others."""
+    return min(int(position * (last + 1)), last)

@@ -106,7 +106,7 @@ def load_images(
         rules: by which files become images.
         max_image_pixels: largest number of pixels of an image; larger ones are left out.
         remote_images: whether to open the addresses (http, s3, ...) that rows name instead of holding an image.
-        framing: arguments of `Framing`: resolution, which is required, center_crop and random_flip.
+        framing: arguments of `Framing`: resolution, which is required, crop, center_crop and random_flip.
 
     Raises:
         DataError: if there is no such data, split or column, or no readable image.

@@ -13,7 +13,8 @@ class DataRules:
 
     Attributes:
         version: 1 is release 0.1; 2 converts embedded colour profiles to sRGB, reads the usual image formats only,
-            finds the images of folders and archives in one way, and draws samples by the seed.
+            finds the images of folders and archives in one way, draws samples by the seed, and cuts out as it is
+            what needs no resizing.
     """
 
     version: int = CURRENT
@@ -36,6 +37,11 @@ class DataRules:
     @property
     def draw_samples(self) -> bool:
         """Whether `--max_train_samples` draws by the seed rather than taking the first."""
+        return self.version >= 2
+
+    @property
+    def cut_as_it_is(self) -> bool:
+        """Whether a part that needs no resizing is cut out; Pillow's resizing rounds the colours of what has alpha."""
         return self.version >= 2
 
     @property

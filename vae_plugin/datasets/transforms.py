@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from .colours import has_alpha, note_transparent_16_bits, to_8_bits, to_srgb
 from .errors import DataError
-from .framing import ViewOf
+from .framing import View, ViewOf
 from .rules import LATEST, DataRules
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -106,13 +106,21 @@ def to_tensor(
     """
     image = convert(image, channels, rules, name)
     if view_of is not None:
-        view = view_of(image.size)
+        image = _seen(image, view_of(image.size), rules)
+    return _scale(image)
+
+
+def _seen(image: Image.Image, view: View, rules: DataRules) -> Image.Image:
+    """What is seen of an image."""
+    if view.as_it_is and rules.cut_as_it_is:
+        left, top, right, bottom = map(int, view.box)
+        image = image.crop((left, top, right, bottom))
+    else:
         # A single call resizes and crops. PIL's filter still sees the pixels outside the box, nothing is computed only
         # to be thrown away, and the aspect ratio is exact, where resizing first would round the longer side to whole
         # pixels.
         image = image.resize(view.size, Image.Resampling.LANCZOS, box=view.box)
-        image = ImageOps.mirror(image) if view.flip else image
-    return _scale(image)
+    return ImageOps.mirror(image) if view.flip else image
 
 
 def _scale(image: Image.Image) -> torch.Tensor:

@@ -16,6 +16,10 @@ from .results import Results, duration, written
 from .text import Markdown, in_code
 
 HUB = "https://huggingface.co"
+CUT = {  # by the crop of a run
+    "native": ", cut out of larger images without resizing them",
+    "multiscale": ", cut out of larger images at random scales",
+}
 
 
 def title(name: str, record: RunRecord, shapes: str) -> Markdown:
@@ -110,7 +114,8 @@ def limits(results: Results, record: RunRecord) -> list[Markdown]:
         counted = "" if positions is None else f" at any of the {positions} positions counted"
         found.append(f"{results.written('dead_codes')} codes were not used{counted}.")
     if record.resolution:
-        found.append(f"Trained and measured at {record.resolution} × {record.resolution} pixels only.")
+        cut = CUT.get(record.crop or "", "")
+        found.append(f"Trained and measured at {record.resolution} × {record.resolution} pixels only{cut}.")
     return [Markdown(line) for line in found]
 
 

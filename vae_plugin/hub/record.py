@@ -29,6 +29,7 @@ class RunRecord:
         split: description of the images that the metrics are measured on.
         train_images: number of training images.
         resolution: side of the images in pixels.
+        crop: how they were cut, see `datasets.framing`.
         part: trained part of the model: "all", "decoder" or "encoder".
         base_model: model that was fine-tuned: a Hub id, or the last component of a path.
         base_model_id: Hub id of that model.
@@ -56,6 +57,7 @@ class RunRecord:
     split: str | None = None
     train_images: int | None = None
     resolution: int | None = None
+    crop: str | None = None
     part: str = "all"
     base_model: str | None = None
     base_model_id: str | None = None

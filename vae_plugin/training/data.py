@@ -265,6 +265,7 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
         "revision": None if settings.allow_changed_data else record.revision,
         "resolution": resolution,
         "channels": channels,
+        "crop": settings.crop,
         "center_crop": settings.center_crop,
         "random_flip": settings.random_flip,
         "seed": seed,

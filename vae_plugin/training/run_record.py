@@ -73,6 +73,7 @@ class Recorder:
             "split": "held out of training",
             "train_images": train_images,
             "resolution": data.resolution,
+            "crop": None if data.circles else data.crop,
             "part": model.train,
             "base_model": public_name(base),
             "base_model_id": base if on_hub else None,

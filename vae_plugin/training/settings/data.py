@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...datasets import Circles
+from ...datasets.framing import CROPS, RESIZED
 from ...errors import UserError
 from ...options import GIVEN, option
 from .opening import max_image_pixels, remote_images
@@ -59,11 +60,20 @@ class DataSettings:
     )
     resolution: int | None = option(
         None,
-        "Side of the square images in pixels: they are resized and cropped to it. By default 64 for a new model, the "
+        "Side of the square images in pixels; --crop says how they are cut. By default 64 for a new model, the "
         "sample_size of one of ours, and about 256 for others.",
         at_most=2**16,
         at_least=1,
         common=True,
+    )
+    crop: str = option(
+        RESIZED,
+        "How squares are cut: 'resized', the shorter side becomes --resolution; 'native', windows of --resolution "
+        "pixels that are not resized, which show the detail of large images; 'multiscale', a random scale between the "
+        "two.",
+        choices=CROPS,
+        when=IMAGES,
+        since="0.2",
     )
     center_crop: bool = option(False, "Crop the centre of each image rather than a random square.", when=IMAGES)
     random_flip: bool = option(False, "Mirror a random half of the images.", when=IMAGES)
