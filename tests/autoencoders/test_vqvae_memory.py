@@ -130,6 +130,7 @@ def test_offload_hooks_fire_for_every_call(model):
         assert Counter.calls >= i + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ema_projected", "rvq", "fsq"])
 def test_compiled_calls_are_those_that_are_not(name):
     torch.compiler.reset()
@@ -145,6 +146,7 @@ def test_compiled_calls_are_those_that_are_not(name):
         torch.testing.assert_close(decode(encoded.indices).sample, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ema", "rvq", "simvq_projected"])
 def test_a_dynamic_graph_serves_every_number_of_positions(name):
     torch.compiler.reset()

@@ -130,6 +130,7 @@ def test_crops_and_flips_depend_on_seed_epoch_and_index_alone(folder):
     assert not torch.equal(other, first)
 
 
+@pytest.mark.slow
 def test_spawned_workers_follow_the_epoch_too(folder):
     images = load(folder, random_flip=True)
     options = {"num_workers": 1, "persistent_workers": True, "multiprocessing_context": "spawn"}

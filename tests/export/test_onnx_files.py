@@ -56,6 +56,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AutoencoderKLHunyuanImage", "AutoencoderKLKVAE"])
 def test_attention_without_heads_and_values_named_as_an_output_are_written(name, tmp_path):
     differences = save_onnx(tiny_diffusers.tiny(name), tmp_path / "onnx")
@@ -73,7 +74,7 @@ def run(opened, value):
     return {o.name: torch.from_numpy(v) for o, v in zip(opened.get_outputs(), outputs, strict=True)}
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+@pytest.fixture(scope="module", params=["kl", "vae", "tiny", pytest.param("dc", marks=pytest.mark.slow)])
 def continuous(request, tmp_path_factory):
     model, folder = MODELS[request.param](), tmp_path_factory.mktemp(request.param) / "out"
     return model, folder, save_onnx(model, folder)
@@ -106,6 +107,7 @@ def test_any_batch_and_size(continuous):
     assert sorted(path.name for path in folder.iterdir()) == ["decoder.onnx", "encoder.onnx"]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_layout_of_optimum_in_half_precision(tmp_path):
     model = vae(block_out_channels=(8,), likelihood="logistic_mixture")

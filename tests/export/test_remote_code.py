@@ -34,12 +34,15 @@ except ValueError as error:
 """
 
 
+MLP = {"network": "mlp", "likelihood": "bernoulli", "sample_size": (16, 24)}
+
+
 @pytest.mark.parametrize(
     ("make", "changes"),
     [
         (vae, {}),
-        (vae, {"network": "mlp", "likelihood": "bernoulli", "sample_size": (16, 24)}),
-        (vqvae, {}),
+        pytest.param(vae, MLP, marks=pytest.mark.slow),
+        pytest.param(vqvae, {}, marks=pytest.mark.slow),
         (vqvae, {"quantizer_type": "rvq"}),
     ],
 )

@@ -169,6 +169,7 @@ def models_load_after_the_import_only(folder: str) -> None:
         assert type(AutoModel.from_pretrained(source, **where)) is vae_plugin.AutoencoderVAE, source
 
 
+@pytest.mark.slow
 def test_pipelines_and_auto_models_load_after_the_import_only(published, fresh):
     fresh(models_load_after_the_import_only, published.hub, str(published.folder / "pipe"))
 
@@ -199,6 +200,7 @@ def pipelines_load(folder: str, arguments: dict[str, object]) -> None:
         assert pipe(**arguments, output_type="np").images.shape == (1, 16, 16, 3)
 
 
+@pytest.mark.slow
 def test_pipelines_load_from_the_hub_and_a_folder_or_take_a_vae(published, fresh):
     model_index = published.hub.repositories["user/pipe"].resolve().file("model_index.json")
     assert json.loads(model_index.content)["vae"] == ["vae_plugin", "AutoencoderVAE"]
@@ -222,6 +224,7 @@ def autoencoders_load(folder: str, cases: list[tuple[str, str, dict]], local_fil
         assert vae.config.sample_size == 16, f"another configuration from {source} {arguments}"
 
 
+@pytest.mark.slow
 def test_autoencoders_load_from_the_hub_and_then_from_its_cache(published, fresh):
     hub, folder = published.hub, str(published.folder)
     cases = [
@@ -285,5 +288,6 @@ def our_door_opens(folder: str) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_our_door_opens_pipelines_variants_shards_and_wrapped_models_of_the_hub(published, fresh):
     fresh(our_door_opens, published.hub, str(published.folder))

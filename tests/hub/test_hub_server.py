@@ -202,6 +202,7 @@ def push_and_load_with_diffusers() -> None:
         assert all(torch.equal(loaded[name], expected[name]) for name in expected), revision
 
 
+@pytest.mark.slow
 def test_diffusers_pushes_and_loads(hub, fresh):
     fresh(push_and_load_with_diffusers, hub)
     model = hub.repositories["user/vae"]

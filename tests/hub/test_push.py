@@ -231,6 +231,7 @@ def run_code(text: str) -> None:
     assert names["image"].size == names["picture"].size == (16, 16)
 
 
+@pytest.mark.slow
 def test_the_code_of_a_pushed_card_runs(connected, folder, fresh):
     """In a fresh interpreter, which has the picture of the card from the repository."""
     Image.new("L", (16, 16), 50).save(folder / "samples" / "example.png")
@@ -248,6 +249,7 @@ def load_online_and_from_the_cache(repo_id: str, revision: str, total: float) ->
         assert sum(value.double().sum().item() for value in model.state_dict().values()) == total
 
 
+@pytest.mark.slow
 def test_what_is_loaded_is_what_was_pushed(connected, folder, fresh):
     info = published.push(folder, REPO)
     weights = load_file(folder / "diffusion_pytorch_model.safetensors").values()

@@ -56,6 +56,7 @@ def test_what_push_to_hub_calls_is_handed_in_by_the_package(monkeypatch):
     assert given == [((model, "user/vae"), settings)]
 
 
+@pytest.mark.slow
 def test_the_package_opens_models_without_the_client_of_the_hub():
     code = "import sys, vae_plugin; sys.exit(any(name.startswith('vae_plugin.hub') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -110,6 +110,7 @@ def reduce_in_process(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_several_processes_equal_one(tmp_path: Path):
     mp.spawn(reduce_in_process, args=(str(tmp_path),), nprocs=PROCESSES)
     results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(PROCESSES)]

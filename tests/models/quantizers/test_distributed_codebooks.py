@@ -6,6 +6,7 @@ import torch
 from support.processes import together
 from vae_plugin.models import LookupFreeQuantizer, ResidualVectorQuantizer, VectorQuantizer
 
+pytestmark = pytest.mark.slow  # two processes
 STEPS, PER_PROCESS = 8, 3
 QUANTIZERS = {
     "ema": lambda: VectorQuantizer(16, 3, decay=0.8, dead_code_threshold=0.4),
