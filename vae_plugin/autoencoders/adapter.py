@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import diffusers
@@ -55,7 +55,7 @@ class Adapter:
         remote_code: whether diffusers lacks the class, so that it can be loaded without this package only by code
             that is saved beside the weights.
         single_file: how one file with the names of its original code holds such a model; None if there are none.
-        has_taesd_files: whether they can be written as the two files of TAESD's code.
+        taesd_architecture: fields of the one config that TAESD's code builds, for its two files; None if there is none.
         can_distill: whether the model can learn the latents of a teacher.
         student_class: of the small autoencoder that learns its latents, and that its pipelines take in its place.
         latents_expression: Python behind `vae.encode(x)` that gives the latents without sampling.
@@ -73,7 +73,7 @@ class Adapter:
     discrete: ClassVar[bool] = False
     remote_code: ClassVar[bool] = False
     single_file: ClassVar[Layout | None] = None
-    has_taesd_files: ClassVar[bool] = False
+    taesd_architecture: ClassVar[Mapping[str, Any] | None] = None
     can_distill: ClassVar[bool] = False
     student_class: ClassVar[str] = "AutoencoderTiny"
     latents_expression: ClassVar[str] = ".latent_dist.mode()"

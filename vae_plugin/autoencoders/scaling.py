@@ -32,6 +32,27 @@ def scaled(config: Mapping[str, Any], z: torch.Tensor) -> torch.Tensor:
     return (z - (config.get("shift_factor") or 0.0)) * scale
 
 
+def rule(config: Mapping[str, Any]) -> str | None:
+    """`scaled` as a formula of z, from the fields that an adapter's `latent_scaling` gives; None if there are none.
+
+    What a channel has of its own is named as the field, which stands in the config.
+    """
+    names = {name.lstrip("_"): name for name in config if config[name] is not None}
+    by_channel = "latents_mean" in names and "latents_std" in names
+    centre: Any = None if by_channel else config.get("shift_factor") or None
+    spread = ""
+    if by_channel and not _is_standard(config, names):
+        centre, spread = names["latents_mean"], f" / {names['latents_std']}"
+    elif not names.keys() & {"scaling_factor", "shift_factor"}:
+        return None
+    shifted, scale = f"(z - {centre})" if centre else "z", config.get("scaling_factor") or 1.0
+    return shifted + ("" if scale == 1 else f" * {scale}") + spread
+
+
+def _is_standard(config: Mapping[str, Any], names: Mapping[str, str]) -> bool:
+    return not any(config[names["latents_mean"]]) and set(config[names["latents_std"]]) == {1}
+
+
 def pooled_scaling(mean: torch.Tensor, std: torch.Tensor, shifts: bool) -> dict[str, float]:
     """One `scaling_factor`, and a `shift_factor` if `shifts`, for all channels."""
     centre = mean.mean() if shifts else mean.new_zeros(())

@@ -80,8 +80,6 @@ def _write_onnx(model: Adapter, output: Path, options: ExportOptions) -> list[st
 
 
 def _write_taesd(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
-    if options.taesd_name is None:
-        raise UserError(f"--format taesd needs --taesd_name, whose latents these are: {', '.join(LATENTS)}.")
     files = save_taesd(model, output, options.taesd_name, DTYPES[options.dtype or "float32"], options.overwrite)
     return [
         f"{output} holds {', '.join(files)}: put the .safetensors into models/vae_approx of ComfyUI, or the .pth into "

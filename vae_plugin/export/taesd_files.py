@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,11 @@ from ..errors import UserError
 from .diffusers_folder import in_precision
 from .place import fill_folder
 
-LEVELS = (64, 64, 64, 64)
-BUILT: dict[str, dict[str, Any]] = {  # the only architectures that TAESD's code builds, by class
-    "AutoencoderTiny": {
-        "in_channels": 3,
-        "out_channels": 3,
-        "encoder_block_out_channels": LEVELS,
-        "decoder_block_out_channels": LEVELS,
-        "num_encoder_blocks": (1, 3, 3, 3),
-        "num_decoder_blocks": (3, 3, 3, 1),
-        "act_fn": "relu",
-        "upsample_fn": "nearest",
-        "upsampling_scaling_factor": 2,
-    },
-    "AutoencoderTinyFlux2": {"in_channels": 3, "out_channels": 3, "block_out_channels": LEVELS, "layers_per_block": 3},
-}
-
 
 def save_taesd(
     model: Adapter | ModelMixin,
     folder: Path,
-    name: str,
+    name: str | None,
     dtype: torch.dtype = torch.float32,
     overwrite: bool = False,
 ) -> list[str]:
@@ -49,7 +34,7 @@ def save_taesd(
     Args:
         model: an `AutoencoderTiny` or `AutoencoderTinyFlux2`.
         folder: folder to write.
-        name: whose latents these are, of `taesd.LATENTS`.
+        name: whose latents these are, of `taesd.LATENTS`; the files are named after it.
         dtype: precision of the weights.
         overwrite: replace existing files of the same name; other files stay.
 
@@ -57,14 +42,16 @@ def save_taesd(
         The names of the files.
 
     Raises:
-        UserError: if TAESD's code would build another model, or the folder is not empty.
+        UserError: if TAESD's code would build another model, no name is given, or the folder is not empty.
     """
     adapter = adapt(model)
-    if not adapter.has_taesd_files:
+    if adapter.taesd_architecture is None:
         raise UserError(
             f"TAESD's files hold a tiny autoencoder, not an {adapter.class_name}: distil one with --teacher."
         )
-    _check_architecture(adapter, name)
+    if name is None:
+        raise UserError(f"--format taesd needs --taesd_name, whose latents these are: {', '.join(LATENTS)}.")
+    _check_architecture(adapter, adapter.taesd_architecture, name)
     tiny: Any = in_precision(copy.deepcopy(adapter.model), dtype)
     with fill_folder(folder, overwrite) as staging, plain_names(tiny):
         for part in PARTS:
@@ -75,8 +62,8 @@ def save_taesd(
         return sorted(file.name for file in staging.iterdir())
 
 
-def _check_architecture(adapter: Adapter, name: str) -> None:
-    kind, built = adapter.class_name, {**BUILT[adapter.class_name], "latent_channels": LATENTS[name]}
+def _check_architecture(adapter: Adapter, architecture: Mapping[str, Any], name: str) -> None:
+    kind, built = adapter.class_name, {**architecture, "latent_channels": LATENTS[name]}
     values = {field: _without_lists(adapter.config[field]) for field in built}
     differing = [
         f"{field} = {values[field]} (theirs {value})" for field, value in built.items() if values[field] != value

@@ -11,7 +11,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 
 from .. import distribution
-from ..autoencoders import Adapter, adapt
+from ..autoencoders import Adapter, adapt, scaling
 from ..autoencoders.base import height_and_width
 from ..autoencoders.padding import recorded_padding
 from ..autoencoders.written import decode_call, encode_call
@@ -103,7 +103,7 @@ def model_card(
         "has_frames": adapter.has_frames,
         "unit_range": adapter.unit_range,
         "pipelines": adapter.pipelines,
-        "rule": prose.pipeline_rule(config),
+        "rule": scaling.rule(adapter.latent_scaling()),
         "standardized": None,
         "padding": None if (mode := recorded_padding(config)) == "zeros" else mode,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
 
@@ -152,16 +152,6 @@ def _as_typed(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(_as_typed, value))
     return json.dumps(value) if isinstance(value, bool) or value is None else str(value)
-
-
-def pipeline_rule(config: Mapping[str, Any]) -> str | None:
-    """How pipelines scale latents, from the fields of the config; None if they do it in another way."""
-    scale, shift = config.get("scaling_factor"), config.get("shift_factor")
-    mean, std = config.get("latents_mean") or [], config.get("latents_std") or []
-    if scale is None or any(value != 0 for value in mean) or any(value != 1 for value in std):
-        return None
-    shifted = f"(z - {shift})" if shift else "z"
-    return shifted if scale == 1 else f"{shifted} * {scale}"
 
 
 def pictures(record: RunRecord, besides: Collection[str] = ()) -> list[dict[str, str]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from diffusers import AutoencoderTiny
 from diffusers.models.modeling_utils import ModelMixin
@@ -14,6 +15,8 @@ from ..deterministic import DeterministicAdapter
 from ..tiny_flux2 import AutoencoderTinyFlux2
 from .patched_norm import PatchedNorm
 
+LEVELS = (64, 64, 64, 64)  # of TAESD's code
+
 
 class TinyAdapter(DeterministicAdapter):
     """`AutoencoderTiny`, a deterministic autoencoder that is distilled from a teacher."""
@@ -21,7 +24,17 @@ class TinyAdapter(DeterministicAdapter):
     class_name = "AutoencoderTiny"
     kind = "tiny"
     can_distill = True
-    has_taesd_files = True
+    taesd_architecture: ClassVar[Mapping[str, Any]] = {
+        "in_channels": 3,
+        "out_channels": 3,
+        "encoder_block_out_channels": LEVELS,
+        "decoder_block_out_channels": LEVELS,
+        "num_encoder_blocks": (1, 3, 3, 3),
+        "num_decoder_blocks": (3, 3, 3, 1),
+        "act_fn": "relu",
+        "upsample_fn": "nearest",
+        "upsampling_scaling_factor": 2,
+    }
     latents_expression = ".latents"
     papers = ()  # it has none
 
@@ -62,6 +75,12 @@ class TinyFlux2Adapter(PatchedNorm, TinyAdapter):
     class_name = "AutoencoderTinyFlux2"
     remote_code = True
     student_class = "AutoencoderTinyFlux2"
+    taesd_architecture: ClassVar[Mapping[str, Any]] = {
+        "in_channels": 3,
+        "out_channels": 3,
+        "block_out_channels": LEVELS,
+        "layers_per_block": 3,
+    }
 
     @classmethod
     def model_class(cls) -> type[ModelMixin]:
