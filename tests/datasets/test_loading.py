@@ -18,6 +18,7 @@ from PIL import Image
 from support.hostile_images import png_of_size
 from vae_plugin import notices
 from vae_plugin.datasets import DataError, DataRules, ImageDataset, load_images, stream_images
+from vae_plugin.datasets.files import file_in, walk
 from vae_plugin.datasets.transforms import to_uint8
 
 
@@ -70,6 +71,16 @@ def test_files_that_are_not_images_are_listed(tmp_path, load):
     images = load(tmp_path)
     assert grays(images) == [1]
     assert set(images.origin.ignored_files) == {str(tmp_path / "notes.txt"), str(tmp_path / "deeper/labels.csv")}
+
+
+def test_files_are_in_the_order_of_their_paths(tmp_path):
+    names = ["b", "b/a.png", "b.png", "b-c/a.png", "a.PNG", "B/a.png", "b/a/z.png", "b/a-b.png", "é.png", "a b.png"]
+    for name in names[1:]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert walk(tmp_path) == [path.as_posix() for path in files]
+    assert [file_in(tmp_path, name) for name in walk(tmp_path)] == [str(tmp_path / path) for path in files]
 
 
 def test_linked_folders_are_followed_once(tmp_path, load):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ..notices import say_once
 from .errors import DataError
@@ -40,9 +40,9 @@ class Found:
     """
 
     kind: str
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
     names: tuple[str, ...]
-    others: tuple[Path, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -50,10 +50,16 @@ class Found:
         return files_digest(self.names, self.files)
 
 
-def files_digest(names: Sequence[str], files: Sequence[Path]) -> str:
+def files_digest(names: Sequence[str], files: Sequence[str]) -> str:
     """The digest of files by their names and sizes, see `Origin`."""
-    sizes = (path.stat().st_size if path.exists() else None for path in files)
-    return digest_of(word for file in zip(names, sizes, strict=True) for word in file)
+    return digest_of(word for name, file in zip(names, files, strict=True) for word in (name, _size(file)))
+
+
+def _size(file: str) -> int | None:
+    try:
+        return os.stat(file).st_size
+    except OSError:  # a link to nowhere
+        return None
 
 
 def find_files(paths: Sequence[Path], split: str, rules: DataRules) -> Found:
@@ -87,14 +93,20 @@ def find_files(paths: Sequence[Path], split: str, rules: DataRules) -> Found:
     )
 
 
-def files_by_kind(found: Sequence[Path], rules: DataRules) -> dict[str, list[Path]]:
-    """Kind of file that `find_files` knows -> the files of this kind, for the kinds that are there."""
-    accepted = endings(rules)
-    kinds = {"images": [file for file in found if file.suffix.lower() in accepted]}
-    kinds |= {kind: [file for file in found if file.suffix.lower() == ending] for ending, kind in SHARDS.items()}
+def files_by_kind(found: Sequence[str], rules: DataRules) -> dict[str, list[str]]:
+    """Kind of file that `find_files` knows -> the names of this kind, for the kinds that are there."""
+    accepted = {**dict.fromkeys(endings(rules), "images"), **SHARDS}
+    kinds: dict[str, list[str]] = {kind: [] for kind in ("images", *SHARDS.values())}
+    for name in found:
+        if (kind := accepted.get(_ending(name))) is not None:
+            kinds[kind].append(name)
     if kinds["images"]:
-        kinds["parquet"] = [file for file in kinds["parquet"] if file.name.lower() != METADATA]
-    return {kind: files for kind, files in kinds.items() if files}
+        kinds["parquet"] = [name for name in kinds["parquet"] if PurePath(name).name.lower() != METADATA]
+    return {kind: names for kind, names in kinds.items() if names}
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _find_in(path: Path, split: str, rules: DataRules) -> Found:
@@ -104,40 +116,42 @@ def _find_in(path: Path, split: str, rules: DataRules) -> Found:
         kind = SHARDS.get(path.suffix.lower())
         if kind is None:
             raise DataError(f"{path} is not a parquet or tar file: give one, or a folder of images.")
-        own_split = _split_of_shard(Path(path.name)) or "train"
-        _choose(split, {"train": [path], own_split: [path]}, path)
-        return Found(kind, (path,), (path.name,))
+        own_split = _split_of_shard(path.name) or "train"
+        _choose(split, {"train": [path.name], own_split: [path.name]}, path)
+        return Found(kind, (str(path),), (path.name,))
     found = walk(path)
     kinds = files_by_kind(found, rules)
-    heic = [file for file in found if file.suffix.lower() in HEIC_ENDINGS - endings(rules)]
-    if heic:
-        say_once("HEIC", f"{len(heic)} HEIC file(s) in {path} are left out: to read them, {HEIC_EXTRA}.")
+    left_out = HEIC_ENDINGS - endings(rules)
+    if heic := sum(_ending(name) in left_out for name in found) if left_out else 0:
+        say_once("HEIC", f"{heic} HEIC file(s) in {path} are left out: to read them, {HEIC_EXTRA}.")
     if len(kinds) > 1:
-        parts = " and ".join(f"{WORDS[kind]} ({files[0]})" for kind, files in kinds.items())
+        parts = " and ".join(f"{WORDS[kind]} ({file_in(path, names[0])})" for kind, names in kinds.items())
         raise DataError(f"{path} holds {parts}: give a folder with one kind of file.")
     if not kinds:
         raise DataError(
             f"{path} holds no image file (.jpg, .png, .webp, ...) and no .parquet or .tar file: give a folder of "
             "images or shards, or a single shard."
         )
-    kind, files = next(iter(kinds.items()))
+    kind, names = next(iter(kinds.items()))
     split_of = _split_of_image if kind == "images" else _split_of_shard
-    splits: dict[str | None, list[Path]] = {}
-    for file in files:
-        splits.setdefault(split_of(file.relative_to(path)), []).append(file)
+    splits: dict[str | None, list[str]] = {}
+    for name in names:
+        splits.setdefault(split_of(name), []).append(name)
     if list(splits) == [None]:
-        splits = {"train": files}
+        splits = {"train": names}
     chosen = _choose(split, splits, path)
-    names = tuple(file.relative_to(path).as_posix() for file in chosen)
-    return Found(kind, tuple(chosen), names, tuple(sorted(set(found) - set(files))))
+    used = set(names)
+    others = tuple(file_in(path, name) for name in found if name not in used)
+    return Found(kind, tuple(file_in(path, name) for name in chosen), tuple(chosen), others)
 
 
-def _choose(split: str, splits: dict[str | None, list[Path]], path: Path) -> list[Path]:
+def _choose(split: str, splits: dict[str | None, list[str]], path: Path) -> list[str]:
     names = ", ".join(sorted(filter(None, splits)))
     if None in splits:
+        other = file_in(path, splits[None][0])
         raise DataError(
-            f"{path} has splits ({names}) but {splits[None][0]} belongs to none of them: give the folder of one split, "
-            "or put all files into one sub-folder with another name."
+            f"{path} has splits ({names}) but {other} belongs to none of them: give the folder of one split, or put "
+            "all files into one sub-folder with another name."
         )
     split = SPLITS.get(split, split)
     if split not in splits:
@@ -145,27 +159,51 @@ def _choose(split: str, splits: dict[str | None, list[Path]], path: Path) -> lis
     return splits[split]
 
 
-def walk(folder: Path) -> list[Path]:
-    """The files at any depth that are not hidden, sorted."""
-    seen = set()
-    found = []
-    for parent, children, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # symbolic links can form cycles
-            children.clear()
-            continue
-        seen.add(real)
-        children[:] = sorted(name for name in children if not name.startswith("."))
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+def walk(folder: Path) -> list[str]:
+    """The files at any depth that are not hidden: their names in the folder, with "/", sorted as paths are."""
+    found: list[str] = []
+    _walk(str(folder), "", set(), found)
+    return found
 
 
-def _split_of_image(relative: Path) -> str | None:
-    return SPLITS.get(relative.parts[0].lower()) if len(relative.parts) > 1 else None
+def _walk(folder: str, prefix: str, seen: set[str], found: list[str]) -> None:
+    # Text rather than `Path`s, which would take most of the time and the memory of a folder of 100,000 files.
+    real = os.path.realpath(folder)
+    if real in seen:  # symbolic links can form cycles
+        return
+    seen.add(real)
+    try:
+        with os.scandir(folder) as entries:
+            inside = [(entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
+    except OSError:  # what may not be listed has no files
+        return
+    for name, is_folder in sorted(inside, key=lambda entry: os.path.normcase(entry[0])):
+        if is_folder:
+            _walk(os.path.join(folder, name), f"{prefix}{name}/", seen, found)
+        else:
+            found.append(prefix + name)
 
 
-def _split_of_shard(relative: Path) -> str | None:
-    if match := SHARD.fullmatch(relative.stem):
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def file_in(folder: Path, name: str) -> str:
+    """The path of a file that `walk` has found."""
+    base = str(folder)
+    return os.path.join("" if base == os.curdir else base, name.replace("/", os.sep))
+
+
+def _split_of_image(name: str) -> str | None:
+    top, inside, _ = name.partition("/")
+    return SPLITS.get(top.lower()) if inside else None
+
+
+def _split_of_shard(name: str) -> str | None:
+    if match := SHARD.fullmatch(PurePath(name).stem):
         return SPLITS.get(match[1], match[1])
-    words = re.split(r"[^a-z]+", relative.as_posix().lower())
+    words = re.split(r"[^a-z]+", name.lower())
     return next((SPLITS[word] for word in words if word in SPLITS), None)

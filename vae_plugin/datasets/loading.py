@@ -19,7 +19,7 @@ from huggingface_hub import DatasetCard
 from ..errors import UserError
 from ..notices import say_once
 from .errors import DataError
-from .files import files_by_kind, files_digest, find_files, walk
+from .files import file_in, files_by_kind, files_digest, find_files, walk
 from .framing import Framing
 from .images import ImageDataset
 from .members import Origin, digest_of, member_name
@@ -268,7 +268,7 @@ def _origin_by_name(name: str, builder: datasets.DatasetBuilder, split: str) -> 
     folder = Path(name)
     if folder.is_dir():
         files = walk(folder)
-        return Origin(files_digest([file.relative_to(folder).as_posix() for file in files], files), name)
+        return Origin(files_digest(files, [file_in(folder, file) for file in files]), name)
     return Origin(digest_of([name, builder.config_id, builder.hash, split]), name, builder.hash)
 
 
@@ -276,7 +276,7 @@ def _table_from_files(
     paths: Sequence[Path], split: str, image_column: str | None, cache_dir: str | Path | None, rules: DataRules
 ) -> Table:
     found, location = find_files(paths, split, rules), " ".join(map(str, paths))
-    origin = Origin(found.digest, location, ignored_files=tuple(map(str, found.others)))
+    origin = Origin(found.digest, location, ignored_files=found.others)
     if found.kind == "parquet":
         sources = tuple((name, _parquet_rows(file)) for name, file in zip(found.names, found.files, strict=True))
         if not any(length for _, length in sources):
@@ -290,7 +290,7 @@ def _table_from_files(
     values, names = [as_row(file) for file in found.files], found.names
     if found.kind == "tar":
         shard_names = dict(zip(map(as_row, found.files), found.names, strict=True))
-        values, damaged = index_shards(found.files, image_column, rules)
+        values, damaged = index_shards([Path(file) for file in found.files], image_column, rules)
         origin = replace(origin, damaged=len(damaged))
         for shard, damage in damaged.items():
             say_once(f"damaged {shard}", f"{shard} is damaged: {damage.reason}.")
@@ -306,9 +306,9 @@ def _stream_from_files(paths: Sequence[Path], split: str, image_column: str | No
         raise DataError(f"{location} holds image files, which cannot be streamed: leave out --streaming.")
     for file in found.files:
         regular_file(file)
-    origin = Origin(found.digest, location, ignored_files=tuple(map(str, found.others)))
+    origin = Origin(found.digest, location, ignored_files=found.others)
     if found.kind == "tar" and rules.read_whole_archives:
-        shards = TarShards(found.files, found.names, image_column, rules)
+        shards = TarShards([Path(file) for file in found.files], found.names, image_column, rules)
         shards.check()
         return Streamed(shards, origin)
     builder = "webdataset" if found.kind == "tar" else "parquet"
@@ -327,7 +327,7 @@ def _roots(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(str(path if path.is_dir() else path.parent) for path in paths)
 
 
-def _data_files(files: Sequence[Path]) -> dict[str, list[str]]:
+def _data_files(files: Sequence[str]) -> dict[str, list[str]]:
     # `datasets` reads file names as glob patterns.
     return {"train": [glob.escape(regular_file(file)) for file in files]}
 
@@ -345,7 +345,7 @@ def _loading(location: str | Path) -> Iterator[None]:
         raise DataError(f"{location} cannot be loaded as a data set: {reason}.") from error
 
 
-def _features(files: Sequence[Path]) -> datasets.Features:
+def _features(files: Sequence[str]) -> datasets.Features:
     """The columns of the first parquet file that can be read."""
     errors = []
     for file in files:
@@ -357,14 +357,14 @@ def _features(files: Sequence[Path]) -> datasets.Features:
     raise errors[0]
 
 
-def _rows_or_none(path: Path) -> int | None:
+def _rows_or_none(path: str) -> int | None:
     try:
         return _parquet_rows(path)
     except DataError:
         return None
 
 
-def _parquet_rows(path: Path) -> int:
+def _parquet_rows(path: str) -> int:
     try:
         return pq.read_metadata(regular_file(path)).num_rows
     except (OSError, pa.ArrowException) as error:

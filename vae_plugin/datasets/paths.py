@@ -16,7 +16,7 @@ class RefusedError(DataError):
     """A row that names a file or an address which is not opened; the message says why."""
 
 
-def as_row(path: Path) -> str:
+def as_row(path: str | Path) -> str:
     """The text that stands for a listed file in a table: its path, or a `file://` URL where that is not UTF-8."""
     text = str(path)
     try:
