@@ -14,6 +14,7 @@ from vae_plugin.models.exact import exact, exact_dtype, rounded_to
 TESTS = Path(__file__).resolve().parent
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"), reason="torch is older than 2.10"
 )

@@ -36,6 +36,7 @@ def photographs(folder: Path, count: int = 40) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_configuration_trains(config, tmp_path):
     words = ["--config", str(config), "--output_dir", str(tmp_path / "out"), "--max_train_steps", "2"]

@@ -142,6 +142,7 @@ def test_only_the_adapters_ask_which_class_a_model_is(site):
     assert not found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)  # without a cache it checks torch too: minutes, and more beside busy processes
 def test_types(site):
     """mypy with its defaults, over everything that is shipped."""

@@ -138,6 +138,7 @@ def test_spawned_workers_follow_the_epoch_too(folder):
         assert torch.equal(expected, got)
 
 
+@pytest.mark.slow
 def test_accelerate_sets_the_epoch(folder):
     images = load(folder, random_flip=True)
     expected = epochs(images)

@@ -47,6 +47,7 @@ save_file({name: value.contiguous() for name, value in results.items()}, out)
 """
 
 
+@pytest.mark.slow
 def test_a_stranger_opens_the_folders(tmp_path):
     model, discrete, x = vae(), vqvae(), images()
     assert save_diffusers_folder(model, tmp_path / "kl") is AutoencoderKL

@@ -124,6 +124,7 @@ def test_two_processes_with_a_discriminator_compute_what_one_does(tmp_path):
     assert_alike(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(tmp_path):
     settings = settings_of(tmp_path / "out", tmp_path)
     limited = (

@@ -219,6 +219,7 @@ def test_images_that_cannot_be_read_are_named_and_not_measured(tmp_path, capsys)
     assert f"{left_out} file(s) could not be read as images and were left out: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_does_not_end_the_loading_processes_first(tmp_path):
     """As schedulers send it: to the run and to the processes that load its images at once."""
     long = {"max_train_steps": 5000, "checkpointing_steps": 5000, "dataloader_num_workers": 2}
@@ -270,7 +271,8 @@ def test_however_it_is_started_it_is_the_same_run(tmp_path, finished):
         assert_same(weights(finished), weights(tmp_path / name.replace(" ", "-")))
 
 
-@pytest.mark.parametrize("started_as", ["python", pytest.param("accelerate launch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("started_as", ["python", "accelerate launch"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_writes_a_checkpoint_and_the_run_can_be_continued(tmp_path, started_as, number):
     out = tmp_path / "out"
@@ -398,6 +400,7 @@ def test_a_model_of_another_class_is_not_trained_silently(tmp_path):
         finetune.train(options(tmp_path / "out", pretrained_model_name_or_path=str(tmp_path / "unet")))
 
 
+@pytest.mark.slow
 def test_a_mistake_on_the_command_line_is_a_sentence_and_status_2():
     _, errors = finish(start(STARTED_AS["vae-plugin"], "--learning_rte", "1"), status=2)
     assert errors.strip().splitlines()[-1] == (

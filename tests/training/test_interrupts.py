@@ -67,6 +67,7 @@ def test_train_in_python_returns_none_and_says_by_what_it_ended(interrupted, tmp
     assert finetune.train(options(tmp_path / "again", **SHORT)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["-m", "vae_plugin.cli", "finetune"], [finetune.__file__]], ids=["module", "file"])
 def test_ctrl_c_while_the_package_is_imported_is_no_traceback(words, tmp_path):
     for name in ("diffusers", "torch"):  # whichever comes first

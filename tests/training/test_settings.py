@@ -100,6 +100,12 @@ SCENARIOS = {
     "pushed, averaged": ({**OURS, "push_to_hub": True, "use_ema": True}, ("hub", "output", "optimization")),
 }
 
+SLOW = {  # what another scenario shows too, but for a rule or two
+    "new vqvae, l2", "new vq", "new lfq", "new rvq", "new simvq", "new from a config", "tiny, teacher, encoder",
+    "tiny, teacher, decoder", "our vae", "our vae, encoder", "our vae, encoder, l2", "our vqvae", "AutoencoderTiny",
+    "AutoencoderKL, LoRA, perceptual", "VQModel", "pushed, averaged",
+}  # fmt: skip
+
 # Values that differ from those of the scenarios, and act within three steps.
 OTHER = {
     "padding_mode": "reflect",
@@ -389,7 +395,7 @@ def config_value(adapter, field):
     return tuple(value) if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [pytest.param(s, marks=[pytest.mark.slow] * (s in SLOW)) for s in SCENARIOS])
 def test_every_option_has_an_effect_or_is_refused(scenario, place, tmp_path, monkeypatch, capsys):
     base = values_of(scenario, place, tmp_path)
     run, parts = made(base)

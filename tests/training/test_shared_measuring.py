@@ -16,6 +16,7 @@ from vae_plugin.errors import UserError
 from vae_plugin.models.distributed import objects_over_processes, wait_for_processes
 from vae_plugin.training.statistics import fit_noise_scale, latent_statistics
 
+pytestmark = pytest.mark.slow  # two processes
 GLOBAL_BATCH = 4
 TIMEOUT, SLOW = 3.0, 4.0  # seconds
 MODELS = ("conv", "ema", "AutoencoderTiny")
@@ -116,7 +117,6 @@ def wait_for_a_slow_process(rank, folder):
     torch.save((evaluation["num_images"], images.read), f"{folder}/{rank}.pt")
 
 
-@pytest.mark.slow
 def test_a_process_that_reads_or_writes_for_longer_than_the_time_out_is_waited_for(tmp_path):
     together(wait_for_a_slow_process, str(tmp_path), seconds=TIMEOUT, preload=["vae_plugin.training.statistics"])
     results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]

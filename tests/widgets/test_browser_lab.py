@@ -444,6 +444,7 @@ def test_the_saved_notebook_has_the_last_picture_for_the_time_without_a_kernel(c
     assert outputs[0].data["image/png"][:200].replace("\n", "") in body.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_after_a_restart_the_picture_stays_and_running_again_works(circles, page):
     seen = circles.shown()
     kernel = "window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel"
