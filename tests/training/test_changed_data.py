@@ -1,84 +1,15 @@
 """Images that change between a run and its continuation: what was held out stays held out, or the run is refused."""
 
-import io
-import tarfile
-from itertools import islice
-
-import datasets
-import numpy as np
 import pytest
-from accelerate import Accelerator
 from PIL import Image
 
-from vae_plugin.datasets import ImageStream, load_images
+from support.colour_sets import BEFORE, KINDS, colours, held_out, open_data, trained_on, write
+from vae_plugin.datasets import load_images
 from vae_plugin.datasets.members import DataRecord
 from vae_plugin.datasets.trained_on import held_out_of
-from vae_plugin.datasets.transforms import to_uint8
 from vae_plugin.errors import UserError
-from vae_plugin.training.data import TrainingData
-from vae_plugin.training.settings import DataSettings, OptimizationSettings
 from vae_plugin.training.state import TrainingState
 
-KINDS = ["images", "parquet", "tar", "streamed parquet", "streamed tar"]
-
-
-def encoded(number):
-    file = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def write(folder, kind, samples):
-    """Name -> colour; in shards of at most 20."""
-    folder.mkdir(parents=True)
-    for name, colour in samples.items():
-        if kind == "images":
-            (folder / name).write_bytes(encoded(colour))
-    chunks = [list(samples.items())[start : start + 20] for start in range(0, len(samples), 20)]
-    for number, chunk in enumerate(chunks if kind != "images" else ()):
-        if "tar" in kind:
-            with tarfile.open(folder / f"{number}.tar", "w") as archive:
-                for name, colour in chunk:
-                    info = tarfile.TarInfo(name)
-                    info.size = len(encoded(colour))
-                    archive.addfile(info, io.BytesIO(encoded(colour)))
-        else:
-            values = [{"bytes": encoded(colour), "path": None} for _, colour in chunk]
-            table = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": datasets.Image()}))
-            table.to_parquet(folder / f"{number}.parquet")
-    return folder
-
-
-def open_data(folder, kind, record=None, **changes):
-    settings = DataSettings(
-        train_data_dir=str(folder),
-        resolution=8,
-        num_validation_images=4,
-        streaming="streamed" in kind,
-        shuffle_buffer=8,
-        **changes,
-    )
-    return TrainingData(
-        settings, OptimizationSettings(train_batch_size=1), 3, Accelerator(cpu=True), record or DataRecord()
-    )
-
-
-def colours(items):
-    return [int(to_uint8(item["pixel_values"])[0, 0, 0]) for item in items]
-
-
-def trained_on(data):
-    if isinstance(data.train, ImageStream):
-        batches = islice(data.train.batches(4), 60)
-        return {int(to_uint8(x)[0, 0, 0]) for batch in batches for x in batch["pixel_values"]}
-    return set(colours(data.train[i] for i in range(len(data.train))))
-
-
-def held_out(data):
-    return set(colours(data.validation[i] for i in range(len(data.validation))))
-
-
-BEFORE = {f"{i:02d}.png": i for i in range(40)}
 CHANGES = {
     "some more behind": {**BEFORE, **{f"{i}.png": i for i in range(40, 50)}},
     "some more in front": {**{f"0{i}.png": i for i in range(40, 50)}, **BEFORE},

@@ -62,8 +62,8 @@ def _size(file: str) -> int | None:
         return None
 
 
-def find_files(paths: Sequence[Path], split: str, rules: DataRules) -> Found:
-    """Find the files of a split in folders; each path can also be a single shard.
+def find_files(paths: Sequence[Path], split: str | None, rules: DataRules) -> Found:
+    """Find the files of a split in folders; each path can also be a single shard. None is the only split of a folder.
 
     The `datasets` library could search by itself, but it takes a photograph named "train station.jpg" for a split and
     then silently leaves out all others.
@@ -109,7 +109,7 @@ def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _find_in(path: Path, split: str, rules: DataRules) -> Found:
+def _find_in(path: Path, split: str | None, rules: DataRules) -> Found:
     if not os.path.exists(path):  # false too for a name that no file can have
         raise DataError(f"{path} does not exist: give a folder of images or shards, or a single shard.")
     if path.is_file():
@@ -117,7 +117,8 @@ def _find_in(path: Path, split: str, rules: DataRules) -> Found:
         if kind is None:
             raise DataError(f"{path} is not a parquet or tar file: give one, or a folder of images.")
         own_split = _split_of_shard(path.name) or "train"
-        _choose(split, {"train": [path.name], own_split: [path.name]}, path)
+        if split is not None:
+            _choose(split, {"train": [path.name], own_split: [path.name]}, path)
         return Found(kind, (str(path),), (path.name,))
     found = walk(path)
     kinds = files_by_kind(found, rules)
@@ -145,7 +146,7 @@ def _find_in(path: Path, split: str, rules: DataRules) -> Found:
     return Found(kind, tuple(file_in(path, name) for name in chosen), tuple(chosen), others)
 
 
-def _choose(split: str, splits: dict[str | None, list[str]], path: Path) -> list[str]:
+def _choose(split: str | None, splits: dict[str | None, list[str]], path: Path) -> list[str]:
     names = ", ".join(sorted(filter(None, splits)))
     if None in splits:
         other = file_in(path, splits[None][0])
@@ -153,10 +154,19 @@ def _choose(split: str, splits: dict[str | None, list[str]], path: Path) -> list
             f"{path} has splits ({names}) but {other} belongs to none of them: give the folder of one split, or put "
             "all files into one sub-folder with another name."
         )
-    split = SPLITS.get(split, split)
+    if split is None:
+        if len(splits) > 1:
+            raise DataError(f"{path} has the splits {names}: give the folder of one of them.")
+        return next(iter(splits.values()))
+    split = split_name(split)
     if split not in splits:
         raise DataError(f"{path} has no split {split!r}: give one of {names}.")
     return splits[split]
+
+
+def split_name(split: str) -> str:
+    """A split by the first of its names."""
+    return SPLITS.get(split, split)
 
 
 def walk(folder: Path) -> list[str]:

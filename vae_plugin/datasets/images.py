@@ -195,11 +195,18 @@ class ImageDataset(Dataset):
         """SHA-256 of the encoded image of a row; empty if it cannot be read."""
         return self.reader.content(value_of(self.table[row][self.image_column]))
 
+    def without(self, rows: np.ndarray) -> ImageDataset:
+        """The samples that are not in some rows of the table."""
+        return self._view(np.setdiff1d(self.rows, rows))  # sorted
+
+    def measured(self, rows: np.ndarray) -> ImageDataset:
+        """The samples in some rows of the table, cropped at the centre and never flipped."""
+        view = self._view(np.sort(rows))
+        view.framing = self.framing.centred()
+        return view
+
     def _split_at(self, held_out: np.ndarray) -> tuple[ImageDataset, ImageDataset]:
-        train = np.setdiff1d(self.rows, held_out)  # sorted
-        views = self._view(train), self._view(np.sort(held_out))
-        views[1].framing = self.framing.centred()
-        return views
+        return self.without(held_out), self.measured(held_out)
 
     def _view(self, rows: np.ndarray) -> ImageDataset:
         view = copy.copy(self)

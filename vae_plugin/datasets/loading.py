@@ -75,7 +75,7 @@ def load_images(
     config_name: str | None = None,
     train_data_dir: Paths | None = None,
     image_column: str | None = None,
-    split: str = "train",
+    split: str | None = "train",
     channels: int,
     seed: int = 0,
     revision: str | None = None,
@@ -98,7 +98,7 @@ def load_images(
         config_name: configuration of the data set that `dataset_name` names.
         train_data_dir: a folder, or a single .parquet or .tar file, or several of these.
         image_column: column of the images; for tar files their file name extension. Defaults to the only one.
-        split: split to load.
+        split: split to load; None for the only one of local files.
         channels: see `ImageDataset`.
         seed: see `ImageDataset`.
         revision: branch, tag or commit of the data set on the Hub.
@@ -113,7 +113,7 @@ def load_images(
     """
     if (paths := _local_paths(dataset_name, config_name, train_data_dir, rules)) is None:
         assert dataset_name is not None
-        table = _table_by_name(dataset_name, config_name, split, image_column, revision, cache_dir)
+        table = _table_by_name(dataset_name, config_name, split or "train", image_column, revision, cache_dir)
     else:
         table = _table_from_files(paths, split, image_column, cache_dir, rules)
     images = ImageDataset(
@@ -273,14 +273,15 @@ def _origin_by_name(name: str, builder: datasets.DatasetBuilder, split: str) -> 
 
 
 def _table_from_files(
-    paths: Sequence[Path], split: str, image_column: str | None, cache_dir: str | Path | None, rules: DataRules
+    paths: Sequence[Path], split: str | None, image_column: str | None, cache_dir: str | Path | None, rules: DataRules
 ) -> Table:
     found, location = find_files(paths, split, rules), " ".join(map(str, paths))
     origin = Origin(found.digest, location, ignored_files=found.others)
     if found.kind == "parquet":
         sources = tuple((name, _parquet_rows(file)) for name, file in zip(found.names, found.files, strict=True))
         if not any(length for _, length in sources):
-            raise DataError(f"{location} has no rows in split {split!r}: give data with at least one image.")
+            where = "" if split is None else f" in split {split!r}"
+            raise DataError(f"{location} has no rows{where}: give data with at least one image.")
         with _no_progress_bars(), _loading(location):
             files = _data_files(found.files)
             rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache_dir)

@@ -11,6 +11,8 @@ from typing import Any
 from .errors import DataError
 from .rules import LATEST, DataRules
 
+HELD_OUT_STAYS = "what was held out stays held out, and what is new is only trained on"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -53,8 +55,9 @@ class DataRecord:
         digest: of the data, see `Origin`; None of circles, and in checkpoints of release 0.1.
         revision: commit of a data set on the Hub.
         images: how many there were, those held out included; None of a stream.
-        held_out: name -> SHA-256 of the encoded image, of the samples that are not trained on. None in checkpoints of
-            release 0.1, which held out by the seed.
+        held_out: name -> SHA-256 of the encoded image, of the samples that are measured and not trained on. None in
+            checkpoints of release 0.1, which held out by the seed.
+        validation: digest of the validation set that these are of, if it is not of the data themselves.
     """
 
     rules: DataRules = field(default_factory=DataRules)
@@ -62,6 +65,7 @@ class DataRecord:
     revision: str | None = None
     images: int | None = None
     held_out: Mapping[str, str] | None = None
+    validation: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """In the types of JSON."""
@@ -84,9 +88,9 @@ class DataRecord:
                 f"{where} was written under version {version!r} of the data's rules, and this vae-plugin knows 1 to "
                 f"{LATEST.version}: continue with the version that wrote it, or a later one."
             )
-        values = {name: content.get(name) for name in ("digest", "revision", "images", "held_out")}
+        values = {name: content.get(name) for name in ("digest", "revision", "images", "held_out", "validation")}
         held_out = values["held_out"]
-        texts = [values["digest"], values["revision"], *(held_out.values() if isinstance(held_out, dict) else [])]
+        texts = [*(values[name] for name in ("digest", "revision", "validation")), *(held_out.values() if isinstance(held_out, dict) else [])]
         if (
             not all(text is None or isinstance(text, str) for text in texts)
             or not isinstance(held_out, dict | None)
@@ -95,7 +99,14 @@ class DataRecord:
             raise DataError(f"what {where} says of the data is damaged: give one that was not edited.")
         return cls(DataRules(version), **values)
 
-    def check(self, same: bool, location: str, images: int | None, allow_changed: bool) -> bool:
+    @property
+    def is_new(self) -> bool:
+        """Whether it is of a run that begins."""
+        return self.digest is None and self.rules == LATEST
+
+    def check(
+        self, same: bool, location: str, images: int | None, allow_changed: bool, promise: str = HELD_OUT_STAYS
+    ) -> bool:
         """Whether the data changed since.
 
         Args:
@@ -103,6 +114,7 @@ class DataRecord:
             location: of the data.
             images: how many there are now.
             allow_changed: whether they may have changed.
+            promise: what happens then, for the error.
 
         Raises:
             DataError: if they changed and may not.
@@ -113,8 +125,7 @@ class DataRecord:
             counts = f" ({self.images:,} images then, {images:,} now)" if None not in (self.images, images) else ""
             raise DataError(
                 f"the data in {location} are not those of the checkpoint{counts}: files were added, removed, renamed "
-                "or edited. Restore them, or give --allow_changed_data: what was held out stays held out, and what is "
-                "new is only trained on."
+                f"or edited. Restore them, or give --allow_changed_data: {promise}."
             )
         return True
 

@@ -85,6 +85,8 @@ class ImageStream:
         self._reads_alone = False  # whether no other process reads the same shards
         self._lost = 0  # of these, since the last batch
         self.held_out: frozenset[str] | None = None  # names, where they are not the first ones
+        self.left_out: frozenset[str] = frozenset()  # SHA-256 of encoded images that are not trained on
+        self.passed_over: set[str] = set()  # of these, those that were met
         self.origin = origin
         self.reader = reader
 
@@ -240,12 +242,21 @@ class ImageStream:
             first += 1
 
     def _training_samples(self, shard: int, skip: int) -> Iterator[dict[str, Any]]:
+        if self.left_out:
+            return islice(filter(self._is_trained_on, self._samples(shard, 0)), skip, None)
         if self.held_out is None:
             return self._samples(shard, skip + (self.num_validation if shard == 0 else 0))
         held_out = self.held_out
         if not self._holds(shard, held_out):
             return self._samples(shard, skip)
         return islice((value for name, value in self._named(shard) if name not in held_out), skip, None)
+
+    def _is_trained_on(self, value: dict[str, Any]) -> bool:
+        content = self.reader.content(value)
+        if content not in self.left_out:
+            return True
+        self.passed_over.add(content)
+        return False
 
     def _held_out_samples(self) -> Iterator[tuple[str, dict[str, Any]]]:
         if self.held_out is None:

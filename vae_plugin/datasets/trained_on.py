@@ -46,14 +46,21 @@ def held_out_of(images: ImageDataset, record: DataRecord) -> tuple[ImageDataset,
         record: of the run.
 
     Returns:
-        These images, and a sentence that says why no others are measured; None if the run held out none of `images`.
+        What is to be measured, and a sentence that says why no others, or that it was trained on these; None if
+        the run has to do with none of `images`, or was measured on images of this very set.
     """
+    if record.validation is not None and images.origin.digest == record.validation:
+        return None
     then = record.held_out or {}
     contents = set(then.values())
     left = {name for name, content in images.contents_elsewhere(then).items() if content in contents}
     if not left:
-        return None
-    if images.origin.digest == record.digest:
+        if record.validation is None or images.origin.digest != record.digest:
+            return None
+        return images, f"the model was trained on the images in {images.origin.location}, which are measured here."
+    if record.validation is not None and images.origin.digest != record.digest:
+        reason = f"{images.origin.location} has images that the run of the model was measured on, and others"
+    elif images.origin.digest == record.digest:
         reason = f"the model was trained on the images in {images.origin.location}"
     elif not left <= then.keys():
         reason = f"the model was trained on some of the images in {images.origin.location}"

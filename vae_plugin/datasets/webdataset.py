@@ -191,6 +191,12 @@ def member_of(reference: str) -> str:
     return match[4]
 
 
+def size_of(reference: str) -> int | None:
+    """Number of bytes of what a reference refers to; None if the string is something else."""
+    match = _REFERENCE.fullmatch(reference)
+    return None if match is None else int(match[3])
+
+
 def _path(shard: str) -> str:
     return local_path(shard) or shard
 

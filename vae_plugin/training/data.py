@@ -27,6 +27,7 @@ from .sampler import GlobalBatchSampler, image_noise
 from .settings import DataSettings, OptimizationSettings
 from .settings.data import circles_for
 from .state import TrainingState
+from .validation_set import check_kept, open_validation_set
 
 STATISTICS_IMAGES = 2048
 NEW = DataRecord()
@@ -83,6 +84,7 @@ class TrainingData:
         self.intake = Intake(unreadable_limit(settings, record.rules), settings.resolution or 0, self.size)
         self.notes = loaded.notes
         self.unreadable: set[str] = set()
+        self.passed_over: set[str] = set()
         if self.size is not None and self.size < self.images_per_step:
             raise UserError(
                 f"{self.size} training images do not fill one step of {self.images_per_step}: give a smaller "
@@ -158,17 +160,21 @@ class TrainingData:
         self.intake.check(*counted)
 
     def gather_unreadable(self) -> None:
-        """Let every process know which files were left out."""
+        """Let every process know which images were left out."""
         self.unreadable.update(*objects_over_processes(self.unreadable))
+        if isinstance(self.train, ImageStream):
+            self.passed_over.update(*objects_over_processes(self.train.passed_over))
         self.intake.merge(objects_over_processes(self.intake.enlarged))
 
     def report_unreadable(self) -> None:
-        """Say which files were left out."""
+        """Say which images were left out."""
         owner = getattr(self.train, "dataset", self.train)
         ignored = owner.origin.ignored_files if isinstance(owner, ImageDataset) else ()
         for kind, files in (("could not be read as images", self.unreadable), ("are not images", ignored)):
             if files:
                 show(f"{len(files)} file(s) {kind} and were skipped: {some(files)}")
+        if self.passed_over:
+            show(f"{len(self.passed_over)} image(s) of the stream are in the validation set too and were passed over.")
         if (sentence := self.intake.sentence()) is not None:
             show(sentence)
 
@@ -273,9 +279,10 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
         "max_image_pixels": settings.max_image_pixels,
         "remote_images": settings.remote_images,
     }
+    check_kept(record, settings)
     images: ImageStream | ImageDataset
     if settings.streaming:
-        count = max(1, settings.num_validation_images)
+        count = 0 if settings.has_validation_set else max(1, settings.num_validation_images)
         window, smallest = settings.shuffle_buffer, settings.min_image_size or 1
         images = stream_images(**source, shuffle_window=window, min_image_size=smallest, num_validation=count)
         size, notes = None, []
@@ -283,11 +290,15 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
         every = load_images(**source)
         images = every if settings.min_image_size is None else every.at_least(settings.min_image_size)
         size, notes = len(images), look_over(every, images, settings, record.rules)
+    own = open_validation_set(settings, source, seed, record) if settings.has_validation_set else None
     origin, then = images.origin, record.held_out
-    same = origin.digest == record.digest and images.contents(then or {}) == then
+    same = origin.digest == record.digest and (own is not None or images.contents(then or {}) == then)
     changed = record.check(same, origin.location, size, settings.allow_changed_data)
     train: Dataset | ImageStream
-    if then is not None:
+    if own is not None:
+        train, told = own.leave_out(images)
+        validation, notes = own.measured, [*notes, *told]
+    elif then is not None:
         train, validation = images.split_by_names(then, same_files=not changed)
     elif isinstance(images, ImageStream):
         train, validation = images, images.validation()
@@ -296,8 +307,12 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
     if isinstance(train, ImageDataset):
         most = settings.max_train_samples
         train = draw(train, most, seed) if record.rules.draw_samples else _first(train, most)
-    held_out = images.held_out_contents() if isinstance(images, ImageStream) else validation.named_contents()
-    now = DataRecord(record.rules, origin.digest, origin.revision, size, held_out)
+    if own is not None:
+        held_out, changed = own.contents, changed or own.changed
+    else:
+        held_out = images.held_out_contents() if isinstance(images, ImageStream) else validation.named_contents()
+    of_own = None if own is None else own.digest
+    now = DataRecord(record.rules, origin.digest, origin.revision, size, held_out, of_own)
     return LoadedData(train, validation, now, changed, tuple(notes))
 
 

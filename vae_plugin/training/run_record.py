@@ -70,7 +70,7 @@ class Recorder:
         self._facts: dict[str, Any] = {
             "dataset": "generated circles" if data.circles else dataset_id or _local_name(data),
             "dataset_id": dataset_id,
-            "split": "held out of training",
+            "split": _measured_on(data),
             "train_images": train_images,
             "resolution": data.resolution,
             "crop": None if data.circles else data.crop,
@@ -107,6 +107,14 @@ class Recorder:
         return hub.RunRecord(
             **self._facts, latent_space=space, pictures=dict(pictures or {}), seconds=seconds, best=dict(best or {})
         )
+
+
+def _measured_on(data: DataSettings) -> str:
+    """Which images the metrics are measured on."""
+    if data.validation_data_dir is not None:
+        names = public_name(data.validation_data_dir)
+        return f"validation set {' and '.join(names)}"
+    return "held out of training" if data.validation_split is None else f"split {data.validation_split}"
 
 
 def _local_name(data: DataSettings) -> str:

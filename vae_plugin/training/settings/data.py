@@ -52,6 +52,23 @@ class DataSettings:
     image_column: str | None = option(
         None, "Column of the images. By default the only one that holds images.", when=IMAGES
     )
+    validation_data_dir: tuple[str, ...] | None = option(
+        None,
+        "Folder of images or of shards, or a single shard, to measure on: nothing is then held out of the training "
+        "data, and what is there too, byte for byte, is not trained on.",
+        path=True,
+        alone=True,
+        when=IMAGES,
+        on_resume=True,  # the checkpoint knows which images they were
+        since="0.2",
+    )
+    validation_split: str | None = option(
+        None,
+        "Split of the training data to measure on, as --validation_data_dir.",
+        when={"validation_data_dir": (None,), **IMAGES},
+        on_resume=True,
+        since="0.2",
+    )
     streaming: bool = option(
         False, "Read shards in order and without a copy on disk, for large or remote data sets.", when=IMAGES
     )
@@ -99,7 +116,7 @@ class DataSettings:
     num_validation_images: int = option(
         256,
         "Number of images held out of training for metrics.json and the pictures: at least one, and at most a tenth "
-        "of a data set.",
+        "of a data set. Of a validation set of its own, the number drawn by the seed; of a stream the first ones.",
         at_most=10**7,
         at_least=0,
     )
@@ -114,6 +131,11 @@ class DataSettings:
         at_least=0,
         on_resume=True,
     )
+
+    @property
+    def has_validation_set(self) -> bool:
+        """Whether the run is measured on a validation set of its own."""
+        return self.validation_data_dir is not None or self.validation_split is not None
 
     @property
     def circles(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...autoencoders import Adapter
+from ...datasets.files import split_name
 from ...datasets.paths import lies_under
 from ...errors import UserError
 from ...models.quantizers.gradients import GRADIENTS
@@ -117,6 +118,11 @@ class FinetuneOptions:
         model, data = self.model, self.data
         if data.streaming and self.optimization.max_train_steps is None:
             raise UserError("a stream has no known length: give --max_train_steps with --streaming.")
+        if data.validation_split is not None and split_name(data.validation_split) == split_name(data.dataset_split):
+            raise UserError(
+                f"--validation_split {data.validation_split} is the split that is trained on: give another one, or "
+                "leave it out, and images of the split are held out."
+            )
         self._check_schedule()
         self._check_output_folder()
         self._check_new_decoder()
@@ -162,7 +168,8 @@ class FinetuneOptions:
         data, output = self.data, self.output
         if output.resume_from_checkpoint is not None and (Path(output.output_dir) / "checkpoints").is_dir():
             return
-        for folder in data.train_data_dir or ([] if data.circles else [str(data.dataset_name)]):
+        training = data.train_data_dir or ([] if data.circles else [str(data.dataset_name)])
+        for folder in (*training, *(data.validation_data_dir or ())):
             if os.path.isdir(folder) and lies_under(output.output_dir, folder):
                 raise UserError(
                     f"--output_dir {output.output_dir} lies in the data in {folder}, so that the pictures that a run "
