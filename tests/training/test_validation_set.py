@@ -4,12 +4,11 @@ import json
 import os
 
 import pytest
-import torch
 
 from support.colour_sets import BEFORE, KINDS, colours, encoded, held_out, open_data, trained_on, write
 from support.runs import assert_same, options, smooth_photographs, weights
 from vae_plugin import cli
-from vae_plugin.datasets import ImageStream, load_images
+from vae_plugin.datasets import load_images
 from vae_plugin.datasets.duplicates import lengths, shared_rows
 from vae_plugin.datasets.members import DataRecord
 from vae_plugin.datasets.trained_on import held_out_of

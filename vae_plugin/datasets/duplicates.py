@@ -44,7 +44,8 @@ def _columns(values: Any) -> tuple[Any, Any]:
     """The bytes and the paths of a column of images, where it has them."""
     if pa.types.is_struct(values.type):
         fields = {field.name for field in values.type}
-        return tuple(pc.struct_field(values, name) if name in fields else None for name in ("bytes", "path"))
+        held, names = (pc.struct_field(values, name) if name in fields else None for name in ("bytes", "path"))
+        return held, names
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         return None, values
     return (values, None) if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type) else (None, None)
