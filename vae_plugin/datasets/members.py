@@ -90,10 +90,8 @@ class DataRecord:
             )
         values = {name: content.get(name) for name in ("digest", "revision", "images", "held_out", "validation")}
         held_out = values["held_out"]
-        texts = [
-            *(values[name] for name in ("digest", "revision", "validation")),
-            *(held_out.values() if isinstance(held_out, dict) else []),
-        ]
+        texts = [values["digest"], values["revision"], values["validation"]]
+        texts += held_out.values() if isinstance(held_out, dict) else []
         if (
             not all(text is None or isinstance(text, str) for text in texts)
             or not isinstance(held_out, dict | None)
