@@ -25,10 +25,10 @@ class Loss(nn.Module):
         return {"loss": self.layer(x).square().mean()}
 
 
-def tiny_parts(trainees: int = 2, *, average: bool = True, channels: int = 2, steps: int = 1) -> RunParts:
+def tiny_parts(trainees: int = 2, *, average: bool = True, channels: int = 2, steps: int = 1, **settings) -> RunParts:
     """Convolutions that were trained for some steps; the weights of the first are channels_last."""
     accelerator = Accelerator(cpu=True)
-    settings = OptimizationSettings(use_ema=average)
+    settings = OptimizationSettings(use_ema=average, **settings)
     torch.manual_seed(steps)
     made = []
     for _ in range(trainees):

@@ -157,6 +157,8 @@ OTHER = {
     "lr_scheduler": "constant_with_warmup",
     "mixed_precision": "bf16",
     "max_grad_norm": 1e-3,
+    "optimizer": "sgd",
+    "optimizer_args": ("maximize=true",),
     "adam_epsilon": 1e-2,
     "adam_weight_decay": 0.5,
     "adam_beta1": 0.1,

@@ -185,7 +185,11 @@ def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
             the new one has its last name: it was moved.
     """
     options, values = options_of(type(now)), to_dict(now)
-    later = {name: opt.default for name, opt in options.items() if opt.declaration.since is not None}
+    later = {
+        name: _plain(opt.default, opt.declaration.alone)
+        for name, opt in options.items()
+        if opt.declaration.since is not None
+    }
     then = {**later, **then}
     found = {name: then[name] for name in values if name in then and values[name] != then[name]}
     for name, value in list(found.items()):

@@ -21,6 +21,7 @@ NEEDED = {
     "average": ("shadow_params", "optimization_step"),
     "scaler": ("scale",),
 }  # what is there in every version of torch
+MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "sum")
 ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
@@ -114,7 +115,8 @@ class RunParts:
 def _check(state: Any, part: Any, name: str) -> None:
     """Reject what `load_state_dict` would take, and a later step fail on.
 
-    An optimiser has no state before its first step, so that the shapes are those of its parameters.
+    An optimiser has no state before its first step, so that the shapes are those of its parameters; of the optimisers
+    of other packages nobody knows them.
     """
     if not isinstance(state, dict):
         raise TypeError("it is no dict")
@@ -122,10 +124,11 @@ def _check(state: Any, part: Any, name: str) -> None:
     if missing:
         raise ValueError(f"it has no {missing[0]}")
     if name.startswith("optimizer"):
+        known = type(part.optimizer).__module__.startswith("torch.optim.")
         parameters = [p for group in part.param_groups for p in group["params"]]
         for number, values in state["state"].items():
             for key, value in values.items():
-                moment = isinstance(value, torch.Tensor) and key.startswith("exp_avg")
+                moment = known and isinstance(value, torch.Tensor) and key in MOMENTS
                 if moment and value.shape != parameters[number].shape:
                     raise ValueError(f"{key} {number} is {tuple(value.shape)}")
                 if not moment and key == "step" and not isinstance(value, (torch.Tensor, int, float)):

@@ -15,7 +15,7 @@ from ..datasets.trained_on import save_record
 from ..errors import TrainingStopped, UserError
 from ..hub import check_card
 from ..models.distributed import wait_for_processes
-from ..notices import show
+from ..notices import say_once, show
 from ..options import given_in, to_dict
 from .average import WeightAverage
 from .checkpoints import Content, stopped
@@ -29,12 +29,13 @@ from .latent_space import LatentSpace
 from .losses import TrainingLoss
 from .main_process import on_main
 from .memory import check_batch_fits
+from .optimizers import ADAMW
 from .parts import RunParts
 from .pictures import SamplePictures
 from .progress import Progress, Stopwatch
 from .resuming import find_beginning
 from .run_record import Recorder
-from .settings import FinetuneOptions, OutputSettings
+from .settings import FinetuneOptions, OptimizationSettings, OutputSettings
 from .settings.data import CIRCLES
 from .setup_model import (
     check_part,
@@ -330,3 +331,14 @@ def settle(options: FinetuneOptions, adapter: Adapter, base: Adapter | None) -> 
     options.data.resolution = settled_resolution(options.model, adapter, options.data.resolution, base)
     if options.optimization.learning_rate is None:
         options.optimization.learning_rate = default_learning_rate(options.model)
+        say_default_rate(options.optimization)
+    options.optimization.settle_optimizer()
+
+
+def say_default_rate(settings: OptimizationSettings) -> None:
+    """Tell that the default of the learning rate is meant for AdamW, where a run has another optimiser."""
+    kind, rate = settings.kind, settings.learning_rate
+    if kind.name != ADAMW:
+        own = kind.arguments.get("lr")
+        its = f"; that of {kind.name} itself is {own:g}" if isinstance(own, (int, float)) else ""
+        say_once("default rate", f"the learning rate is {rate:g}, the default for AdamW{its}: --learning_rate sets it.")

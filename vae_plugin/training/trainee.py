@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 
 from ..errors import UserError
 from .failures import StepFailed
+from .optimizers import ADAMW
+from .rehearsal import rehearse
 from .schedule import make_schedule
 from .settings import OptimizationSettings
 
@@ -88,11 +90,7 @@ class Trainee:
             if group["initial_lr"] != rate:
                 course = group["lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
                 group.update(initial_lr=rate, lr=rate * course)
-            group.update(
-                betas=(settings.adam_beta1, settings.adam_beta2),
-                eps=settings.adam_epsilon,
-                weight_decay=settings.adam_weight_decay,
-            )
+            group.update({name: value for name, value in settings.of_signature().items() if name in group})
         self.scheduler.base_lrs = [rate] * len(self.scheduler.base_lrs)
 
     @property
@@ -104,19 +102,23 @@ class Trainee:
 def make_optimizer(
     settings: OptimizationSettings, parameters: Iterable[nn.Parameter], learning_rate: float, device: torch.device
 ) -> Optimizer:
-    """AdamW; on a GPU in one kernel, and where asked for with moments of 8 bits.
+    """The optimiser that the settings name; AdamW on a GPU in one kernel, and where asked for with moments of 8 bits.
 
     Raises:
-        UserError: if 8 bits are not available here.
+        UserError: if 8 bits are not available here, or the optimiser does not fit, see `rehearse`.
     """
-    arguments: dict[str, Any] = {
-        "lr": learning_rate,
-        "betas": (settings.adam_beta1, settings.adam_beta2),
-        "weight_decay": settings.adam_weight_decay,
-        "eps": settings.adam_epsilon,
-    }
-    if not settings.use_8bit_adam:
-        return torch.optim.AdamW(parameters, fused=device.type == "cuda", **arguments)
+    kind, given = settings.kind, list(parameters)
+    arguments: dict[str, Any] = {"lr": learning_rate, **settings.of_signature()}
+    if settings.use_8bit_adam:
+        return _with_8_bits(given, arguments, device)
+    arguments |= kind.read(settings.optimizer_args)
+    if kind.name == ADAMW and not settings.optimizer_args:
+        return torch.optim.AdamW(given, fused=device.type == "cuda", **arguments)
+    rehearse(kind.name, lambda some: kind.make(some, **arguments), device)
+    return kind.make(given, **arguments)
+
+
+def _with_8_bits(parameters: list[nn.Parameter], arguments: dict[str, Any], device: torch.device) -> Optimizer:
     if device.type != "cuda":
         raise UserError(f"--use_8bit_adam needs a CUDA GPU, and this run is on {device.type}: leave it out.")
     try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ...options import GIVEN, LARGEST_SEED, Except, option
+from ..optimizers import ADAMW, OptimizerKind, find_optimizer
 
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
 
 POLYNOMIAL = {"lr_scheduler": ("polynomial",)}
+OF_SIGNATURE = ("betas", "eps", "weight_decay")
 
 
 @dataclass
@@ -33,8 +37,8 @@ class OptimizationSettings:
     )
     learning_rate: float | None = option(
         None,
-        "Peak learning rate of AdamW. By default 1e-3 for a new model of ours, 1e-4 for another new model and for "
-        "LoRA, 1e-5 to fine-tune.",
+        "Peak learning rate. By default, meant for AdamW, 1e-3 for a new model of ours, 1e-4 for another new model and "
+        "for LoRA, 1e-5 to fine-tune.",
         at_least=0,
         common=True,
         on_resume=True,
@@ -66,14 +70,57 @@ class OptimizationSettings:
     lr_end: float = option(
         1e-7, "Learning rate at the end of the polynomial.", at_least=0, when=POLYNOMIAL, on_resume=True, since="0.2"
     )
-    adam_beta1: float = option(0.9, "Decay of the first moment of AdamW.", at_least=0, below=1, on_resume=True)
-    adam_beta2: float = option(0.99, "Decay of the second moment of AdamW.", at_least=0, below=1, on_resume=True)
-    adam_weight_decay: float = option(0.0, "Weight decay of AdamW.", at_least=0, on_resume=True)
-    adam_epsilon: float = option(1e-8, "Epsilon of AdamW.", at_least=0, on_resume=True)
+    optimizer: str = option(
+        ADAMW,
+        "Optimiser of the model and of its discriminator: one of torch.optim by its name in small letters, such as "
+        "sgd, adam or adafactor; one of the package pytorch-optimizer, such as lion or prodigy; or MODULE:CLASS of "
+        "your own.",
+        since="0.2",
+    )
+    optimizer_args: tuple[str, ...] = option(
+        (),
+        "Further arguments of the optimiser as NAME=VALUE, such as momentum=0.9 nesterov=true.",
+        since="0.2",
+    )
+    adam_beta1: float | None = option(
+        None,
+        "Decay of the first moment, of an optimiser with two betas. By default 0.9 for AdamW, and its own for another.",
+        at_least=0,
+        below=1,
+        when={"without_betas": (None,)},
+        on_resume=True,
+    )
+    adam_beta2: float | None = option(
+        None,
+        "Decay of the second moment, of an optimiser with two betas. By default 0.99 for AdamW, and its own for "
+        "another.",
+        at_least=0,
+        below=1,
+        when={"without_betas": (None,)},
+        on_resume=True,
+    )
+    adam_weight_decay: float | None = option(
+        None,
+        "Weight decay of the optimiser. By default 0 for AdamW, and its own for another.",
+        at_least=0,
+        when={"without_weight_decay": (None,)},
+        on_resume=True,
+    )
+    adam_epsilon: float | None = option(
+        None,
+        "Epsilon of the optimiser. By default 1e-8 for AdamW, and its own for another.",
+        at_least=0,
+        when={"without_eps": (None,)},
+        on_resume=True,
+    )
     max_grad_norm: float = option(
         1.0, "Largest norm of the gradient, which is clipped to it; 0 does not clip.", at_least=0, on_resume=True
     )
-    use_8bit_adam: bool = option(False, "Use AdamW with moments of 8 bits, from bitsandbytes (GPU only).")
+    use_8bit_adam: bool = option(
+        False,
+        "Use AdamW with moments of 8 bits, from bitsandbytes (GPU only).",
+        when={"optimizer": (ADAMW,), "optimizer_args": ((),)},
+    )
     compile: bool = option(False, "Compile encoder and decoder with torch.compile.", on_resume=True)
     channels_last: bool = option(
         False,
@@ -98,3 +145,38 @@ class OptimizationSettings:
         at_most=LARGEST_SEED,
         at_least=0,
     )
+
+    def __post_init__(self) -> None:
+        if ":" not in self.optimizer:
+            self.optimizer = self.optimizer.lower()
+
+    @property
+    def kind(self) -> OptimizerKind:
+        """The class of the optimiser."""
+        return find_optimizer(self.optimizer)
+
+    def facts(self) -> dict[str, Any]:
+        """For each argument that has an option: the name of the optimiser if it is without, None if it takes it."""
+        kind = self.kind
+        return {f"without_{name}": None if kind.takes(name) else kind.name for name in OF_SIGNATURE}
+
+    def settle_optimizer(self) -> None:
+        """Set what was left open to the defaults of the optimiser, for a checkpoint to hold."""
+        arguments = self.of_signature()
+        self.adam_beta1, self.adam_beta2 = arguments.get("betas", (None, None))
+        self.adam_epsilon = arguments.get("eps")
+        self.adam_weight_decay = arguments.get("weight_decay")
+
+    def of_signature(self) -> Mapping[str, Any]:
+        """The arguments of the optimiser that options of their own set, beside the learning rate."""
+        kind = self.kind
+        found = {name: kind.default(name) for name in OF_SIGNATURE if kind.takes(name)}
+        if "betas" in found:
+            given = (self.adam_beta1, self.adam_beta2)
+            found["betas"] = tuple(
+                own if value is None else value for own, value in zip(found["betas"], given, strict=True)
+            )
+        for name, value in (("eps", self.adam_epsilon), ("weight_decay", self.adam_weight_decay)):
+            if name in found and value is not None:
+                found[name] = value
+        return found

@@ -62,11 +62,19 @@ OBJECTIVE = declared(
         "when": {"capacity": GIVEN, **SCHEDULE},
     },
 )
-PHRASES = {
+PHRASES: dict[Any, str] = {
     ("circles", False): "has no effect on generated circles",
     ("circles", True): "needs --dataset_name circles",
     "gaussian": "needs a model with a Gaussian posterior",
     "remote_code": "is for classes that diffusers lacks",
+    **{
+        f"without_{name}": f"has no effect on --optimizer {{value}}, which has no {words}"
+        for name, words in {
+            "betas": "pair of betas",
+            "eps": "eps of one number",
+            "weight_decay": "weight_decay",
+        }.items()
+    },
     "trains_on_images": "has no effect on --teacher with --train encoder, which learns latents alone",
 }
 
@@ -98,6 +106,7 @@ class FinetuneOptions:
         facts: dict[str, Any] = {
             "circles": self.data.circles,
             "trains_on_images": model.teacher is None or model.train != "encoder",
+            **self.optimization.facts(),
         }
         if model.new_decoder:
             facts["train"] = "decoder"
@@ -123,6 +132,7 @@ class FinetuneOptions:
                 f"--validation_split {data.validation_split} is the split that is trained on: give another one, or "
                 "leave it out, and images of the split are held out."
             )
+        self.optimization.kind.read(self.optimization.optimizer_args)
         self._check_schedule()
         self._check_output_folder()
         self._check_new_decoder()
