@@ -25,11 +25,18 @@ from vae_plugin.cli import main
 from vae_plugin.widgets import LatentLab
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "examples/TRAINING.md", "examples/FINETUNING.md", "examples/PUBLISHING.md", "examples/LAB.md")
+PAGES = (
+    "README.md", "examples/TRAINING.md", "examples/FINETUNING.md", "examples/LOSSES.md", "examples/PUBLISHING.md",
+    "examples/LAB.md",
+)  # fmt: skip
 INSTALLS = ("python -m venv", "pip install", "pre-commit", "cosmic-ray", "cr-report")  # run by whoever runs this test
 NETWORK = "support.published:network"
-REPLACED = {"lpips-vgg": NETWORK, "stabilityai/sd-vae-ft-mse": "published"}  # what is published elsewhere
-CUT = {"--resolution": "32", "--disc_start": "1"}
+REPLACED = {  # what is published elsewhere
+    "lpips-vgg": NETWORK,
+    "convnext:distance": "support.published:another",
+    "stabilityai/sd-vae-ft-mse": "published",
+}
+CUT = {"--resolution": "32", "--disc_start": "1", "--disc_warmup_steps": "0"}
 SHORT = ["--max_train_steps", "2", "--num_validation_images", "4", "--checkpointing_steps", "2"]
 CIRCLES = ["--circles_length", "64"]
 SMALL = ["--block_out_channels", "8", "8", "--norm_num_groups", "4"]
@@ -94,7 +101,8 @@ def run(arguments: list[str]) -> None:
 
 def finetune(words: list[str]) -> list[str]:
     """The arguments of a run, cut short."""
-    words = [REPLACED.get(word, word) for word in words]
+    parted = [word.partition("=") for word in words]  # a name may have a weight
+    words = [REPLACED.get(name, name) + sign + weight for name, sign, weight in parted]
     for flag, value in CUT.items():
         if flag in words:
             words[words.index(flag) + 1] = value

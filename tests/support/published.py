@@ -18,3 +18,9 @@ def network() -> PerceptualDistance:
     """A perceptual distance with random features, in place of LPIPS."""
     torch.manual_seed(0)
     return PerceptualDistance(Convolved(3, 4, 3))
+
+
+def another() -> PerceptualDistance:
+    """A second one, in place of ConvNeXt."""
+    torch.manual_seed(1)
+    return PerceptualDistance(Convolved(3, 4, 3))

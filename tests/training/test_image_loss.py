@@ -97,6 +97,8 @@ def test_networks_by_name():
     with pytest.raises(UserError, match="returns a int"):
         load_perceptual("test_image_loss:not_a_network")
     with pytest.raises(UserError, match="lpips-vgg, lpips-alex"):
+        load_perceptual("resnet")
+    with pytest.raises(UserError, match="did you mean 'lpips-vgg'"):
         load_perceptual("vgg16")
 
 

@@ -48,6 +48,10 @@ SCENARIOS = {
     "new vae of mixtures": ({**OURS, "likelihood": "logistic_mixture", "num_mixtures": 2}, ("model",)),
     "new vae, l1": ({**OURS, "reconstruction_loss": "l1"}, MODEL),
     "new vae, l1, discriminator": ({**OURS, "reconstruction_loss": "l1", **GAN}, ("loss",)),
+    "new vae, l2, own discriminator": (
+        {**OURS, "reconstruction_loss": "l2", "disc_start": 0, "discriminator": f"{__name__}:discriminator"},
+        ("loss",),
+    ),
     "new ema": (VQVAE, ("codebook", *MODEL)),
     "new vq": ({**VQVAE, "quantizer": "vq"}, ("codebook",)),
     "new fsq": (FSQ, ("codebook",)),
@@ -55,6 +59,10 @@ SCENARIOS = {
     "new lfq": ({**VQVAE, "quantizer": "lfq"}, ("codebook",)),
     "new rvq": ({**VQVAE, "quantizer": "rvq"}, ("codebook",)),
     "new simvq": ({**VQVAE, "quantizer": "simvq"}, ("codebook",)),
+    "new vae, several losses": (
+        {**OURS, "reconstruction_loss": ("l1=0.3", "l2=0.5"), "perceptual_loss": (f"{__name__}:network=0.5",)},
+        ("loss",),
+    ),
     "new vqvae, l2": ({**VQVAE, "reconstruction_loss": "l2"}, ("codebook", *LOSS)),
     "new tiny": ({**NEW, "model_type": "tiny"}, ("codebook", *MODEL)),
     "new tiny, teacher": ({**NEW, "model_type": "tiny", "teacher": "<AutoencoderKL>"}, MODEL),
@@ -142,12 +150,15 @@ OTHER = {
     "min_image_size": 11,
     "max_image_pixels": 119,  # one less than the photographs have
     "num_validation_images": 1,
+    "best_metric": "ssim",
     "resolution": 16,
     "reconstruction_loss": "l2",
     "perceptual_loss": f"{__name__}:other_network",
     "kl_scale": 1.0,
     "latent_anchor": 1.0,
     "disc_start": 2,
+    "disc_warmup_steps": 2,
+    "discriminator": f"{__name__}:other_discriminator",
     "disc_learning_rate": 0.0,
     "free_bits": 100.0,
     "capacity": 50.0,
@@ -226,6 +237,18 @@ def test_an_output_folder_within_the_data_is_refused(tmp_path, output, inside):
 def network():
     """For `--perceptual_loss`."""
     return Distance(1)
+
+
+def discriminator():
+    """For `--discriminator`."""
+    torch.manual_seed(5)
+    return torch.nn.Conv2d(1, 1, 3, stride=2)
+
+
+def other_discriminator():
+    """For `--discriminator`."""
+    torch.manual_seed(6)
+    return torch.nn.Conv2d(1, 1, 5, stride=2)
 
 
 def other_network():

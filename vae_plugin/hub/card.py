@@ -19,7 +19,7 @@ from . import prose
 from .latent_space import denoiser_needs_after
 from .merging import GENERATED_KEYS
 from .record import RunRecord
-from .results import METRICS, Results
+from .results import Results
 from .text import Markdown, environment, fenced, python_literal
 from .videos import videos_lost
 
@@ -49,7 +49,8 @@ def model_card(
         files: name -> SHA-256 of the weights.
         remote_code: name of the module beside the weights for loading without this package.
     """
-    record, results, adapter = record or RunRecord(), Results(metrics), adapt(model)
+    record, adapter = record or RunRecord(), adapt(model)
+    results = Results(metrics, record.perceptual)
     config, ratio = adapter.config, adapter.spatial_compression_ratio
     own = adapter.remote_code and adapter.likelihood is not None
     sides = height_and_width(config.sample_size if own else record.resolution or adapter.natural_resolution)
@@ -189,7 +190,7 @@ def _metadata(
                 dataset_split=record.split,
                 dataset_args={k: v for k, v in size.items() if v is not None} or None,
                 metric_type=key,
-                metric_name=METRICS[key][0] + (f" ({METRICS[key][1]})" if METRICS[key][1] else ""),
+                metric_name=results.shown[key][0] + (f" ({results.shown[key][1]})" if results.shown[key][1] else ""),
                 metric_value=value,
             )
             for key, value in measured.items()

@@ -41,6 +41,7 @@ class RunRecord:
             as {"was": ..., "is": ...}.
         decoder: of a new decoder for the latents of the base model, its "block_out_channels", and "was", those of the
             base model's decoder; "device", on which both were measured.
+        perceptual: names of the perceptual distances among the metrics, of a run with several.
         best: of the evaluations during training: "metric", "value", "step", and "is_result", whether the weights of
             that step are the result rather than the last ones.
         license, license_name, license_link: licence, as on the Hub.
@@ -65,6 +66,7 @@ class RunRecord:
     teacher: str | None = None
     latent_space: dict[str, Any] = field(default_factory=dict)
     decoder: dict[str, Any] = field(default_factory=dict)
+    perceptual: list[str] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
     license: str | None = None
     license_name: str | None = None
@@ -81,7 +83,7 @@ class RunRecord:
 
     def save(self, folder: Path) -> None:
         """Write FOLDER/run.json."""
-        write_json(folder / FILE_NAME, {k: v for k, v in asdict(self).items() if v not in (None, {})})
+        write_json(folder / FILE_NAME, {k: v for k, v in asdict(self).items() if v not in (None, {}, [])})
 
     @classmethod
     def load(cls, folder: Path) -> RunRecord:

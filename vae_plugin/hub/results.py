@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,14 @@ class Results:
 
     Args:
         metrics: content of metrics.json.
+        perceptual: names of the perceptual distances among them, of a run with several.
     """
 
-    def __init__(self, metrics: Mapping[str, Any]) -> None:
+    def __init__(self, metrics: Mapping[str, Any], perceptual: Iterable[str] = ()) -> None:
+        self.shown = dict(METRICS)
+        for name in perceptual:
+            if name.isidentifier():
+                self.shown.setdefault(name, (f"perceptual distance {name} of the reconstruction", ""))
         self._metrics = {RENAMED.get(name, name): value for name, value in metrics.items()}
 
     def __getitem__(self, name: str) -> float | None:
@@ -74,12 +79,12 @@ class Results:
 
     def measured(self) -> dict[str, float]:
         """The metrics that cards show, by name."""
-        return {name: value for name in METRICS if (value := self[name]) is not None}
+        return {name: value for name in self.shown if (value := self[name]) is not None}
 
     def rows(self) -> list[Row]:
         """The table of results."""
         rows = []
-        for key, (name, unit) in {**METRICS, **COSTS}.items():
+        for key, (name, unit) in {**self.shown, **COSTS}.items():
             if self[key] is None:
                 continue
             unit = f" {unit}" if unit else ""

@@ -15,6 +15,7 @@ from ..wording import NO_VIDEOS
 
 MAX_PSNR = 100.0  # dB
 WINDOW, SIGMA = 11, 1.5
+K1, K2 = 0.01, 0.03
 
 
 @torch.no_grad()
@@ -62,26 +63,45 @@ def ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     side = min(x.shape[2:])
     if side < 3:
         raise ValueError(f"got images of {x.shape[2]} x {x.shape[3]} pixels: SSIM needs at least 3 x 3.")
-    margin = min(WINDOW, side - 1 + side % 2) // 2
-    offsets = torch.arange(-margin, margin + 1, dtype=torch.float64)
-    sigma = SIGMA * margin / (WINDOW // 2)
-    weights = torch.softmax(-(offsets**2) / (2 * sigma**2), 0)
+    weights = gaussian_window(min(WINDOW, side - 1 + side % 2))
 
     # One image at a time: the window means of a batch need eleven times its memory, and take longer.
-    values = [_ssim_map(exact(a), exact(b), weights).mean() for a, b in zip(x.split(1), y.split(1), strict=True)]
+    values = [ssim_map(exact(a), exact(b), weights, 0, 255).mean() for a, b in zip(x.split(1), y.split(1), strict=True)]
     return torch.stack(values).float().to(x.device)
 
 
-def _ssim_map(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def gaussian_window(size: int) -> torch.Tensor:
+    """Weights of SSIM's window along one side, (size,) float64: sigma 1.5 for 11 pixels, and in proportion."""
+    margin = size // 2
+    offsets = torch.arange(-margin, margin + 1, dtype=torch.float64)
+    sigma = SIGMA * margin / (WINDOW // 2)
+    return torch.softmax(-(offsets**2) / (2 * sigma**2), 0)
+
+
+def ssim_map(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, lowest: float, span: float) -> torch.Tensor:
+    """SSIM at every position whose window lies within the image (Wang et al. 2004, eq. 13), with a gradient.
+
+    Args:
+        x: images (B, C, H, W) with values from `lowest` to `lowest` + `span`.
+        y: images of the same shape.
+        weights: of the window along one side, (size,), of the images' type and on their device.
+        lowest: the value of black. The means alone depend on it; variances are most exact around 0.
+        span: the range of values, L in the paper.
+
+    Returns:
+        (B C, 1, H - size + 1, W - size + 1).
+    """
+
     def window_mean(values: torch.Tensor) -> torch.Tensor:
-        channels = values.movedim(1, 0)
+        channels = values.flatten(0, 1).unsqueeze(1)
         return F.conv2d(F.conv2d(channels, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
 
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         mean_x, mean_y = window_mean(x), window_mean(y)
         variances = window_mean(x * x) - mean_x**2 + window_mean(y * y) - mean_y**2
         covariance = window_mean(x * y) - mean_x * mean_y
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mean_x, mean_y = mean_x - lowest, mean_y - lowest
+    c1, c2 = (K1 * span) ** 2, (K2 * span) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     return luminance * (2 * covariance + c2) / (variances + c2)
 

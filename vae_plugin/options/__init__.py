@@ -6,6 +6,7 @@ from .files import save
 from .parse import build, parse
 from .rules import UNKNOWN, judge
 from .values import LARGEST_SEED
+from .weighted import weights_of
 
 __all__ = [
     "GIVEN",
@@ -28,4 +29,5 @@ __all__ = [
     "parse",
     "save",
     "to_dict",
+    "weights_of",
 ]

@@ -13,6 +13,7 @@ import yaml
 
 from .declare import Declaration, OptionError, names_of
 from .values import LARGEST, check_numbers, check_text, shown
+from .weighted import checked_weights
 
 _OPTIONS: dict[type, Mapping[str, Option]] = {}  # by class, see `options_of`
 
@@ -77,11 +78,15 @@ class Option:
     def accept(self, value: Any) -> Any:
         """Check a value from Python: an integer passes for a number, a list for a tuple, a path for a string.
 
+        Names with weights may be a map.
+
         Raises:
             OptionError: if it is not of the type, not among the choices, out of bounds, or a path that cannot be.
         """
         if value is None and self.optional:
             return None
+        if self.declaration.weighted and isinstance(value, Mapping):
+            value = _weighted_items(value)
         if self.declaration.alone and not isinstance(value, (tuple, list)):
             value = (value,)
         if isinstance(value, (tuple, list)) != self.many:
@@ -94,6 +99,8 @@ class Option:
             check_numbers(items, self.declaration, self.name, self.many)
         elif self.scalar is str:
             items = [check_text(item, self.declaration, self.name) for item in items]
+        if self.declaration.weighted:
+            return checked_weights(items, self.declaration, self.name)
         return tuple(items) if self.many else items[0]
 
     @property
@@ -103,7 +110,7 @@ class Option:
 
     def _check_choices(self, items: Collection[Any], value: Any, where: str) -> None:
         choices = self.declaration.choices
-        if choices is not None and not set(items) <= set(choices):
+        if choices is not None and not self.declaration.weighted and not set(items) <= set(choices):
             raise OptionError(f"option {where}: got {shown(value)}, accepted are {', '.join(map(repr, choices))}.")
 
     def get(self, options: Any) -> Any:
@@ -251,6 +258,13 @@ def _converted(item: Any, scalar: type) -> Any:
     if scalar is float and type(item) is int:
         return float(item) if abs(item) <= LARGEST[float] else math.inf if item > 0 else -math.inf
     return os.fspath(item) if scalar is str and isinstance(item, os.PathLike) else item
+
+
+def _weighted_items(weights: Mapping[Any, Any]) -> Any:
+    """The items that a map from names to weights stands for; what is no such map stays what it is."""
+    if not all(isinstance(name, str) and type(weight) in (int, float) for name, weight in weights.items()):
+        return weights
+    return [f"{name}={_converted(weight, float)}" for name, weight in weights.items()]
 
 
 def _scalar(word: Any, scalar: type) -> Any:

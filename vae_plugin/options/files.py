@@ -66,7 +66,8 @@ def read_file(
     words: dict[str, Any] = {}
     for key, node in root.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
-        if isinstance(node, yaml.MappingNode):
+        weighted = name in known and known[name].declaration.weighted
+        if isinstance(node, yaml.MappingNode) and not weighted:
             raise OptionError(f"option {name!r} in {path} is a nested map: write every option on the top level.")
         if not node.tag.startswith(STANDARD_TAGS):
             raise OptionError(f"option {name!r} in {path} has the tag {node.tag}, which has no meaning: leave it out.")
@@ -112,5 +113,10 @@ def _words(node: yaml.Node) -> Any:
     # The text as written rather than YAML 1.1's reading of it, in which 1e-4 is a string, 010 is 8 and `no` is False.
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == _NULL else Quoted(node.value) if node.style else node.value
-    assert isinstance(node, yaml.SequenceNode)  # a map is refused before
+    if isinstance(node, yaml.MappingNode):  # of names to weights; any other is refused before
+        return [f"{_weight_word(name)}={_weight_word(weight)}" for name, weight in node.value]
     return [_words(item) if isinstance(item, yaml.ScalarNode) else _Nested() for item in node.value]
+
+
+def _weight_word(node: yaml.Node) -> str:
+    return node.value if isinstance(node, yaml.ScalarNode) else "?"

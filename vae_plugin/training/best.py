@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
+from ..wording import shown
 
 HIGHER_IS_BETTER = {
     "psnr": True,
@@ -18,6 +19,11 @@ HIGHER_IS_BETTER = {
     "codebook_perplexity": True,
 }
 FOLDER = "best"
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a metric is better where it is higher. Those that are not in the table are perceptual distances."""
+    return HIGHER_IS_BETTER.get(metric, False)
 
 
 @dataclass
@@ -35,26 +41,29 @@ class Best:
     step: int | None = None
 
     def settle(self, given: str | None, measured: Collection[str]) -> None:
-        """Set the metric: the one given, or that of the checkpoint, or "perceptual" where it is measured, or "psnr".
+        """Set the metric: the one given, or that of the checkpoint, or a perceptual distance, or "psnr".
 
         Args:
             given: by the user, if it was.
-            measured: names of the metrics that an evaluation has.
+            measured: names of the metrics that an evaluation has. Those that `HIGHER_IS_BETTER` lacks are perceptual
+                distances; the first decides where there is no single one, "perceptual".
 
         Raises:
             UserError: if the one given is not among them.
         """
+        own = [name for name in measured if name not in HIGHER_IS_BETTER]
         if given is not None and given not in measured:
-            known = ", ".join(name for name in HIGHER_IS_BETTER if name in measured)
-            raise UserError(f"--best_metric {given} is not measured in this run: give one of {known}.")
-        metric = given or self.metric or ("perceptual" if "perceptual" in measured else "psnr")
+            known = ", ".join([*(name for name in HIGHER_IS_BETTER if name in measured), *own])
+            raise UserError(f"--best_metric {shown(given)} is not measured in this run: give one of {known}.")
+        usual = "perceptual" if "perceptual" in measured else next(iter(own), "psnr")
+        metric = given or (self.metric if self.metric in measured else usual)
         if metric != self.metric:
             self.metric, self.value, self.step = metric, None, None
 
     def improves(self, value: float, step: int) -> bool:
         """Take the value of an evaluation; returns whether it is the best so far."""
         assert self.metric is not None
-        sign = 1 if HIGHER_IS_BETTER[self.metric] else -1
+        sign = 1 if higher_is_better(self.metric) else -1
         if self.value is not None and sign * value <= sign * self.value:
             return False
         self.value, self.step = value, step

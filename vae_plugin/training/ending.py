@@ -18,6 +18,8 @@ from ..models.distributed import broadcast_from_first
 from ..notices import show
 from ..options import save as save_options
 from .decoder import decoder_measures
+from .discriminators import FOLDER as DISCRIMINATOR
+from .discriminators import save_discriminator
 from .evaluation import compare_with_base
 from .failures import writing
 from .lora import merge_lora, save_lora
@@ -88,7 +90,7 @@ def _write_result(run: Run, evaluation: Evaluation, more: dict[str, float]) -> d
     output_dir = run.output_dir
     metrics: dict[str, Any] = {
         **evaluation,
-        **compare_with_base(evaluation, run.base_file),
+        **compare_with_base(evaluation, run.base_file, run.loss.perceptual_measures),
         **more,
         "steps": run.state.best.step if loads_best(run) else run.state.step,
     }
@@ -101,6 +103,9 @@ def _write_result(run: Run, evaluation: Evaluation, more: dict[str, float]) -> d
         save_weights(run.loss.adapter, folder, run.options.hub.export_remote_code)
         if _lora_folder(run).is_dir():
             os.rename(_lora_folder(run), folder / "lora")
+        if run.discriminator is not None:
+            network = run.accelerator.unwrap_model(run.discriminator.module).discriminator
+            save_discriminator(network, folder / DISCRIMINATOR, run.options.loss, run.state.step)
         pictures = {**run.pictures.save(folder), **run.pictures.save_extremes(folder, evaluation)}
         write_json(folder / "metrics.json", metrics)
         save_options(run.options, folder / OPTIONS_FILE, without=OF_A_CONTINUATION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,12 @@ class Evaluator:
         self.loss, self.data, self.seed = loss, data, seed
 
     @property
-    def measures(self) -> set[str]:
-        """Names of the metrics that may decide which weights are best."""
+    def measures(self) -> tuple[str, ...]:
+        """Names of the metrics that may decide which weights are best; perceptual distances in their order."""
         adapter = self.loss.adapter
         of_likelihood = ("elbo_nats",) if adapter.likelihood is not None else ()
         of_codebook = ("codebook_perplexity",) if adapter.discrete else ()
-        return {"psnr", "ssim", *of_likelihood, *of_codebook, *self.loss.measures}
+        return ("psnr", "ssim", *of_likelihood, *of_codebook, *self.loss.measures)
 
     def measure(self, remedy: str = LOWER_RATE, clips: bool = False, base: Adapter | None = None) -> Evaluation:
         """The metrics over the images held out; every process calls this, and gets all of it.
@@ -87,12 +88,13 @@ def save_base(evaluation: Evaluation, path: Path) -> None:
         write_json(path, {"metrics": evaluation, **paired})
 
 
-def compare_with_base(evaluation: Evaluation, path: Path) -> dict[str, Any]:
+def compare_with_base(evaluation: Evaluation, path: Path, perceptual: Sequence[str] = ()) -> dict[str, Any]:
     """The metrics of the base model, to stand beside those of the result.
 
     Args:
         evaluation: of the result.
         path: of what `save_base` wrote; without it, or with other images, there is nothing to compare.
+        perceptual: names of the perceptual distances.
 
     Returns:
         "base_NAME" for the metrics of the base model; "psnr_gain", the mean over images of the difference in PSNR, and
@@ -109,7 +111,7 @@ def compare_with_base(evaluation: Evaluation, path: Path) -> dict[str, Any]:
     if len(values_then["psnr"]) != len(evaluation.per_image["psnr"]):
         return {}
     common = evaluation.keys() & {name for name, value in then.items() if fits(value, float)}
-    result = {f"base_{name}": then[name] for name in COMPARED if name in common}  # 0.1 had others of the same name
+    result = {f"base_{name}": then[name] for name in (*COMPARED, *perceptual) if name in common}  # 0.1 had others
     for name, values in values_then.items():
         result |= _gain(name, evaluation.per_image.get(name, []), values)
     return result

@@ -207,12 +207,12 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         adapter,
         options.loss,
         options.objective,
-        name=options.loss_name(adapter),
+        pixels=options.pixel_losses(adapter),
         resolution=resolution,
         teacher=teacher if base is None else None,
         perceptual=perceptual,
     )
-    learns_likelihood = options.loss_name(adapter) == "elbo"
+    learns_likelihood = "elbo" in options.pixel_losses(adapter)
     select_trained(adapter, options.model, options.optimization, learns_likelihood)
     loss.place_frozen(accelerator.device)
 
@@ -267,6 +267,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         data.size,
         latents,
         {} if base is None else decoder_facts(adapter, base, accelerator.device),
+        [name for name in loss.perceptual_measures if "perceptual" not in loss.perceptual_measures],
     )
     log = LogHook(
         accelerator,

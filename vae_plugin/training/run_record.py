@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Recorder:
         train_images: how many images the run trains on; None of a stream.
         latents: of a fine-tune; None of a new model.
         decoder: `RunRecord.decoder`.
+        perceptual: `RunRecord.perceptual`.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Recorder:
         train_images: int | None,
         latents: LatentSpace | None,
         decoder: Mapping[str, Any],
+        perceptual: Sequence[str] = (),
     ) -> None:
         self.latents = latents
         base = model.base
@@ -80,6 +82,7 @@ class Recorder:
             "base_revision": revision,
             "teacher": public_name(model.teacher) if model.distils else None,
             "decoder": dict(decoder),
+            "perceptual": list(perceptual),
             **({"license": license} if license else _license_of_base(base, revision)),
             "command": _command(told, accelerator.num_processes),
             "options": told,

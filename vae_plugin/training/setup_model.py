@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -11,6 +13,8 @@ from ..errors import UserError
 from ..models.quantizers.settings import CodebookSettings
 from ..notices import say
 from ..objectives import TrainingObjective
+from ..options import weights_of
+from .discriminators import check_discriminator, make_discriminator
 from .lora import add_lora
 from .losses import (
     Adversary,
@@ -19,12 +23,14 @@ from .losses import (
     DistillationLoss,
     ELBOLoss,
     ImageLoss,
-    PatchDiscriminator,
+    PerceptualTerm,
     ReconstructionLoss,
     TrainingLoss,
-    load_perceptual,
+    load_perceptual_terms,
 )
+from .losses.pixels import check_fits_window
 from .memory import check_model_fits
+from .names import NAMES
 from .new_model import new_model, new_tiny
 from .settings import LossSettings, ModelSettings, OptimizationSettings
 
@@ -205,10 +211,11 @@ def make_losses(
     settings: LossSettings,
     objective: TrainingObjective,
     *,
-    name: str,
+    pixels: Mapping[str, float],
     resolution: int,
     teacher: Adapter | None = None,
     perceptual: nn.Module | None = None,
+    discriminator: nn.Module | None = None,
 ) -> tuple[TrainingLoss, DiscriminatorLoss | None]:
     """The loss of the model, and that of its discriminator, if there is one.
 
@@ -216,35 +223,39 @@ def make_losses(
         adapter: of the model, before `select_trained` where an anchor is wanted.
         settings: of the losses.
         objective: the weights of the ELBO.
-        name: "elbo", "l1" or "l2", see `LossSettings.name`.
+        pixels: the weights of the losses of pixels, or of "elbo", see `LossSettings.pixels`.
         resolution: side of the images in pixels.
         teacher: of a distillation.
-        perceptual: a perceptual distance (x, y) -> (B,) instead of the one that the settings name.
+        perceptual: a perceptual distance (x, y) -> (B,) instead of those that the settings name.
+        discriminator: a network, images (B, C, H, W) -> logits, instead of the one that the settings name.
     """
-    if name == "elbo":
+    if "elbo" in pixels:
         return (CodebookLoss(adapter) if adapter.discrete else ELBOLoss(adapter, objective)), None
+    if "ssim" in pixels:
+        check_fits_window(resolution)
+    distances: nn.Module | list[PerceptualTerm] | None = perceptual
     if perceptual is None and settings.perceptual_loss is not None:
-        perceptual = load_perceptual(settings.perceptual_loss)
+        distances = load_perceptual_terms(weights_of(settings.perceptual_loss), taken=NAMES)
     discriminator_loss, adversary = None, None
+    if discriminator is not None and settings.disc_start is None:
+        raise UserError("a discriminator needs --disc_start, the step from which it is trained: give both.")
     if settings.disc_start is not None:
-        sizes = adapter.in_channels, settings.disc_channels, settings.disc_layers
-        check_model_fits(lambda: PatchDiscriminator(*sizes))
-        discriminator = PatchDiscriminator(*sizes)
-        if resolution < discriminator.smallest_image:
-            raise UserError(
-                f"--resolution {resolution} is too small for a discriminator of --disc_layers {settings.disc_layers}: "
-                f"give at least {discriminator.smallest_image}, or fewer layers."
-            )
+        network = make_discriminator(settings, adapter.in_channels, discriminator)
+        check_discriminator(network, settings, adapter.in_channels, resolution)
         discriminator_loss = DiscriminatorLoss(
-            discriminator, settings.disc_loss, settings.disc_regularization, settings.disc_regularization_scale
+            network, settings.disc_loss, settings.disc_regularization, settings.disc_regularization_scale
         )
         adversary = Adversary(
-            discriminator, settings.disc_loss, settings.disc_start, settings.disc_scale, settings.disc_adaptive_weight
+            network,
+            settings.disc_loss,
+            settings.disc_start + settings.disc_warmup_steps,
+            settings.disc_scale,
+            settings.disc_adaptive_weight,
         )
     image_loss = ImageLoss(
-        name,
+        pixels,
         learned_variance=settings.learned_variance,
-        perceptual=perceptual,
+        perceptual=distances,
         perceptual_scale=settings.perceptual_scale,
         adversary=adversary,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .best import HIGHER_IS_BETTER, Best
+from .names import may_name_a_loss
 
 OF_0_1 = {"step", "epoch", "images_in_epoch", "images", "stream"}  # what every checkpoint says
 
@@ -106,7 +107,7 @@ def _is_best(value: Any) -> bool:
     if not isinstance(value, dict) or value.keys() - {"metric", "value", "step"}:
         return False
     metric, number, step = (value.get(name) for name in ("metric", "value", "step"))
-    known = metric is None or (isinstance(metric, str) and metric in HIGHER_IS_BETTER)
+    known = metric is None or (isinstance(metric, str) and (metric in HIGHER_IS_BETTER or may_name_a_loss(metric)))
     return known and (number is None or _is_number(number)) and (step is None or _is_count(step))
 
 

@@ -5,10 +5,12 @@ from .discriminator import DiscriminatorLoss, PatchDiscriminator
 from .distillation import DistillationLoss
 from .elbo import CodebookLoss, ELBOLoss
 from .image import Adversary, ImageLoss
-from .perceptual import PerceptualDistance, load_perceptual
+from .perceptual import PerceptualDistance, PerceptualTerm, load_perceptual, load_perceptual_terms
+from .pixels import PIXEL_LOSSES
 from .reconstruction import ReconstructionLoss
 
 __all__ = [
+    "PIXEL_LOSSES",
     "Adversary",
     "CodebookLoss",
     "DiscriminatorLoss",
@@ -17,7 +19,9 @@ __all__ = [
     "ImageLoss",
     "PatchDiscriminator",
     "PerceptualDistance",
+    "PerceptualTerm",
     "ReconstructionLoss",
     "TrainingLoss",
     "load_perceptual",
+    "load_perceptual_terms",
 ]

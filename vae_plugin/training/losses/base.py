@@ -56,5 +56,10 @@ class TrainingLoss(nn.Module):
         """Names of what `compare` gives."""
         return ()
 
+    @property
+    def perceptual_measures(self) -> tuple[str, ...]:
+        """Those of them that are perceptual distances."""
+        return ()
+
     def place_frozen(self, device: torch.device) -> None:
         """Move the networks that are neither trained nor saved with the model."""

@@ -38,6 +38,7 @@ class PatchDiscriminator(nn.Module):
             ]
             width = wider
         self.layers = nn.Sequential(*blocks, nn.Conv2d(width, 1, 4, padding=1))
+        self.sizes = {"in_channels": in_channels, "channels": channels, "layers": layers}
         self.smallest_image = 2**layers * 4
         for module in self.modules():  # as in the paper
             if isinstance(module, nn.Conv2d):

@@ -56,8 +56,13 @@ class DistillationLoss(TrainingLoss):
         """Names of what `compare` gives."""
         return ("psnr_to_teacher", "latent_mse", *self.image_loss.measures)
 
+    @property
+    def perceptual_measures(self) -> tuple[str, ...]:
+        """Those of them that are perceptual distances."""
+        return self.image_loss.measures
+
     def place_frozen(self, device: torch.device) -> None:
-        """Move the teacher and the perceptual network."""
+        """Move the teacher and the perceptual networks."""
         self.teacher.model.to(device)
         self.image_loss.place_frozen(device)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,9 @@ from torch import nn
 
 from ...models.distributed import mean_over_processes
 from .discriminator import generator_loss
+from .perceptual import PERCEPTUAL, Distance, PerceptualTerm
+from .pixels import PIXEL_LOSSES
 
-PIXEL_LOSSES = ("l1", "l2")
 MAX_ADAPTIVE_WEIGHT = 1e4
 
 
@@ -41,35 +42,38 @@ class Adversary:
 
 
 class ImageLoss(nn.Module):
-    """Pixel error, perceptual distance and adversarial loss (Rombach et al. 2022, eq. 25, after Esser et al. 2021).
+    """Pixel errors, perceptual distances and adversarial loss (Rombach et al. 2022, eq. 25, after Esser et al. 2021).
 
-    Everything is a mean over pixels and channels, so that no weight depends on the resolution. The perceptual network
+    Everything is a mean over pixels and channels, so that no weight depends on the resolution. Perceptual networks
     and the discriminator are not submodules: they are neither trained nor saved with this module.
 
     Args:
-        pixel: "l1" or "l2".
+        pixels: the names of `PIXEL_LOSSES` that are summed, with their weights; a name alone has the weight 1.
         learned_variance: divide the reconstruction error by a variance that is learned and pay its logarithm: the
             negative log-likelihood (in nats per pixel and channel, up to a constant) of a Laplace or Gaussian p(x|z).
-        perceptual: distance of two batches of images, (x, y) -> (B,).
-        perceptual_scale: weight of the perceptual distance beside the pixel error.
+        perceptual: distance of two batches of images, (x, y) -> (B,), or several with their names and weights.
+        perceptual_scale: weight of all perceptual distances beside the pixel error, times their own.
         adversary: the discriminator, if there is one.
     """
 
     def __init__(
         self,
-        pixel: str = "l1",
+        pixels: str | Mapping[str, float] = "l1",
         *,
         learned_variance: bool = False,
-        perceptual: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        perceptual: Distance | Sequence[PerceptualTerm] | None = None,
         perceptual_scale: float = 1.0,
         adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
-        self.pixel = pixel
+        self.pixels = {pixels: 1.0} if isinstance(pixels, str) else dict(pixels)
         self.log_variance = nn.Parameter(torch.zeros(())) if learned_variance else None
         self.perceptual_scale = perceptual_scale
         self.adversary = adversary
-        self._perceptual = (perceptual,)  # in a tuple, where torch does not look for submodules
+        # In a tuple, where torch does not look for submodules.
+        self._perceptual = (
+            (PerceptualTerm(PERCEPTUAL, perceptual),) if callable(perceptual) else tuple(perceptual or ())
+        )
 
     def forward(
         self, reconstruction: torch.Tensor, target: torch.Tensor, last_layer: torch.Tensor | None, step: int
@@ -84,8 +88,8 @@ class ImageLoss(nn.Module):
             step: optimiser step, from 0.
 
         Returns:
-            The loss with gradient, and its terms without: "l1" or "l2", "perceptual", "adversarial" (unweighted),
-            "adversarial_weight", "variance".
+            The loss with gradient, and its terms without, unweighted: pixel errors and perceptual distances by their
+            names, a single distance as "perceptual" too, "adversarial"; "adversarial_weight", "variance".
         """
         adversary = self.adversary
         if adversary is None or step < adversary.start_step:
@@ -109,33 +113,37 @@ class ImageLoss(nn.Module):
         return loss, {**terms, "adversarial": adversarial.detach(), "adversarial_weight": weight}
 
     def compare(self, x: torch.Tensor, reconstruction: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The perceptual distance of each pair, (B,), if there is a network for it."""
-        (perceptual,) = self._perceptual
-        return {} if perceptual is None else {"perceptual": perceptual(reconstruction, x)}
+        """The perceptual distances of each pair, (B,), by their names; a single one is "perceptual" too."""
+        return _with_single({term.name: term.distance(reconstruction, x) for term in self._perceptual})
 
     @property
     def measures(self) -> tuple[str, ...]:
         """Names of what `compare` gives."""
-        return () if self._perceptual == (None,) else ("perceptual",)
+        return tuple(_with_single({term.name: torch.empty(0) for term in self._perceptual}))
 
     def place_frozen(self, device: torch.device) -> None:
-        """Move the perceptual network; the discriminator is placed where it is trained."""
-        (perceptual,) = self._perceptual
-        if isinstance(perceptual, nn.Module):
-            perceptual.to(device)
+        """Move the perceptual networks; the discriminator is placed where it is trained."""
+        for term in self._perceptual:
+            if isinstance(term.distance, nn.Module):
+                term.distance.to(device)
 
     def _error(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        difference = images - target
-        error = difference.abs().mean() if self.pixel == "l1" else difference.square().mean()
-        terms = {self.pixel: error.detach()}
-        (perceptual,) = self._perceptual
-        if perceptual is not None:
-            distance = perceptual(images, target).mean()
-            terms["perceptual"] = distance.detach()
-            error = error + self.perceptual_scale * distance
+        weighted = []
+        terms = {}
+        for name, weight in self.pixels.items():
+            terms[name] = PIXEL_LOSSES[name](images, target)
+            weighted.append(weight * terms[name])
+        distances = {}
+        for term in self._perceptual:
+            distances[term.name] = term.distance(images, target).mean()
+            weighted.append(self.perceptual_scale * term.weight * distances[term.name])
+        error, *others = weighted
+        for value in others:
+            error = error + value
+        found = {name: value.detach() for name, value in {**terms, **_with_single(distances)}.items()}
         if self.log_variance is not None:
-            terms["variance"] = self.log_variance.detach().exp()
-        return error, terms
+            found["variance"] = self.log_variance.detach().exp()
+        return error, found
 
     def _nll(self, error: torch.Tensor) -> torch.Tensor:
         return error if self.log_variance is None else error * torch.exp(-self.log_variance) + self.log_variance
@@ -171,3 +179,8 @@ def _carrying(tensor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 
 def _autocast_is_bfloat16(device: str) -> bool:
     return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+
+
+def _with_single(distances: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The perceptual distances, a single one under the name of all of them too."""
+    return distances if len(distances) != 1 else {**distances, PERCEPTUAL: next(iter(distances.values()))}

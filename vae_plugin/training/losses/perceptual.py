@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ...errors import UserError
+from ...near import hint
+from .own import own_network
 
 EPSILON = 1e-10
 LPIPS_NETWORKS = {"lpips-vgg": "vgg", "lpips-alex": "alex", "lpips-squeeze": "squeeze"}
+PERCEPTUAL = "perceptual"  # the name of a single distance
+
+Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class PerceptualTerm:
+    """A perceptual distance as one of the terms of a loss.
+
+    Attributes:
+        name: in the curves and among the metrics.
+        distance: of two batches of images, (x, y) -> (B,).
+        weight: in the sum.
+    """
+
+    name: str
+    distance: Distance
+    weight: float = 1.0
 
 
 class PerceptualDistance(nn.Module):
@@ -61,6 +81,33 @@ def _normalized(features: torch.Tensor) -> torch.Tensor:
     return features * (features.square().sum(1, keepdim=True) + EPSILON).rsqrt()
 
 
+def load_perceptual_terms(weights: Mapping[str, float], taken: Collection[str] = ()) -> list[PerceptualTerm]:
+    """Load the networks that `--perceptual_loss` names, each with its weight.
+
+    In the curves lpips-vgg is `lpips_vgg`, and MODULE:FUNCTION has the name of the function, or
+    `perceptual_FUNCTION` where that means something else.
+
+    Args:
+        weights: by name, see `load_perceptual`.
+        taken: what else is logged or measured.
+
+    Raises:
+        UserError: if one cannot be loaded, or two would have one name.
+    """
+    terms: dict[str, PerceptualTerm] = {}
+    sources: dict[str, str] = {}
+    for source, weight in weights.items():
+        name = source.replace("-", "_") if source in LPIPS_NETWORKS else source.rpartition(":")[2]
+        name = f"{PERCEPTUAL}_{name}" if name in taken else name
+        if name in terms:
+            raise UserError(
+                f"--perceptual_loss {sources[name]} and {source} would both be logged as {name}: give one of the "
+                "functions another name."
+            )
+        terms[name], sources[name] = PerceptualTerm(name, load_perceptual(source), weight), source
+    return list(terms.values())
+
+
 def load_perceptual(name: str) -> nn.Module:
     """Load the network that `--perceptual_loss` names.
 
@@ -72,23 +119,12 @@ def load_perceptual(name: str) -> nn.Module:
         UserError: if there is no such network, or a package for it is missing.
     """
     if name in LPIPS_NETWORKS:
-        network = _load_lpips(LPIPS_NETWORKS[name])
+        network: nn.Module = _load_lpips(LPIPS_NETWORKS[name])
     elif ":" in name:
-        module, _, function = name.partition(":")
-        try:
-            network = getattr(importlib.import_module(module), function)()
-        except Exception as error:  # whatever the code of the user raises
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(
-                f"--perceptual_loss {name}: {reason}. Give MODULE:FUNCTION that can be imported."
-            ) from error
-        if not isinstance(network, nn.Module):
-            raise UserError(
-                f"--perceptual_loss {name} returns a {type(network).__name__}: it must return a torch module."
-            )
+        network = own_network("perceptual_loss", name)
     else:
-        names = ", ".join(LPIPS_NETWORKS)
-        raise UserError(f"--perceptual_loss is {name!r}: give one of {names}, or MODULE:FUNCTION of your own.")
+        accepted = f"give one of {', '.join(LPIPS_NETWORKS)}, or MODULE:FUNCTION of your own."
+        raise UserError(f"--perceptual_loss is {name!r}: {hint(name, LPIPS_NETWORKS, accepted)}")
     return network.requires_grad_(False).eval()
 
 

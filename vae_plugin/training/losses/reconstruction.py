@@ -30,7 +30,7 @@ class ReconstructionLoss(TrainingLoss):
         self.original = adapter.frozen_encoder() if anchor_scale else None
 
     def compare(self, x: torch.Tensor, reconstruction: torch.Tensor) -> Terms:
-        """The perceptual distance, if the loss has one."""
+        """The perceptual distances, if the loss has any."""
         return self.image_loss.compare(x, reconstruction)
 
     @property
@@ -38,8 +38,13 @@ class ReconstructionLoss(TrainingLoss):
         """Names of what `compare` gives."""
         return self.image_loss.measures
 
+    @property
+    def perceptual_measures(self) -> tuple[str, ...]:
+        """Those of them that are perceptual distances."""
+        return self.image_loss.measures
+
     def place_frozen(self, device: torch.device) -> None:
-        """Move the original of an anchor and the perceptual network."""
+        """Move the original of an anchor and the perceptual networks."""
         if self.original is not None:
             self.original.model.to(device)
         self.image_loss.place_frozen(device)

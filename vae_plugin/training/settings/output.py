@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...options import GIVEN, option
-from ..best import HIGHER_IS_BETTER
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 
@@ -34,8 +33,7 @@ class OutputSettings:
     best_metric: str | None = option(
         None,
         "Metric of the evaluations that decides which weights are kept in OUT/best. By default the perceptual distance "
-        "where there is one, and psnr otherwise.",
-        choices=HIGHER_IS_BETTER,
+        "where there is one, the first of several, and psnr otherwise.",
         when={"validation_steps": GIVEN},
         on_resume=True,
         since="0.2",

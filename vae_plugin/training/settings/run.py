@@ -218,7 +218,7 @@ class FinetuneOptions:
         facts = {
             **self.facts(),
             "kind": adapter.kind,
-            "loss": self.loss_name(adapter),
+            "loss": next(iter(self.pixel_losses(adapter))),
             "gaussian": adapter.gaussian,
             "remote_code": adapter.remote_code,
             "network": config.get("network") or "conv",
@@ -232,9 +232,9 @@ class FinetuneOptions:
         if source is not None:
             check_new_model(self, config, source)
 
-    def loss_name(self, adapter: Adapter) -> str:
-        """The name of the loss of a model, see `LossSettings.name`."""
-        return self.loss.name(adapter.likelihood is not None, self.model.distils, self.model.new_decoder)
+    def pixel_losses(self, adapter: Adapter) -> dict[str, float]:
+        """The weights of the losses of pixels of a model by name, or of "elbo", see `LossSettings.pixels`."""
+        return self.loss.pixels(adapter.likelihood is not None, self.model.distils, self.model.new_decoder)
 
     @property
     def latents_stay(self) -> bool:

@@ -1,0 +1,56 @@
+"""Options that are lists of names with weights: NAME=WEIGHT, or NAME alone, whose weight is 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..near import hint
+from .declare import Declaration, OptionError
+from .values import LARGEST, shown
+
+
+def weights_of(items: Iterable[str]) -> dict[str, float]:
+    """The weights by name, in the order given, of items that `checked_weights` returned."""
+    return {name: float(weight or 1) for name, weight in map(_parted, items)}
+
+
+def checked_weights(items: Sequence[str], rules: Declaration, name: str) -> tuple[str, ...]:
+    """The items, each written in one way: the name alone where its weight is 1.
+
+    Args:
+        items: NAME or NAME=WEIGHT.
+        rules: of the option.
+        name: of the option.
+
+    Raises:
+        OptionError: if there is none, a weight is no number above 0, or a name is unknown or stands twice.
+    """
+    found: dict[str, float] = {}
+    for item in items:
+        key, weight = _parted(item)
+        if not key:
+            raise OptionError(f"--{name} is {shown(item)}: give NAME=WEIGHT, or NAME alone, whose weight is 1.")
+        if rules.choices is not None and key not in rules.choices:
+            accepted = f"accepted are {', '.join(map(str, rules.choices))}."
+            raise OptionError(f"--{name} is {shown(key)}: {hint(key, map(str, rules.choices), accepted)}")
+        if key in found:
+            raise OptionError(f"--{name} names {shown(key)} twice: keep one.")
+        found[key] = _number(item, weight, name)
+    if not found:
+        raise OptionError(f"--{name} is an empty list: give at least one name, or leave it out.")
+    return tuple(key if weight == 1 else f"{key}={weight!r}" for key, weight in found.items())
+
+
+def _parted(item: str) -> tuple[str, str | None]:
+    name, sign, weight = item.rpartition("=")
+    return (name, weight) if sign else (item, None)
+
+
+def _number(item: str, weight: str | None, name: str) -> float:
+    try:
+        value = 1.0 if weight is None else float(weight)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= LARGEST[float]:
+        raise OptionError(f"--{name} is {shown(item)}: its weight must be a number above 0.")
+    return value
