@@ -152,7 +152,7 @@ OTHER = {
     "num_validation_images": 1,
     "best_metric": "ssim",
     "resolution": 16,
-    "reconstruction_loss": "l2",
+    "reconstruction_loss": ("l2",),
     "perceptual_loss": f"{__name__}:other_network",
     "kl_scale": 1.0,
     "latent_anchor": 1.0,
