@@ -29,10 +29,10 @@ KEPT = """
 """  # by a resumed run
 
 LATER = {
-    "discriminator",
     "dataset_config_name",
     "dataset_split",
     "decoder_block_out_channels",
+    "discriminator",
     "max_image_pixels",
     "min_image_size",
     "padding_mode",
