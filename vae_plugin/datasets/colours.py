@@ -1,8 +1,9 @@
-"""Colours and gray levels of image files: embedded profiles to sRGB, 16-bit gray to 8 bits."""
+"""Colours and gray levels of image files: embedded profiles to sRGB; 16-bit gray to 8 bits, by the rules of old runs."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..notices import say_once
+from .rasters import Raster
 from .rules import DataRules
 
 # The colour space of a profile -> the mode that it is applied in, and the modes of images that can be brought to it.
@@ -54,13 +56,59 @@ def to_srgb(image: Image.Image, name: str) -> Image.Image:
             converted.putalpha(rgba.getchannel("A"))
         return converted
     except Exception as error:  # what broken profiles raise depends on the version of Pillow
-        reason = " ".join(str(error).split()) or type(error).__name__
-        say_once(
-            "colour profile",
-            f"the colour profile of {name} cannot be used ({reason}): its colours are taken as sRGB, and so are those "
-            "of others like it.",
-        )
+        _note_unusable(error, name)
         return image
+
+
+def deep_to_srgb(raster: Raster, profile: bytes, name: str) -> Raster:
+    """As `to_srgb`, of gray or colours of 16 bits, which keep them.
+
+    Args:
+        raster: with `colours`.
+        profile: embedded in the file.
+        name: of the image, for the notice.
+    """
+    try:
+        space, transform = _transform(profile)
+        if transform is None:
+            return raster
+        if raster.bands.dtype != np.uint16:
+            raise ValueError(f"the values are {raster.bands.dtype}, and those of 8 and 16 bits are converted")
+        count = raster.bands.shape[-1]
+        given = 3 if count > 2 else 1
+        if SPACES[space][0] != {3: "RGB", 1: "L"}[given]:
+            raise ValueError(f"it is for {space}, and the image is {'RGB' if given == 3 else 'gray'}")
+        import imagecodecs  # only what has such a profile needs it
+
+        colour = np.ascontiguousarray(raster.bands[..., :given])
+        converted = imagecodecs.cms_transform(
+            colour if given == 3 else colour[..., 0],
+            profile,
+            _srgb(),
+            colorspace="rgb" if given == 3 else "gray",
+            outcolorspace="rgb",
+            outdtype="uint16",
+        )
+        return replace(raster, bands=np.concatenate([converted, raster.bands[..., given:]], axis=-1))
+    except Exception as error:
+        _note_unusable(error, name)
+        return raster
+
+
+def _note_unusable(error: Exception, name: str) -> None:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    say_once(
+        "colour profile",
+        f"the colour profile of {name} cannot be used ({reason}): its colours are taken as sRGB, and so are those of "
+        "others like it.",
+    )
+
+
+@lru_cache(maxsize=1)
+def _srgb() -> bytes:
+    from PIL import ImageCms
+
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @lru_cache(maxsize=32)

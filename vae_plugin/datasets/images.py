@@ -39,7 +39,7 @@ class ImageDataset(Dataset):
         table: data set with a column that holds images as paths, bytes or both.
         image_column: name of that column.
         framing: which part of an image is seen.
-        channels: 1 (gray), 3 (RGB) or 4 (RGBA).
+        channels: see `ImageReader.tensor`.
         seed: random seed of crop, flip and `split`, not negative.
         origin: of the table: what its rows are called.
         reader: how an image is opened.
@@ -67,7 +67,7 @@ class ImageDataset(Dataset):
         self.image_column = image_column
         self.table = undecoded(table, image_column)
         self.framing = framing
-        self.channels = check_channels(channels)
+        self.channels = check_channels(channels, reader.rules)
         self.seed = seed
         self.origin = origin
         self.reader = reader
@@ -89,7 +89,7 @@ class ImageDataset(Dataset):
             value = value_of(self.table[row][self.image_column])
             try:
                 pixels = self.reader.tensor(value, self.channels, view_of)
-                side = min(self.reader.size(value)) if self.counts_small else None
+                side = min(self.reader.size(value, self.channels)) if self.counts_small else None
             except DataError as error:
                 unreadable.append(self._name(row, value, error))
                 say_if_refused(unreadable[-1], error)
@@ -153,7 +153,7 @@ class ImageDataset(Dataset):
             if most is not None and is_chain and self.reader.places.roots is not None:
                 continue
             try:
-                yield self._name(row, value), min(self.reader.size(value))
+                yield self._name(row, value), min(self.reader.size(value, self.channels))
             except DataError as error:
                 yield self._name(row, value, error), error
 

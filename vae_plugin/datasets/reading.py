@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -17,13 +17,16 @@ from PIL import Image, UnidentifiedImageError
 
 from ..notices import printable
 from .colours import note_range_of_16_bits
+from .deep import DeepFile, open_deep
+from .depth import is_deep, raster_of_bands, raster_of_image
 from .errors import DataError
 from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
 from .framing import ViewOf
 from .paths import RefusedError, regular_file
 from .places import Places
+from .rasters import Range, Raster, note_clipped, resized, tensor_of
 from .rules import LATEST, DataRules
-from .transforms import to_tensor
+from .transforms import MODES, convert, to_tensor, upright
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses an image, and release 0.1 did
 MOST_BYTES = 8  # of an encoded image for each pixel, and
@@ -44,11 +47,14 @@ class ImageReader:
         max_pixels: largest number of pixels of an image. A file of a few bytes can claim any size, and would take
             the memory for it.
         places: what may be opened where a row names its image instead of holding it.
+        value_range: the values of files that become -1 and 1, lower and upper; those beyond are clipped, and told
+            about. None for what the type of the values says: 0 to 255 of 8 bits, 0 to 65535 of 16.
     """
 
     rules: DataRules = LATEST
     max_pixels: int = MAX_PIXELS
     places: Places = field(default_factory=Places)
+    value_range: Range | None = None
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:
@@ -71,7 +77,7 @@ class ImageReader:
 
         Args:
             source: see `open`.
-            channels: 1 (gray), 3 (RGB) or 4 (RGBA).
+            channels: 1 (gray), 3 (RGB), 4 (RGBA) or the number of bands that the image has.
             view_of: width and height of the upright image -> what is seen of it, such as the `view` of a `Framing`;
                 None for the whole image at its own size.
 
@@ -80,7 +86,10 @@ class ImageReader:
         """
         name = _name(source)
         with one_sentence(name):
-            return to_tensor(self._open(source), channels, view_of, self.rules, name)
+            found = self._decode(source, channels, name)
+            if isinstance(found, Raster):
+                return self._scaled(found, channels, view_of, name)
+            return to_tensor(found, channels, view_of, self.rules, name)
 
     def encoded(self, source: Source) -> bytes:
         """The bytes of an image file.
@@ -102,31 +111,92 @@ class ImageReader:
         except DataError:
             return ""
 
-    def size(self, source: Source) -> tuple[int, int]:
+    def size(self, source: Source, channels: int = 3) -> tuple[int, int]:
         """Width and height of an image as the file has it, from its header alone.
 
+        Args:
+            source: see `open`.
+            channels: of the model, by which the axes of an array are known.
+
         Raises:
-            DataError: if the file is not an image, or a larger one than is read.
+            DataError: if the file is not an image for such a model, or a larger one than is read.
         """
-        with one_sentence(_name(source)), self._header(source) as image:
-            return image.size
+        with one_sentence(_name(source)):
+            if isinstance(source, Image.Image):
+                return self._within_limit(source).size
+            with self._file(source) as file:
+                if self.rules.keep_depth and (deep := open_deep(file, channels, _name(source))) is not None:
+                    self._check_size(deep, channels)
+                    return deep.size(channels)
+                file.seek(0)
+                return self._identify(file).size
+
+    def _decode(self, source: Source, channels: int, name: str) -> Image.Image | Raster:
+        """The image of a model of so many channels: Pillow's where that has all of it, and the numbers otherwise."""
+        if not self.rules.keep_depth:
+            return self._open(source)
+        if isinstance(source, Image.Image):
+            image = self._within_limit(source)
+        else:
+            with self._file(source) as file:
+                deep = open_deep(file, channels, name)
+                if deep is not None:
+                    self._check_size(deep, channels)
+                    return self._eight_bits(deep.raster(channels), channels)
+                file.seek(0)
+                image = self._loaded(self._identify(file), name)
+        if is_deep(image):
+            return raster_of_image(image, name)
+        if channels in MODES and self.value_range is not None:
+            return raster_of_bands(convert(image, channels, self.rules, name))
+        return image if channels in MODES else raster_of_bands(upright(image))
+
+    def _eight_bits(self, raster: Raster, channels: int) -> Image.Image | Raster:
+        """Gray and colours of 8 bits as Pillow would have read them, so that they become the same whatever the file."""
+        bands = raster.bands
+        if bands.dtype != np.uint8 or self.value_range is not None or channels not in MODES or bands.shape[-1] > 4:
+            return raster
+        raster.check()
+        return Image.fromarray(np.ascontiguousarray(bands[..., 0] if bands.shape[-1] == 1 else bands))
+
+    def _scaled(self, raster: Raster, channels: int, view_of: ViewOf | None, name: str) -> torch.Tensor:
+        if self.value_range is None and raster.bands.dtype == np.uint16:
+            note_range_of_16_bits(int(raster.without_alpha.max()), 65535, name)
+        values, clipped = raster.scaled(channels, self.value_range)
+        if clipped:
+            note_clipped(raster, self.value_range, name)
+        return tensor_of(values if view_of is None else resized(values, view_of(raster.size)))
+
+    def _check_size(self, deep: DeepFile, channels: int) -> None:
+        """Refuse an image that is too large, by its header.
+
+        Raises:
+            DataError: if it is.
+        """
+        width, height = deep.size(channels)
+        if width * height > self.max_pixels:
+            raise self._too_large(f"{width} x {height} pixels")
+        if deep.bytes > self._most_bytes:
+            raise DataError(f"it claims {deep.bytes} bytes, more than is read (--max_image_pixels {self.max_pixels}).")
 
     def _open(self, source: Source) -> Image.Image:
-        with self._header(source) as image:
-            sixteen_bits = image.mode in ("RGB", "RGBA") and ";16" in str(getattr(image, "tile", ""))
-            image.load()
-            if sixteen_bits:  # of which Pillow keeps the upper 8
-                note_range_of_16_bits(int(np.asarray(image)[..., :3].max()), 255, _name(source))
-            return image
+        if isinstance(source, Image.Image):
+            return self._loaded(self._within_limit(source), _name(source))
+        with self._file(source) as file:
+            return self._loaded(self._identify(file), _name(source))
+
+    def _loaded(self, image: Image.Image, name: str) -> Image.Image:
+        sixteen_bits = image.mode in ("RGB", "RGBA") and ";16" in str(getattr(image, "tile", ""))
+        image.load()
+        if sixteen_bits:  # of which Pillow keeps the upper 8
+            note_range_of_16_bits(int(np.asarray(image)[..., :3].max()), 255, name)
+        return image
 
     @contextmanager
-    def _header(self, source: Source) -> Iterator[Image.Image]:
-        if isinstance(source, Image.Image):
-            yield self._within_limit(source)
-            return
+    def _file(self, source: Source) -> Iterator[IO[bytes]]:
         found = self._find(source)
         with io.BytesIO(found) if isinstance(found, bytes) else open(found, "rb") as file:
-            yield self._identify(file)
+            yield file
 
     def _find(self, source: Source) -> str | Path | bytes:
         """The path of the file, or its bytes."""

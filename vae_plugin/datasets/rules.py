@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CURRENT = 2
+CURRENT = 3
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class DataRules:
     Attributes:
         version: 1 is release 0.1; 2 converts embedded colour profiles to sRGB, reads the usual image formats only,
             finds the images of folders and archives in one way, draws samples by the seed, and cuts out as it is
-            what needs no resizing.
+            what needs no resizing; 3 keeps more than 8 bits, and reads arrays and any number of bands.
     """
 
     version: int = CURRENT
@@ -58,6 +58,11 @@ class DataRules:
     def limit_unreadable(self) -> bool:
         """Whether a run stops by default where many images cannot be read."""
         return self.version >= 2
+
+    @property
+    def keep_depth(self) -> bool:
+        """Whether 16 bits are kept rather than scaled to 8, and arrays, floats and any number of bands are read."""
+        return self.version >= 3
 
 
 LATEST = DataRules()

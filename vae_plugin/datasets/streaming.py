@@ -47,7 +47,7 @@ class ImageStream:
     Args:
         shards: L is the largest power of two that does not exceed their number, at most 64.
         framing: which part of an image is seen.
-        channels: 1 (gray), 3 (RGB) or 4 (RGBA).
+        channels: see `ImageReader.tensor`.
         seed: random seed of shard order, windows, crops and flips, not negative.
         shuffle_window: total number of samples in the windows of all lanes.
         min_image_size: shorter side in pixels that an image has at least; smaller ones are left out.
@@ -76,7 +76,7 @@ class ImageStream:
         self.num_shards = len(shards.names)
         self.lanes = 1 << (min(self.num_shards, MAX_LANES).bit_length() - 1)
         self.framing = framing
-        self.channels = check_channels(channels)
+        self.channels = check_channels(channels, reader.rules)
         self.seed = seed
         self.window = max(1, shuffle_window // self.lanes)
         self.min_image_size = min_image_size
@@ -297,7 +297,7 @@ class ImageStream:
             try:
                 if value.get("bytes") is None:  # not fetched twice
                     value = {**value, "bytes": self.reader.encoded(value)}
-                side = min(self.reader.size(value))
+                side = min(self.reader.size(value, self.channels))
                 if side >= self.min_image_size:
                     return self.reader.tensor(value, self.channels, view_of), unreadable, side
             except DataError as error:

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from .colours import has_alpha, note_transparent_16_bits, to_8_bits, to_srgb
 from .errors import DataError
 from .framing import View, ViewOf
+from .rasters import other_bands
 from .rules import LATEST, DataRules
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -26,9 +27,9 @@ TURNS: dict[Any, Image.Transpose] = {
 }
 
 
-def check_channels(channels: int) -> int:
-    """Return `channels`, or raise a DataError if image files cannot have this many."""
-    if channels not in MODES:
+def check_channels(channels: int, rules: DataRules = LATEST) -> int:
+    """Return `channels`, or raise a DataError if images cannot have this many."""
+    if channels not in MODES and not (rules.keep_depth and channels >= 1):
         raise DataError(
             f"channels is {channels}: image files have 1 (gray), 3 (RGB) or 4 (RGBA) channels. A model with another "
             "number of input channels needs other data."
@@ -39,11 +40,16 @@ def check_channels(channels: int) -> int:
 def upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says."""
     # ImageOps.exif_transpose would also write the EXIF back, and fails where that cannot be done.
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
-    except Exception:  # an EXIF block that cannot be read turns nothing
-        return image
+    turn = TURNS.get(orientation_of(image))
     return image if turn is None else image.transpose(turn)
+
+
+def orientation_of(image: Image.Image) -> Any:
+    """The EXIF orientation of an image; None if it has none that can be read."""
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:
+        return None
 
 
 def convert(image: Image.Image, channels: int, rules: DataRules = LATEST, name: str = "the image") -> Image.Image:
@@ -61,7 +67,9 @@ def convert(image: Image.Image, channels: int, rules: DataRules = LATEST, name: 
     Raises:
         DataError: for another number of channels, or pixels of unknown range (float, or more than 16 bits).
     """
-    mode = MODES[check_channels(channels)]
+    if channels not in MODES:
+        raise DataError(other_bands(len(image.getbands()), channels))
+    mode = MODES[channels]
     image = upright(image)
     if image.mode == "F":
         raise DataError("the pixels are floats of unknown range: save the image with 8 or 16 bits.")

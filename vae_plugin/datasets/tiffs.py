@@ -1,0 +1,190 @@
+"""TIFF files that Pillow does not read, or not in full: more than 8 bits, floats, many bands or pages."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+
+from ..notices import say_once
+from .errors import DataError
+from .colours import deep_to_srgb
+from .rasters import COLOURS, NUMBERS, Raster, fit, other_bands
+
+STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
+ORIENTATION, GDAL_NODATA, ICC_PROFILE = 274, 42113, 34675  # tags
+MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # photometric interpretations of numbers as they are
+ASSOCIATED, UNASSOCIATED = 1, 2  # alpha among the extra samples; the first is multiplied into the colours
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is damaged is said as the reason of the image
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the image lies in the file.
+
+    Attributes:
+        height, width: in pixels.
+        bands: how many there are.
+        axis: of the bands in what is decoded; None where there is one, without an axis.
+        page: the only page to decode; None for all of the series.
+        samples: whether the bands are the samples of each pixel, rather than pages.
+    """
+
+    height: int
+    width: int
+    bands: int
+    axis: int | None
+    page: int | None
+    samples: bool
+
+
+class TiffImage:
+    """A TIFF file, as far as its headers.
+
+    Args:
+        file: open.
+        name: of the file, for notices.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        import tifffile  # slow to import, and most data sets have none
+
+        file.seek(0)
+        self._tiff = tifffile.TiffFile(file)
+        self._name = name
+        self._page: Any = self._tiff.pages[0]
+        self.count = len(self._tiff.pages)
+        if self._page.dtype is None:
+            raise DataError("its values are of a type that is not read: give integers or floats.")
+
+    @staticmethod
+    def matches(head: bytes) -> bool:
+        """Whether a file that begins like this is one."""
+        return head.startswith(STARTS)
+
+    def usual(self, channels: int) -> bool:
+        """Whether Pillow reads all of it that a model of so many channels takes: 8 bits, and one page."""
+        page = self._page
+        if channels not in COLOURS or page.bitspersample > 8 or page.sampleformat not in (None, 1):
+            return False
+        if page.photometric in (MIN_IS_WHITE, MIN_IS_BLACK) and page.samplesperpixel == 1:
+            return self._pages_are_bands(channels) is None
+        return page.samplesperpixel <= 4 and page.planarconfig == 1
+
+    def layout(self, channels: int) -> _Layout:
+        """How the image of a model of so many channels lies in it.
+
+        Raises:
+            DataError: if it has other bands.
+        """
+        page = self._page
+        height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
+        if page.imagedepth > 1:
+            raise DataError("it is a volume: give one image in each file.")
+        if samples == 1 and (axis := self._pages_are_bands(channels)) is not None:
+            return _Layout(height, width, channels, axis, None, False)
+        colours = self.colours
+        if not fit(samples, channels, colours):
+            pages = f" in each of {self.count} pages" if self.count > 1 else ""
+            raise DataError(other_bands(samples, channels).replace(" band(s)", f" band(s){pages}", 1))
+        axis = None if samples == 1 else page.axes.index("S")
+        return _Layout(height, width, samples, axis, 0, True)
+
+    @property
+    def colours(self) -> bool:
+        """Whether the samples are gray, RGB or RGBA."""
+        page = self._page
+        extra = tuple(map(int, page.extrasamples or ()))
+        colours = page.samplesperpixel - len(extra)
+        if any(kind not in (ASSOCIATED, UNASSOCIATED) for kind in extra) or len(extra) > 1:
+            return False
+        return page.photometric == RGB and colours == 3 or page.photometric in (0, 1) and colours == 1
+
+    def size(self, channels: int) -> tuple[int, int]:
+        """Width and height of the image for a model of so many channels."""
+        layout = self.layout(channels)
+        return layout.width, layout.height
+
+    @property
+    def bytes(self) -> int:
+        """Size of what would be decoded, at most."""
+        page = self._page
+        return math.prod(page.shape) * page.dtype.itemsize * max(1, self.count if page.samplesperpixel == 1 else 1)
+
+    def raster(self, channels: int) -> Raster:
+        """The image, decoded.
+
+        Raises:
+            DataError: if its values are no numbers, it is sparse, or of other colours than gray and RGB.
+        """
+        page, layout = self._page, self.layout(channels)
+        dtype = np.dtype(page.dtype)
+        if dtype.kind not in NUMBERS:
+            raise DataError(f"its values are {dtype}: give integers or floats.")
+        if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB):
+            raise DataError(f"its colours are {page.photometric.name}: of more than 8 bits, gray and RGB are read.")
+        pages = [page] if layout.page is not None else list(self._tiff.pages)
+        if any(0 in each.databytecounts or not each.databytecounts for each in pages):
+            raise DataError("parts of it are missing (it is a sparse file): fill them, or leave it out.")
+        if layout.page is None:
+            found = self._tiff.series[0].asarray(maxworkers=1)
+        else:
+            found = page.asarray(maxworkers=1)
+            if self.count > 1 and not self._reduced():
+                say_once(
+                    "pages", f"{self._name} has {self.count} pages, of which the first is read, and so have others."
+                )
+        bands = found[..., None] if layout.axis is None else np.moveaxis(found, layout.axis, -1)
+        bands = bands.reshape(layout.height, layout.width, layout.bands)
+        if page.photometric == MIN_IS_WHITE:
+            bands = _inverted(bands)
+        raster = Raster(bands, layout.samples and self.colours, self._nodata())
+        if raster.colours and ASSOCIATED in map(int, page.extrasamples or ()):
+            raster = Raster(_divided_by_alpha(bands), True, raster.nodata)
+        profile = page.tags.get(ICC_PROFILE)
+        if raster.colours and profile is not None:
+            raster = deep_to_srgb(raster, bytes(profile.value), self._name)
+        orientation = page.tags.get(ORIENTATION)
+        return raster if orientation is None else raster.turned(int(orientation.value))
+
+    def _pages_are_bands(self, channels: int) -> int | None:
+        """The axis of the bands, where as many pages as the model has channels are its bands; None otherwise."""
+        if self.count != channels or channels == 1 or len(self._tiff.series) != 1:
+            return None
+        shape, axes = self._tiff.series[0].shape, self._tiff.series[0].axes
+        return 0 if len(shape) == 3 and axes.endswith("YX") and shape[0] == channels else None
+
+    def _reduced(self) -> bool:
+        """Whether the other pages are the image at smaller sizes, as in a pyramid, or its mask."""
+        return all(page.subfiletype for page in list(self._tiff.pages)[1:])  # type: ignore[union-attr]
+
+    def _nodata(self) -> float | None:
+        tag = self._page.tags.get(GDAL_NODATA)
+        try:
+            return None if tag is None else float(str(tag.value).strip("\0 "))
+        except ValueError:
+            return None
+
+
+def _inverted(bands: np.ndarray) -> np.ndarray:
+    if bands.dtype.kind == "b":
+        return ~bands
+    if bands.dtype.kind == "u":
+        return np.iinfo(bands.dtype).max - bands
+    raise DataError("its lowest value is white (WhiteIsZero), and its highest is not known: save it as BlackIsZero.")
+
+
+def _divided_by_alpha(bands: np.ndarray) -> np.ndarray:
+    """Colours without the alpha that is multiplied into them."""
+    alpha = bands[..., -1:].astype(np.float64)
+    most = 1.0 if bands.dtype.kind == "f" else float(np.iinfo(bands.dtype).max)
+    colour = np.divide(bands[..., :-1] * most, alpha, out=np.zeros(bands[..., :-1].shape), where=alpha > 0)
+    colour = colour if bands.dtype.kind == "f" else colour.round().clip(0, most)
+    return np.concatenate([colour.astype(bands.dtype), bands[..., -1:]], axis=-1)
