@@ -175,7 +175,7 @@ def test_pixels_that_are_no_numbers_are_counted_and_refused(missing):
 
 def test_the_range_of_floats_has_to_be_told_and_that_of_the_file_is_named():
     bands = np.linspace(-0.25, 3.5, 20, dtype=np.float32).reshape(4, 5, 1)
-    with pytest.raises(DataError, match=r"float32 from -0.25 to 3.5, .* --value_range LOW HIGH"):
+    with pytest.raises(DataError, match=r"floats of unknown range, here from -0.25 to 3.5: .* --value_range LOW HIGH"):
         Raster(bands).scaled(1)
     scaled, clipped = Raster(bands).scaled(1, (-0.25, 3.5))
     assert not clipped

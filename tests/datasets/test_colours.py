@@ -196,9 +196,8 @@ def test_values_of_12_bits_in_16_are_noticed_once_with_the_file(form, tmp_path, 
     for name, most in (("wide", 65535), ("narrow", 4095), ("narrower", 1023), ("black", 0)):
         pixels = np.linspace(0, most, 64).reshape(8, 8).astype(np.uint16)
         (tmp_path / name).write_bytes(encoded(Image.fromarray(pixels), form))
-        assert torch.equal(
-            ImageReader().tensor(tmp_path / name, 1), ImageReader(DataRules(1)).tensor(tmp_path / name, 1)
-        )
+        of_8_bits = ImageReader(DataRules(1)).tensor(tmp_path / name, 1)
+        assert (ImageReader().tensor(tmp_path / name, 1) - of_8_bits).abs().max() <= 1.01 / 255
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert f"{tmp_path / 'narrow'} has 16 bits, but its values end at 4095 of 65535" in lines[0]

@@ -228,7 +228,7 @@ def test_rows_of_bytes_are_named_by_file_and_row():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"channels": 2}, "RGBA"), ({"resolution": 0}, "resolution is 0"), ({"seed": -1}, "seed is -1")],
+    [({"channels": 0}, "RGBA"), ({"resolution": 0}, "resolution is 0"), ({"seed": -1}, "seed is -1")],
 )
 def test_impossible_options_are_refused(folder, options, message):
     with pytest.raises(DataError, match=message):

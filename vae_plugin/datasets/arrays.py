@@ -49,7 +49,7 @@ class ArrayFile:
     """An .npy or .npz file, as far as its header.
 
     Args:
-        file: open at its beginning.
+        file: open.
 
     Raises:
         DataError: if it holds no array of numbers.
@@ -59,6 +59,7 @@ class ArrayFile:
         self._file = file
         self._member: zipfile.ZipInfo | None = None
         self._archive: zipfile.ZipFile | None = None
+        file.seek(0)
         head = file.read(len(NPY))
         file.seek(0)
         if not head.startswith(NPY):

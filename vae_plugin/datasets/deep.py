@@ -1,15 +1,14 @@
-"""Files with more than 8 bits or with other bands than Pillow reads, whatever their names: found by how they begin."""
+"""Files that Pillow does not read, or not in full, whatever their names: they are found by how they begin."""
 
 from __future__ import annotations
 
 from typing import IO, Protocol
 
 from .arrays import ArrayFile
-from .depth import DeepPng
 from .rasters import Raster
 from .tiffs import TiffImage
 
-HEAD = 32  # bytes
+HEAD = 8  # bytes
 
 
 class DeepFile(Protocol):
@@ -49,8 +48,6 @@ def open_deep(file: IO[bytes], channels: int, name: str) -> DeepFile | None:
     head = file.read(HEAD)
     if ArrayFile.matches(head):
         return ArrayFile(file)
-    if DeepPng.matches(head):
-        return DeepPng(file, name)
     if TiffImage.matches(head):
         try:
             found = TiffImage(file, name)

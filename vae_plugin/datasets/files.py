@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from ..notices import say_once
 from .errors import DataError
-from .formats import HEIC_ENDINGS, HEIC_EXTRA, endings
+from .formats import HEIC_ENDINGS, HEIC_EXTRA, array_endings, endings
 from .members import digest_of
 from .paths import lies_under
 from .rules import DataRules
@@ -102,6 +102,8 @@ def files_by_kind(found: Sequence[str], rules: DataRules) -> dict[str, list[str]
             kinds[kind].append(name)
     if kinds["images"]:
         kinds["parquet"] = [name for name in kinds["parquet"] if PurePath(name).name.lower() != METADATA]
+    if not any(kinds.values()):
+        kinds["images"] = [name for name in found if _ending(name) in array_endings(rules)]
     return {kind: names for kind, names in kinds.items() if names}
 
 
@@ -130,7 +132,7 @@ def _find_in(path: Path, split: str | None, rules: DataRules) -> Found:
         raise DataError(f"{path} holds {parts}: give a folder with one kind of file.")
     if not kinds:
         raise DataError(
-            f"{path} holds no image file (.jpg, .png, .webp, ...) and no .parquet or .tar file: give a folder of "
+            f"{path} holds no image file (.jpg, .png, .tif, .npy, ...) and no .parquet or .tar file: give a folder of "
             "images or shards, or a single shard."
         )
     kind, names = next(iter(kinds.items()))

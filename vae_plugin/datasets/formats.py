@@ -6,6 +6,7 @@ from functools import cache
 
 from PIL import Image
 
+from .arrays import ARRAY_ENDINGS
 from .rules import LATEST, DataRules
 
 # By Pillow's names. HEIF is that of the optional package pillow-heif. What is not here is not opened, whatever the name
@@ -37,6 +38,11 @@ def endings(rules: DataRules = LATEST) -> frozenset[str]:
     """The endings of file names that stand for these formats, in lower case, with the dot."""
     accepted = set(formats(rules)) if rules.usual_formats else set(Image.OPEN)  # in release 0.1 an EPS was a row
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in accepted)
+
+
+def array_endings(rules: DataRules = LATEST) -> frozenset[str]:
+    """The endings of files of arrays, which are images where there are no others: beside those they hold other things."""
+    return ARRAY_ENDINGS if rules.keep_depth else frozenset()
 
 
 def is_heic(head: bytes) -> bool:

@@ -20,7 +20,7 @@ from .framing import Framing
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out
 from .paths import RefusedError
 from .reading import DEFAULT_READER, ImageReader
-from .rows import undecoded, value_of
+from .rows import array_type, undecoded, value_of
 from .transforms import check_channels
 
 MOST_SUBSTITUTES = 1000  # images that are tried in place of one that cannot be read
@@ -66,6 +66,7 @@ class ImageDataset(Dataset):
             raise DataError("the table has no rows: give data with at least one image.")
         self.image_column = image_column
         self.table = undecoded(table, image_column)
+        self._dtype = array_type(table.features[image_column])
         self.framing = framing
         self.channels = check_channels(channels, reader.rules)
         self.seed = seed
@@ -86,7 +87,7 @@ class ImageDataset(Dataset):
         unreadable = []
         for step in range(min(len(self), MOST_SUBSTITUTES)):
             row = int(self.rows[(index + step) % len(self)])
-            value = value_of(self.table[row][self.image_column])
+            value = self._value(row)
             try:
                 pixels = self.reader.tensor(value, self.channels, view_of)
                 side = min(self.reader.size(value, self.channels)) if self.counts_small else None
@@ -148,7 +149,7 @@ class ImageDataset(Dataset):
                 as to read; None for all.
         """
         for row in self.rows[:most].tolist():
-            value = value_of(self.table[row][self.image_column])
+            value = self._value(row)
             is_chain = value.get("bytes") is None and "::" in (value.get("path") or "")
             if most is not None and is_chain and self.reader.places.roots is not None:
                 continue
@@ -193,7 +194,7 @@ class ImageDataset(Dataset):
 
     def content(self, row: int) -> str:
         """SHA-256 of the encoded image of a row; empty if it cannot be read."""
-        return self.reader.content(value_of(self.table[row][self.image_column]))
+        return self.reader.content(self._value(row))
 
     def without(self, rows: np.ndarray) -> ImageDataset:
         """The samples that are not in some rows of the table."""
@@ -207,6 +208,9 @@ class ImageDataset(Dataset):
 
     def _split_at(self, held_out: np.ndarray) -> tuple[ImageDataset, ImageDataset]:
         return self.without(held_out), self.measured(held_out)
+
+    def _value(self, row: int) -> dict[str, Any]:
+        return value_of(self.table[row][self.image_column], self._dtype)
 
     def _view(self, rows: np.ndarray) -> ImageDataset:
         view = copy.copy(self)

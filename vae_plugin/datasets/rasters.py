@@ -54,10 +54,10 @@ class Raster:
             return given
         kind = self.bands.dtype.name
         if kind not in KNOWN:
-            low, high = self.bands.min(), self.bands.max()
+            kind = "floats" if self.bands.dtype.kind == "f" else kind
             raise DataError(
-                f"its values are {kind} from {low:g} to {high:g}, and nothing says which range they are of: give it "
-                "by --value_range LOW HIGH."
+                f"the pixels are {kind} of unknown range, here from {self.bands.min():g} to {self.bands.max():g}: give "
+                "it by --value_range LOW HIGH."
             )
         return KNOWN[kind]
 

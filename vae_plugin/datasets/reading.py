@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from ..notices import printable
 from .colours import note_range_of_16_bits
 from .deep import DeepFile, open_deep
-from .depth import is_deep, raster_of_bands, raster_of_image
+from .depth import is_deep, is_deep_png, raster_of_bands, raster_of_image, raster_of_png
 from .errors import DataError
 from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
 from .framing import ViewOf
@@ -136,7 +136,7 @@ class ImageReader:
         if not self.rules.keep_depth:
             return self._open(source)
         if isinstance(source, Image.Image):
-            image = self._within_limit(source)
+            image = self._loaded(self._within_limit(source), name)
         else:
             with self._file(source) as file:
                 deep = open_deep(file, channels, name)
@@ -144,7 +144,10 @@ class ImageReader:
                     self._check_size(deep, channels)
                     return self._eight_bits(deep.raster(channels), channels)
                 file.seek(0)
-                image = self._loaded(self._identify(file), name)
+                image = self._identify(file)
+                if is_deep_png(image):
+                    return raster_of_png(self.encoded(source), image, name)
+                image = self._loaded(image, name)
         if is_deep(image):
             return raster_of_image(image, name)
         if channels in MODES and self.value_range is not None:

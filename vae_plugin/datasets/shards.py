@@ -17,7 +17,7 @@ import pyarrow as pa
 from .errors import DataError
 from .members import member_name, row_name
 from .paths import regular_file
-from .rows import undecoded, value_of
+from .rows import array_type, undecoded, value_of
 from .rules import DataRules
 from .tars import Damage
 from .webdataset import Selection, read_shard
@@ -55,6 +55,7 @@ class TableShards:
         rows: Callable[[int], int | None] | None = None,
     ) -> None:
         self._table, self._column, self._rows = undecoded(table, image_column), image_column, rows
+        self._dtype = array_type(table.features[image_column])
         logging.getLogger("datasets.packaged_modules.parquet.parquet").disabled = True  # `Damage` says it, once
         count = self._table.num_shards
         self._local = len(names) == count
@@ -70,7 +71,7 @@ class TableShards:
         table = self._table.shard(num_shards=len(self.names), index=shard)
         try:
             for row in table.skip(skip) if skip else table:
-                value = value_of(row[self._column])
+                value = value_of(row[self._column], self._dtype)
                 in_archive = name.lower().endswith(".tar") and value.get("path")
                 yield member_name(name, value["path"]) if in_archive else row_name(name, number), value
                 number += 1

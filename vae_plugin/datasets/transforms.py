@@ -10,8 +10,12 @@ from PIL import Image, ImageOps
 
 from .colours import has_alpha, note_transparent_16_bits, to_8_bits, to_srgb
 from .errors import DataError
+<<<<<<< HEAD
 from .framing import View, ViewOf
 from .rasters import other_bands
+=======
+from .framing import ViewOf
+>>>>>>> 7a178fd (Arrays as rows, files and members)
 from .rules import LATEST, DataRules
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -29,7 +33,12 @@ TURNS: dict[Any, Image.Transpose] = {
 
 def check_channels(channels: int, rules: DataRules = LATEST) -> int:
     """Return `channels`, or raise a DataError if images cannot have this many."""
-    if channels not in MODES and not (rules.keep_depth and channels >= 1):
+    return channels if rules.keep_depth and channels > 0 else check_colours(channels)
+
+
+def check_colours(channels: int) -> int:
+    """Return `channels`, or raise a DataError if photographs cannot have this many."""
+    if channels not in MODES:
         raise DataError(
             f"channels is {channels}: image files have 1 (gray), 3 (RGB) or 4 (RGBA) channels. A model with another "
             "number of input channels needs other data."
@@ -67,9 +76,7 @@ def convert(image: Image.Image, channels: int, rules: DataRules = LATEST, name: 
     Raises:
         DataError: for another number of channels, or pixels of unknown range (float, or more than 16 bits).
     """
-    if channels not in MODES:
-        raise DataError(other_bands(len(image.getbands()), channels))
-    mode = MODES[channels]
+    mode = MODES[check_colours(channels)]
     image = upright(image)
     if image.mode == "F":
         raise DataError("the pixels are floats of unknown range: save the image with 8 or 16 bits.")

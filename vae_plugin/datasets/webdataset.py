@@ -11,7 +11,7 @@ from typing import IO
 
 from ..notices import say_once
 from .errors import DataError
-from .formats import HEIC_ENDINGS, HEIC_EXTRA, endings
+from .formats import HEIC_ENDINGS, HEIC_EXTRA, array_endings, endings
 from .paths import as_row, local_path, regular_file
 from .rules import LATEST, DataRules
 from .tars import Damage, Member, read_archive
@@ -28,13 +28,15 @@ class Selection:
     none.
 
     Args:
-        image_column: file name extension of the images, such as "jpg" or "input.png". By default a sample has one.
+        image_column: file name extension of the images, such as "jpg", "input.png" or "npy". By default a sample has one
+            image; arrays are taken only if they are named.
         rules: by which files become images.
     """
 
     image_column: str | None
     rules: DataRules
     found: dict[str, int] = field(default_factory=dict)  # extension -> number of images
+    arrays: dict[str, int] = field(default_factory=dict)  # likewise of .npy and .npz, which are taken if they are named
     _samples: set[tuple[object, str]] = field(default_factory=set)
 
     def takes(self, member: Member, shard: object) -> bool:
@@ -49,6 +51,9 @@ class Selection:
         last = f".{ending.rpartition('.')[2]}"
         if stem and last in HEIC_ENDINGS - endings(self.rules):
             say_once("HEIC", f"HEIC images such as {member.name} in {shard} are left out: to read them, {HEIC_EXTRA}.")
+        if stem and last in array_endings(self.rules):  # beside images they hold other things, such as embeddings
+            self.arrays[ending] = self.arrays.get(ending, 0) + 1
+            return self.image_column is not None and ending == self.image_column.lower()
         if not stem or last not in endings(self.rules):
             return False
         self.found[ending] = self.found.get(ending, 0) + 1
@@ -66,10 +71,16 @@ class Selection:
 
     def check_found(self, where: object) -> None:
         """Raise a DataError that no image was taken."""
+        known = sorted({**self.found, **self.arrays})
         if self.image_column is not None:
-            others = f"give one of {', '.join(sorted(self.found))}" if self.found else "they hold no images"
+            others = f"give one of {', '.join(known)}" if known else "they hold no images"
             raise DataError(
                 f"image_column is {self.image_column!r}, which no image in the tar files of {where} has: {others}."
+            )
+        if known:
+            raise DataError(
+                f"the tar files in {where} hold no images but arrays ({', '.join(known)}): if these are the images, name "
+                "them with image_column."
             )
         raise DataError(f"the tar files in {where} hold no images: give tar files with images.")
 
