@@ -147,7 +147,7 @@ def test_damaged_arrays_are_one_error(encoded):
 def test_a_header_may_claim_any_size_and_nothing_is_read_for_it():
     file = ArrayFile(io.BytesIO(header(b"{'descr': '<f8', 'fortran_order': False, 'shape': (900000, 900000)}\n")))
     assert file.size(1) == (900_000, 900_000)
-    assert file.bytes == 8 * 900_000**2
+    assert file.num_bytes == 8 * 900_000**2
 
 
 def test_an_archive_has_one_array_or_one_that_is_named_image():

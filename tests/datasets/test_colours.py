@@ -8,7 +8,6 @@ import zlib
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageCms
 
 from support.hostile_images import DISPLAY_P3, SRGB, encoded, gray_profile, picture, profile, rgb_profile

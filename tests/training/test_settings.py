@@ -148,6 +148,7 @@ OTHER = {
     "shuffle_buffer": 2,
     "max_train_samples": 8,
     "min_image_size": 11,
+    "value_range": (-255.0, 300.0),
     "max_image_pixels": 119,  # one less than the photographs have
     "num_validation_images": 1,
     "best_metric": "ssim",

@@ -32,6 +32,7 @@ from .papers import LATENT_DIFFUSION, Paper
 from .parts import PARTS, select_part
 from .passes import Posterior, TrainingPass
 from .scaling import pooled_scaling, scaled, scaling_fields
+from .value_range import record_range, recorded_range
 from .weights import NOT_SAVED, check_finite, plain_names
 
 DEFAULT_RESOLUTION = 256
@@ -91,6 +92,7 @@ class Adapter:
         self.model = model
         if (mode := recorded_padding(self.config)) is not None:
             self.set_padding_mode(mode)
+        recorded_range(self.config)  # is checked here, before it is used
 
     @classmethod
     def model_class(cls) -> type[ModelMixin] | None:
@@ -142,6 +144,15 @@ class Adapter:
     def pads_images(self) -> bool:
         """Whether the model itself takes images whose sides are no multiples of the spatial compression ratio."""
         return False
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The values of image files that become -1 and 1, where the config records them, see `value_range`."""
+        return recorded_range(self.config)
+
+    def record_value_range(self, value_range: tuple[float, float] | None) -> None:
+        """Record the values of image files that become -1 and 1; nothing for None."""
+        record_range(self.model, value_range)
 
     def set_padding_mode(self, mode: str) -> None:
         """Let the convolutions pad in that mode, which the config records, see `padding.set_padding_mode`."""

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..json_types import declared_types, fits, misfits
 from ..wording import either, shown
 from .padding import padding_misfit
+from .value_range import range_misfit
 
 COUNTS = re.compile(r"layers_per|^num_(?!vq_embeddings)")  # of modules: many of them are never ready
 MOST_MODULES, LARGEST, MOST_ENTRIES = 1024, 1 << 20, 64
@@ -38,7 +39,7 @@ def check_fields(cls: Any, config: Mapping[str, Any], source: str) -> None:
 
     Args:
         cls: the class of the model.
-        config: the fields; those that the class does not have are left out, apart from `padding.PADDING_KEY`.
+        config: the fields; those that the class does not have are left out, apart from `RECORDED`.
         source: where they are from, for the error.
 
     Raises:
@@ -48,8 +49,7 @@ def check_fields(cls: Any, config: Mapping[str, Any], source: str) -> None:
     fields = {name: value for name, value in config.items() if name in declared}
     defaults = {name: p.default for name, p in inspect.signature(cls.__init__).parameters.items()}
     wrong = misfits(fields, declared) or [*_out_of_range(fields, declared), *_contradictions({**defaults, **fields})]
-    if (misfit := padding_misfit(config)) is not None:
-        wrong = [*wrong, misfit]
+    wrong = [*wrong, *filter(None, (padding_misfit(config), range_misfit(config)))]
     if wrong:
         more = f" (and {len(wrong) - 2} more)" if len(wrong) > 2 else ""
         raise UserError(f"{source} is not the configuration of an {cls.__name__}: {'; '.join(wrong[:2])}{more}.")

@@ -18,13 +18,13 @@ from ..texts import read_json_object
 from ..wording import shown
 from .adapter import Adapter
 from .config_fields import check_fields
-from .padding import PADDING_KEY
 from .registry import accepted_classes, adapt, family_of
 from .single_file import as_folder, config_from_weights, config_in, load_converted, needs_conversion
 from .storage import NO_PICKLE, SafeStorage
 from .taesd import as_folder as taesd_as_folder
 from .taesd import is_taesd_file, pair_at
 from .vae import AutoencoderVAE
+from .value_range import RECORDED
 from .weights import load_fitting, reason
 
 SINGLE_FILE = (".safetensors", ".sft")
@@ -98,8 +98,8 @@ def new_from_config(path: str) -> Adapter:
     path = _path(path)
     config = read_config(path)
     cls = _model_class(_family(config.get("_class_name"), path))
-    fields = {name: value for name, value in config.items() if not name.startswith("_") or name == PADDING_KEY}
-    unknown = sorted(fields.keys() - cls._get_init_keys(cls) - {"block_out_channels", "force_upcast", PADDING_KEY})
+    fields = {name: value for name, value in config.items() if not name.startswith("_") or name in RECORDED}
+    unknown = sorted(fields.keys() - cls._get_init_keys(cls) - {"block_out_channels", "force_upcast", *RECORDED})
     if unknown:
         raise UserError(f"{path} has {', '.join(unknown)}, which {cls.__name__} does not know: leave it out.")
     check_fields(cls, fields, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from .. import metrics
+from ..autoencoders import Adapter
 from ..datasets import LATEST, DataRules, ImageDataset, draw, image_batches, load_images
 from ..datasets.framing import CROPS, RESIZED
 from ..datasets.trained_on import find_record, held_out_of
@@ -17,7 +18,7 @@ from ..files import json_text, write_json
 from ..notices import say, some
 from ..options import GIVEN, LARGEST_SEED, option, parse
 from ..training.settings.data import circles_for
-from ..training.settings.opening import max_image_pixels, remote_images
+from ..training.settings.opening import checked_range, max_image_pixels, remote_images, value_range
 from .source import ModelSource
 
 IMAGES = {"circles": (False,)}
@@ -59,6 +60,7 @@ class EvaluateOptions(ModelSource):
         choices=CROPS,
         when=IMAGES,
     )
+    value_range: tuple[float, ...] | None = value_range(when=IMAGES)
     max_image_pixels: int = max_image_pixels(when=IMAGES)
     remote_images: bool = remote_images(when=IMAGES)
     circles_hue: bool = option(False, "Use coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
@@ -97,7 +99,7 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
     if options.facts()["circles"]:
         images = circles_for(channels, options.max_images, size, seed=options.seed, hue=options.circles_hue)
     else:
-        images = draw(_images(options, channels, size), options.max_images, options.seed)
+        images = draw(_images(options, adapter, size), options.max_images, options.seed)
     unreadable: set[str] = set()
     result = metrics.evaluate(
         adapter,
@@ -114,7 +116,7 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
     return result
 
 
-def _images(options: EvaluateOptions, channels: int, size: int) -> ImageDataset:
+def _images(options: EvaluateOptions, adapter: Adapter, size: int) -> ImageDataset:
     """The images to measure on: where the model was trained on them, those that its run held out."""
     record = find_record(options.pretrained_model_name_or_path)
     crop = options.crop or _crop_of_training(options)
@@ -128,8 +130,9 @@ def _images(options: EvaluateOptions, channels: int, size: int) -> ImageDataset:
             split=options.split,
             resolution=size,
             crop=crop,
-            channels=channels,
+            channels=adapter.in_channels,
             center_crop=True,
+            value_range=checked_range(options.value_range) or adapter.value_range,
             max_image_pixels=options.max_image_pixels,
             remote_images=options.remote_images,
             rules=rules,

@@ -40,7 +40,7 @@ class Header:
     dtype: np.dtype
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
         """Size of the values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
@@ -74,9 +74,9 @@ class ArrayFile:
         return head.startswith((NPY, NPZ))
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
         """Size of what would be decoded."""
-        return self.header.bytes
+        return self.header.num_bytes
 
     def size(self, channels: int) -> tuple[int, int]:
         """Width and height of the image for a model of so many channels; see `channel_axis`."""
@@ -94,9 +94,9 @@ class ArrayFile:
         header = self.header
         with self._opened() as stream:
             read_header(stream)
-            content = stream.read(header.bytes)
-        if len(content) < header.bytes:
-            raise DataError(f"it is cut: its header promises {header.bytes} bytes, and it holds {len(content)}.")
+            content = stream.read(header.num_bytes)
+        if len(content) < header.num_bytes:
+            raise DataError(f"it is cut: its header promises {header.num_bytes} bytes, and it holds {len(content)}.")
         array = np.frombuffer(content, header.dtype).reshape(header.shape, order="F" if header.fortran else "C")
         return raster_of(array, channels)
 

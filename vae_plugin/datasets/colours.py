@@ -1,4 +1,4 @@
-"""Colours and gray levels of image files: embedded profiles to sRGB; 16-bit gray to 8 bits, by the rules of old runs."""
+"""Colours and gray levels of image files: profiles to sRGB; 16-bit gray to 8 bits, by the rules of old runs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class DeepFile(Protocol):
     """A file whose header was read."""
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
         """Size of what would be decoded, at most."""
 
     def size(self, channels: int) -> tuple[int, int]:

@@ -41,7 +41,7 @@ def endings(rules: DataRules = LATEST) -> frozenset[str]:
 
 
 def array_endings(rules: DataRules = LATEST) -> frozenset[str]:
-    """The endings of files of arrays, which are images where there are no others: beside those they hold other things."""
+    """The endings of files of arrays, which count as images where there are no others: beside those they are not."""
     return ARRAY_ENDINGS if rules.keep_depth else frozenset()
 
 

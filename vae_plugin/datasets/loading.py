@@ -83,6 +83,7 @@ def load_images(
     rules: DataRules = LATEST,
     max_image_pixels: int = MAX_PIXELS,
     remote_images: bool = False,
+    value_range: tuple[float, float] | None = None,
     **framing: Any,
 ) -> ImageDataset:
     """Load the images of a data set on the Hub, or of a local folder or shard.
@@ -106,6 +107,7 @@ def load_images(
         rules: by which files become images.
         max_image_pixels: largest number of pixels of an image; larger ones are left out.
         remote_images: whether to open the addresses (http, s3, ...) that rows name instead of holding an image.
+        value_range: see `ImageReader`.
         framing: arguments of `Framing`: resolution, which is required, crop, center_crop and random_flip.
 
     Raises:
@@ -123,7 +125,7 @@ def load_images(
         channels=channels,
         seed=seed,
         origin=table.origin,
-        reader=ImageReader(rules, max_image_pixels, Places(table.roots, remote_images)),
+        reader=ImageReader(rules, max_image_pixels, Places(table.roots, remote_images), value_range),
     )
     images[0]  # fails here, rather than in a loading process, if no image at all can be read
     if not remote_images:  # which would be fetched for it
@@ -149,6 +151,7 @@ def stream_images(
     rules: DataRules = LATEST,
     max_image_pixels: int = MAX_PIXELS,
     remote_images: bool = False,
+    value_range: tuple[float, float] | None = None,
     **framing: Any,
 ) -> ImageStream:
     """Read the same sources as `load_images` in order, without a copy on disk.
@@ -168,6 +171,7 @@ def stream_images(
         rules: see `load_images`.
         max_image_pixels: see `load_images`.
         remote_images: see `load_images`.
+        value_range: see `load_images`.
         framing: see `load_images`.
 
     Raises:
@@ -178,7 +182,7 @@ def stream_images(
         found = _stream_by_name(dataset_name, config_name, split, image_column, revision, rules)
     else:
         found = _stream_from_files(paths, split, image_column, rules)
-    reader = ImageReader(rules, max_image_pixels, Places(found.roots, remote_images))
+    reader = ImageReader(rules, max_image_pixels, Places(found.roots, remote_images), value_range)
     return ImageStream(
         found.shards,
         framing=Framing(**framing),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,10 +94,10 @@ class Raster:
             raise DataError(other_bands(self.bands.shape[-1], channels))
         self.check()
         low, high = self.known_range(given)
-        wide = np.float64 if given is not None or self.bands.dtype.itemsize > 2 else np.float32
-        values = self.bands.astype(wide)
+        exact = given is not None or self.bands.dtype.itemsize > 2  # float32 holds what has 16 bits
+        values: Any = self.bands.astype(np.float64 if exact else np.float32)
         clipped = bool(values.min() < low or values.max() > high)
-        values = (values - wide(low)) * wide(2 / (high - low)) - wide(1)
+        values = (values - low) * (2 / (high - low)) - 1
         if clipped:
             values = values.clip(-1, 1)
         return to_channels(values, channels).astype(np.float32), clipped

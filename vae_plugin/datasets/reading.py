@@ -179,8 +179,11 @@ class ImageReader:
         width, height = deep.size(channels)
         if width * height > self.max_pixels:
             raise self._too_large(f"{width} x {height} pixels")
-        if deep.bytes > self._most_bytes:
-            raise DataError(f"it claims {deep.bytes} bytes, more than is read (--max_image_pixels {self.max_pixels}).")
+        if deep.num_bytes > self._most_bytes:
+            raise DataError(
+                f"it claims {deep.num_bytes} bytes, more than an image of {self.max_pixels} pixels has "
+                "(--max_image_pixels)."
+            )
 
     def _open(self, source: Source) -> Image.Image:
         if isinstance(source, Image.Image):

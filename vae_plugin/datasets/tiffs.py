@@ -10,8 +10,8 @@ from typing import IO, Any
 import numpy as np
 
 from ..notices import say_once
-from .errors import DataError
 from .colours import deep_to_srgb
+from .errors import DataError
 from .rasters import COLOURS, NUMBERS, Raster, fit, other_bands
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
@@ -105,7 +105,7 @@ class TiffImage:
         colours = page.samplesperpixel - len(extra)
         if any(kind not in (ASSOCIATED, UNASSOCIATED) for kind in extra) or len(extra) > 1:
             return False
-        return page.photometric == RGB and colours == 3 or page.photometric in (0, 1) and colours == 1
+        return (page.photometric == RGB and colours == 3) or (page.photometric in (0, 1) and colours == 1)
 
     def size(self, channels: int) -> tuple[int, int]:
         """Width and height of the image for a model of so many channels."""
@@ -113,7 +113,7 @@ class TiffImage:
         return layout.width, layout.height
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
         """Size of what would be decoded, at most."""
         page = self._page
         return math.prod(page.shape) * page.dtype.itemsize * max(1, self.count if page.samplesperpixel == 1 else 1)

@@ -10,12 +10,7 @@ from PIL import Image, ImageOps
 
 from .colours import has_alpha, note_transparent_16_bits, to_8_bits, to_srgb
 from .errors import DataError
-<<<<<<< HEAD
 from .framing import View, ViewOf
-from .rasters import other_bands
-=======
-from .framing import ViewOf
->>>>>>> 7a178fd (Arrays as rows, files and members)
 from .rules import LATEST, DataRules
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}

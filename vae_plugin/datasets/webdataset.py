@@ -28,8 +28,8 @@ class Selection:
     none.
 
     Args:
-        image_column: file name extension of the images, such as "jpg", "input.png" or "npy". By default a sample has one
-            image; arrays are taken only if they are named.
+        image_column: file name extension of the images, such as "jpg", "input.png" or "npy". By default a sample has
+            one image; arrays are taken only if they are named.
         rules: by which files become images.
     """
 
@@ -79,8 +79,8 @@ class Selection:
             )
         if known:
             raise DataError(
-                f"the tar files in {where} hold no images but arrays ({', '.join(known)}): if these are the images, name "
-                "them with image_column."
+                f"the tar files in {where} hold no images but arrays ({', '.join(known)}): if these are the images, "
+                "name them with image_column."
             )
         raise DataError(f"the tar files in {where} hold no images: give tar files with images.")
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from ..autoencoders import Adapter, adapt
 from ..autoencoders.kl_model import DESCRIPTION
 from ..autoencoders.layouts import Layout
-from ..autoencoders.padding import PADDING_KEY
 from ..autoencoders.registry import ADAPTERS
+from ..autoencoders.value_range import RECORDED
 from ..autoencoders.weights import plain_state
 from ..errors import UserError
 from ..files import json_text
@@ -95,9 +95,7 @@ def save_single_file(
         for name, value in original_state(written).items()
     }
     name = type(written).__name__
-    config = {
-        field: value for field, value in written.config.items() if not field.startswith("_") or field == PADDING_KEY
-    }
+    config = {field: value for field, value in written.config.items() if not field.startswith("_") or field in RECORDED}
     metadata = {
         "format": "pt",
         "_class_name": name,

@@ -106,6 +106,7 @@ def model_card(
         "pipelines": adapter.pipelines,
         "rule": scaling.rule(adapter.latent_scaling()),
         "standardized": None,
+        "value_range": prose.value_range(adapter.value_range),
         "padding": None if (mode := recorded_padding(config)) == "zeros" else mode,
     }
     subfolder = "teacher_subfolder" if record.decoder else "subfolder"

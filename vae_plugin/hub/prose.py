@@ -58,6 +58,17 @@ def origin(class_name: str, record: RunRecord, results: Results) -> Markdown:
     return text + Markdown("." if steps is None else f" for {written(steps)} steps.")
 
 
+def value_range(found: tuple[float, float] | None) -> Markdown:
+    """What values of files the model takes as -1 and 1; empty where their type says it."""
+    if found is None:
+        return Markdown("")
+    low, high = (f"{value:g}" for value in found)
+    return Markdown(
+        " The values {} to {} of image files are -1 to 1 to the model (`_value_range` in its config): convert values v "
+        "by 2 (v - {}) / ({} - {}) - 1."
+    ).format(low, high, low, high, low)
+
+
 def what_was_trained(record: RunRecord, results: Results) -> Markdown:
     """The part that was trained, and from whom; empty where that is everything."""
     text = Markdown("")

@@ -30,6 +30,7 @@ class RunRecord:
         train_images: number of training images.
         resolution: side of the images in pixels.
         crop: how they were cut, see `datasets.framing`.
+        value_range: the values of the image files that became -1 and 1, where it was not their type that says so.
         part: trained part of the model: "all", "decoder" or "encoder".
         base_model: model that was fine-tuned: a Hub id, or the last component of a path.
         base_model_id: Hub id of that model.
@@ -59,6 +60,7 @@ class RunRecord:
     train_images: int | None = None
     resolution: int | None = None
     crop: str | None = None
+    value_range: list[float] | None = None
     part: str = "all"
     base_model: str | None = None
     base_model_id: str | None = None

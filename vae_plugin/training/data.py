@@ -26,6 +26,7 @@ from .interrupts import leave_signals_to_the_parent
 from .sampler import GlobalBatchSampler, image_noise
 from .settings import DataSettings, OptimizationSettings
 from .settings.data import circles_for
+from .settings.opening import checked_range
 from .state import TrainingState
 from .validation_set import check_kept, open_validation_set
 
@@ -277,6 +278,7 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
         "seed": seed,
         "rules": record.rules,
         "max_image_pixels": settings.max_image_pixels,
+        "value_range": checked_range(settings.value_range),
         "remote_images": settings.remote_images,
     }
     check_kept(record, settings)

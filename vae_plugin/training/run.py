@@ -37,6 +37,7 @@ from .resuming import find_beginning
 from .run_record import Recorder
 from .settings import FinetuneOptions, OptimizationSettings, OutputSettings
 from .settings.data import CIRCLES
+from .settings.opening import checked_range
 from .setup_model import (
     check_part,
     check_teacher,
@@ -326,9 +327,12 @@ def check_evaluations(output: OutputSettings, total_steps: int) -> None:
 
 
 def settle(options: FinetuneOptions, adapter: Adapter, base: Adapter | None) -> None:
-    """Set the data set, the resolution and the learning rate if they were left open: a checkpoint holds them."""
+    """Set what was left open of the data, the resolution and the learning rate: a checkpoint holds them."""
     if options.data.circles:
         options.data.dataset_name = CIRCLES
+    if not options.data.circles:
+        options.data.value_range = options.data.value_range or adapter.value_range
+        adapter.record_value_range(checked_range(options.data.value_range))
     options.data.resolution = settled_resolution(options.model, adapter, options.data.resolution, base)
     if options.optimization.learning_rate is None:
         options.optimization.learning_rate = default_learning_rate(options.model)

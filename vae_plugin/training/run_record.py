@@ -76,6 +76,7 @@ class Recorder:
             "train_images": train_images,
             "resolution": data.resolution,
             "crop": None if data.circles else data.crop,
+            "value_range": list(data.value_range) if data.value_range else None,
             "part": model.train,
             "base_model": public_name(base),
             "base_model_id": base if on_hub else None,

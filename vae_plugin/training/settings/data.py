@@ -8,7 +8,7 @@ from ...datasets import Circles
 from ...datasets.framing import CROPS, RESIZED
 from ...errors import UserError
 from ...options import GIVEN, option
-from .opening import max_image_pixels, remote_images
+from .opening import max_image_pixels, remote_images, value_range
 
 CIRCLES = "circles"
 IMAGES = {"circles": (False,)}
@@ -121,6 +121,7 @@ class DataSettings:
         at_least=0,
     )
     circles_length: int = option(10_000, "Number of circles to train on.", at_most=10**8, at_least=1, when=ON_CIRCLES)
+    value_range: tuple[float, ...] | None = value_range(when=IMAGES, since="0.2")
     max_image_pixels: int = max_image_pixels(when=IMAGES)
     remote_images: bool = remote_images(when=IMAGES, on_resume=True)
     circles_hue: bool = option(False, "Draw coloured circles (RGB) instead of gray ones.", when=ON_CIRCLES)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...autoencoders.padding import PADDING_MODES
 from ...datasets.reading import MAX_PIXELS
+from ...errors import UserError
 from ...options import option
 
 
@@ -19,6 +20,30 @@ def max_image_pixels(**more: Any) -> Any:
         at_most=10**12,
         **more,
     )
+
+
+def value_range(**more: Any) -> Any:
+    """`--value_range`, with further fields of `Declaration`; see `checked_range`."""
+    return option(
+        None,
+        "The values of image files that become -1 and 1, as LOW HIGH; values beyond are clipped. By default those that "
+        "the model records, or else what the type of the values says: 0 255 of 8 bits, 0 65535 of 16. Floats need it.",
+        **more,
+    )
+
+
+def checked_range(given: tuple[float, ...] | None) -> tuple[float, float] | None:
+    """The values of `--value_range`.
+
+    Raises:
+        UserError: if they are not two, the lower one first.
+    """
+    if given is None:
+        return None
+    if len(given) != 2 or not given[0] < given[1]:
+        words = " ".join(f"{value:g}" for value in given)
+        raise UserError(f"--value_range is {words}: give two numbers, the lower one first.")
+    return given[0], given[1]
 
 
 def remote_images(**more: Any) -> Any:

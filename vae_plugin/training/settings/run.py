@@ -23,6 +23,7 @@ from .hub import HubSettings
 from .loss import LossSettings
 from .model import ModelSettings
 from .moved import read_where_it_lies
+from .opening import checked_range
 from .optimization import OptimizationSettings
 from .output import OutputSettings
 
@@ -134,6 +135,7 @@ class FinetuneOptions:
             )
         self.optimization.kind.read(self.optimization.optimizer_args)
         self._check_schedule()
+        checked_range(data.value_range)
         self._check_output_folder()
         self._check_new_decoder()
         if model.distils and model.is_new and model.model_type != "tiny":
