@@ -164,13 +164,17 @@ def note_clipped(raster: Raster, given: Range | None, name: str) -> None:
 
 def resized(values: np.ndarray, view: View) -> np.ndarray:
     """What is seen of an image (H, W, C) in [-1, 1], float32: each band resized as `transforms` does with 8 bits."""
-    bands = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(band)).resize(view.size, Image.Resampling.LANCZOS, box=view.box)
-        )
-        for band in np.moveaxis(values, -1, 0)
-    ]
-    result = np.stack(bands, axis=-1).clip(-1, 1)  # the filter overshoots at edges
+    if view.as_it_is:
+        left, top, right, bottom = map(int, view.box)
+        result = values[top:bottom, left:right]
+    else:
+        bands = [
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(band)).resize(view.size, Image.Resampling.LANCZOS, box=view.box)
+            )
+            for band in np.moveaxis(values, -1, 0)
+        ]
+        result = np.stack(bands, axis=-1).clip(-1, 1)  # the filter overshoots at edges
     return result[:, ::-1] if view.flip else result
 
 
