@@ -53,8 +53,16 @@ def tuned(model, tmp_path, photographs, **changes):
     return out
 
 
-@pytest.mark.parametrize("part", ["all", "decoder", "encoder"])
-@pytest.mark.parametrize("name", BY_NAME)
+PARTS = [
+    pytest.param(
+        name, part, marks=[pytest.mark.slow] * (part != "all" and name not in ("AutoencoderKL", "AutoencoderKLWan"))
+    )
+    for name in BY_NAME
+    for part in ("all", "decoder", "encoder")
+]
+
+
+@pytest.mark.parametrize(("name", "part"), PARTS)
 def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_path, capsys):
     model = tiny(name)
     if part not in adapt(model).parts:
@@ -87,6 +95,7 @@ def test_each_class_is_tuned_and_saved_as_itself(name, part, photographs, tmp_pa
     assert ("vae_plugin" in code) == adapt(again).remote_code
 
 
+@pytest.mark.slow
 def test_the_result_needs_no_plugin(photographs, tmp_path):
     out = tuned(tiny("VQModel"), tmp_path, photographs)
     code = (
