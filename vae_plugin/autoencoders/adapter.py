@@ -25,17 +25,17 @@ from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import cannot_change_channels, replace_image_convolutions
 from .checkpointing import recompute_activations
+from .folding import no_factors
 from .frames import only_frame
 from .layouts import Layout
 from .padding import check_reflected_size, recorded_padding, set_padding_mode
 from .papers import LATENT_DIFFUSION, Paper
 from .parts import PARTS, select_part
 from .passes import Posterior, TrainingPass
+from .resolution import usual_resolution
 from .scaling import pooled_scaling, scaled, scaling_fields
 from .value_range import record_range, recorded_range
 from .weights import NOT_SAVED, check_finite, plain_names
-
-DEFAULT_RESOLUTION = 256
 
 
 class Adapter:
@@ -353,6 +353,10 @@ class Adapter:
         """Whether `write_latent_statistics` makes every channel standard, rather than all of them together."""
         return False
 
+    def with_factors(self, scaling_factor: float, shift_factor: float) -> Adapter:
+        """A copy whose latents fit the factors of a denoiser, see `folding.fold_factors`; a UserError if none can."""
+        raise no_factors(self.class_name)
+
     # --- other forms ---
 
     def use_signed_images(self) -> None:
@@ -401,8 +405,3 @@ class Adapter:
     def onnx_latents(self, encoded: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Latents to compare decoders on, from the result of `onnx_encode`."""
         return encoded[0]
-
-
-def usual_resolution(spatial_compression_ratio: int) -> int:
-    """The multiple of the ratio at or below 256 pixels; the ratio itself where that is larger."""
-    return max(1, DEFAULT_RESOLUTION // spatial_compression_ratio) * spatial_compression_ratio

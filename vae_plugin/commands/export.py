@@ -14,6 +14,7 @@ from ..autoencoders.padding import how_to_pad
 from ..autoencoders.taesd import LATENTS
 from ..errors import UserError
 from ..export.diffusers_folder import save_diffusers_folder
+from ..export.factors import with_factors
 from ..export.onnx_files import LAYOUTS, OPSETS, TOLERANCES, save_onnx
 from ..export.place import check_file, check_folder, fill_folder
 from ..export.remote_code import write_remote_code
@@ -27,7 +28,7 @@ from ..export.single_file import (
 )
 from ..export.taesd_files import save_taesd
 from ..hub.latent_space import denoiser_needs_after
-from ..options import option, parse
+from ..options import GIVEN, option, parse
 from .source import ModelSource
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -57,7 +58,7 @@ def _write_diffusers(model: Adapter, output: Path, options: ExportOptions) -> li
 
 def _write_single_file(model: Adapter, output: Path, options: ExportOptions) -> list[str]:
     dtype = DTYPES[options.dtype or "float32"]
-    needs = denoiser_needs_after(options.record())
+    needs = denoiser_needs_after(options.record(), folded=options.scaling_factor is not None)
     note = " ".join(filter(None, (needs, how_to_pad(model.model)))) or None
     written = save_single_file(model, output, options.prefix or False, dtype, options.overwrite, note)
     layout = layout_of(written)
@@ -152,6 +153,18 @@ class ExportOptions(ModelSource):
         "Word in the name of the weights, such as fp16, which from_pretrained(variant=...) asks for.",
         when={"format": ("diffusers",)},
     )
+    scaling_factor: float | None = option(
+        None,
+        "Factor of the denoiser that the model is for, which tools such as ComfyUI multiply the latents by, as they "
+        "read none beside the weights: the model's own statistics are folded into the weights, so that it is right.",
+        above=0,
+        when={"format": ("diffusers", "single_file")},
+    )
+    shift_factor: float = option(
+        0.0,
+        "What such tools subtract from the latents before, if the denoiser has a shift.",
+        when={"scaling_factor": GIVEN},
+    )
     taesd_name: str | None = option(
         None,
         "Whose latents the files of TAESD decode; they are named after it.",
@@ -178,8 +191,11 @@ def run(argv: Sequence[str] | None, prog: str) -> Path:
     else:
         check_folder(output, options.overwrite)
     _check_not_source(output, options)
-    model = options.open()
-    for line in chosen.write(model, output, options):
+    model, folded = options.open(), []
+    if options.scaling_factor is not None:
+        model, sentence = with_factors(model, options.scaling_factor, options.shift_factor)
+        folded.append(sentence)
+    for line in [*chosen.write(model, output, options), *folded]:
         print(line)
     if not chosen.pads and (needs := how_to_pad(model.model)) is not None:
         print(needs)

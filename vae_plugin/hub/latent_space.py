@@ -8,11 +8,19 @@ from typing import Any
 from .record import RunRecord
 
 
-def denoiser_needs_after(record: RunRecord, kind: type[str] = str) -> str | None:
-    """`denoiser_needs` of a run. Of those of 0.1, all fine-tunes but that of a decoder moved the latents."""
+def denoiser_needs_after(record: RunRecord, kind: type[str] = str, *, folded: bool = False) -> str | None:
+    """`denoiser_needs` of a run. Of those of 0.1, all fine-tunes but that of a decoder moved the latents.
+
+    Args:
+        record: of the run.
+        kind: see `denoiser_needs`.
+        folded: whether the scale is in the weights of a copy: the fields of the model do not concern its users.
+    """
     facts = record.latent_space
     if not facts and record.base_model is not None and record.part != "decoder" and record.teacher is None:
         facts = {"moved": True}
+    if folded:
+        facts = {"moved": facts.get("moved", False)}
     return denoiser_needs(facts, record.base_model, kind)
 
 

@@ -24,11 +24,14 @@ def fold_into_output(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torc
 
 @torch.no_grad()
 def fold_into_input(layer: nn.Linear | nn.Conv2d, mean: torch.Tensor, std: torch.Tensor) -> None:
-    """Change a linear layer or 1x1 convolution so that (z - mean) / std gives its old output for z; both are (D,)."""
+    """Change a layer so that (z - mean) / std gives its old output for z; both are (D,).
+
+    Where a convolution pads with zeros, that is so for a mean of 0 only.
+    """
     mean, std, weight, bias = map(exact, (mean, std, layer.weight, _bias(layer)))
-    matrix = weight.flatten(1)
-    _bias(layer).copy_(rounded_to(layer.weight, bias + matrix @ mean))
-    layer.weight.copy_(rounded_to(layer.weight, (matrix * std).reshape(weight.shape)))
+    taps = weight.reshape(*weight.shape[:2], -1)  # of a linear layer, one
+    _bias(layer).copy_(rounded_to(layer.weight, bias + taps.sum(2) @ mean))
+    layer.weight.copy_(rounded_to(layer.weight, (taps * std[:, None]).reshape(weight.shape)))
 
 
 def _bias(layer: nn.Linear | nn.Conv2d) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from diffusers import AutoencoderKL
 
 from ...errors import UserError
 from ..adapter import Adapter
+from ..folding import fold_factors
 from ..padding import padding_mode, set_padding_mode
 from ..vae import AutoencoderVAE
 from .kl_file import StableDiffusionFile
@@ -31,3 +33,9 @@ class KLAdapter(Adapter):
         except ValueError as error:
             raise UserError(f"--decoder_block_out_channels: {error}") from error
         return VAEAdapter(same).with_decoder(widths)
+
+    def with_factors(self, scaling_factor: float, shift_factor: float) -> KLAdapter:
+        """A copy whose latents fit these factors, see `fold_factors`."""
+        folded = copy.deepcopy(self.model)
+        fold_factors(folded, scaling_factor, shift_factor)
+        return KLAdapter(folded)

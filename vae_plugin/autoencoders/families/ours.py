@@ -15,7 +15,7 @@ from ...models.posteriors import DiagonalGaussian
 from ...models.vae import VAE
 from ...models.vqvae import VQVAE, CodePosterior
 from ...objectives import ELBO, Generators, elbo
-from ..adapter import Adapter, usual_resolution
+from ..adapter import Adapter
 from ..base import height_and_width
 from ..decoders import with_decoder
 from ..papers import QUANTIZERS, VQGAN, Paper
@@ -23,6 +23,7 @@ from ..papers import VAE as VAE_PAPER
 from ..papers import VQVAE as VQVAE_PAPER
 from ..passes import TrainingPass
 from ..presentation import PRESENTATIONS, Presentation
+from ..resolution import usual_resolution
 from ..vae import AutoencoderVAE
 from ..vqvae import AutoencoderVQVAE
 from .kl_file import OtherDecoderFile
