@@ -7,12 +7,17 @@ import shutil
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
 
 from vae_plugin import cli, finetune
+from vae_plugin.datasets.members import DataRecord
+from vae_plugin.errors import UserError
 from vae_plugin.files import write_json
 from vae_plugin.texts import read_json_object
+from vae_plugin.training.data import TrainingData
+from vae_plugin.training.settings import DataSettings, OptimizationSettings
 
 MODEL = {"block_out_channels": (4, 8), "norm_num_groups": 2, "latent_channels": 2}
 
@@ -48,7 +53,7 @@ def same(one, other):
     return all(np.array_equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("crop", ["native", "multiscale"])
+@pytest.mark.parametrize("crop", ["native", "multiscale", "whole"])
 def test_a_run_resumes_bit_for_bit_and_is_measured_in_its_own_mode(crop, photos, tmp_path, capsys):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     metrics = finetune.train(options(whole, photos, crop=crop))
@@ -58,7 +63,9 @@ def test_a_run_resumes_bit_for_bit_and_is_measured_in_its_own_mode(crop, photos,
     assert same(whole, resumed)
 
     assert read_json_object(whole / "run.json")["crop"] == crop
-    assert "cut out of larger images" in (whole / "README.md").read_text()
+    assert {"whole": "of several aspect ratios"}.get(crop, "cut out of larger images") in (
+        whole / "README.md"
+    ).read_text()
     file = str(tmp_path / "metrics.json")
     evaluate = ["evaluate", str(whole), "--data_dir", str(photos), "--output_file", file]
     capsys.readouterr()
@@ -80,5 +87,50 @@ def test_a_run_resumes_bit_for_bit_and_is_measured_in_its_own_mode(crop, photos,
 
 def test_another_crop_is_refused_on_resume(photos, tmp_path):
     finetune.train(options(tmp_path, photos, max_train_steps=3))
-    with pytest.raises(Exception, match="cannot be continued so: --crop was"):
+    with pytest.raises(UserError, match="cannot be continued so: --crop was"):
         finetune.train(options(tmp_path, photos, crop="native", resume_from_checkpoint="latest"))
+
+
+def data_of(photos, batch_size, record=None, **changes):
+    settings = DataSettings(
+        train_data_dir=(str(photos),), resolution=16, num_validation_images=4, crop="whole", **changes
+    )
+    optimization = OptimizationSettings(train_batch_size=batch_size, max_train_steps=4)
+    return TrainingData(settings, optimization, 3, Accelerator(cpu=True), record or DataRecord(), 4)
+
+
+def test_every_image_of_a_run_has_a_bucket_that_fills_a_batch(photos):
+    data = data_of(photos, 8)
+    counts = np.bincount(data.buckets)
+    assert counts.min() >= 8
+    assert counts.sum() == data.size == 36
+    assert data.images_per_epoch == (counts // 8 * 8).sum()
+    assert len(data.validation.framing.buckets) > len(counts)  # these are measured, whatever the batch
+    (note,) = data.notes[1:]
+    assert note.startswith("whole images, in batches of one size: ")
+    shapes = {tuple(share.images.shape[1:]) for share in data.validation_images()}
+    assert len(shapes) > 1
+    with pytest.raises(UserError, match="36 training images of one size do not fill one step of 37"):
+        data_of(photos, 37)
+
+
+def test_other_batches_of_one_size_begin_a_new_pass(photos):
+    record = data_of(photos, 4).record
+    again = DataRecord.read(json.loads(json.dumps(record.to_dict())), "a checkpoint")
+    assert not data_of(photos, 4, again).regrouped
+    assert data_of(photos, 2, again).regrouped
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "mlp", "hidden_sizes": (8,), "block_out_channels": None}, "takes 16 x 16 pixels only"),
+        ({"remote_images": True}, "needs the sizes of all images"),
+    ],
+)
+def test_what_cannot_have_several_sizes_is_refused(changes, message, photos, tmp_path):
+    model = {} if "network" in changes else MODEL
+    values = {"train_data_dir": (str(photos),), "output_dir": str(tmp_path), "resolution": 16, "crop": "whole"}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    with pytest.raises(UserError, match=message):
+        finetune.train(finetune.options(**{**model, **values, "max_train_steps": 1, **changes}))

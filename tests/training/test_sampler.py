@@ -2,10 +2,11 @@
 
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 
-from vae_plugin.training.sampler import GlobalBatchSampler, _mix, image_noise
+from vae_plugin.training.sampler import BucketSampler, GlobalBatchSampler, _mix, filled, image_noise
 
 
 def batches(length, batch_size, processes, **options):
@@ -99,3 +100,50 @@ def test_the_noise_is_the_one_of_the_table():
     expected = torch.tensor([[-0.73308921, -0.02678464], [-0.52493632, -0.63523036], [-0.53818417, 1.62663400]])
     torch.testing.assert_close(image_noise(0, [0, 1, 5], (3, 2)), expected)
     torch.testing.assert_close(image_noise(3, [5], (1, 2)), torch.tensor([[-0.44510442, 0.87505877]]))
+
+
+BUCKETS = np.random.default_rng(0).choice(3, 101, p=(0.6, 0.3, 0.1))
+
+
+def bucket_batches(batch_size, processes, **options):
+    """Global batches, put together from what every process gets."""
+    samplers = [
+        BucketSampler(BUCKETS, batch_size, rank=r, num_processes=processes, seed=3, **options) for r in range(processes)
+    ]
+    ranks = [list(sampler) for sampler in samplers]
+    assert {len(rank) for rank in ranks} == {len(sampler) for sampler in samplers}
+    return [list(chain(*parts)) for parts in zip(*ranks, strict=True)]
+
+
+def one_by_one(global_batch, order):
+    """The batches of one size in the order in which they are filled."""
+    waiting, result = {}, []
+    for image in order:
+        batch = waiting.setdefault(BUCKETS[image], [])
+        batch.append(image)
+        if len(batch) == global_batch:
+            result.append(waiting.pop(BUCKETS[image]))
+    return result
+
+
+@pytest.mark.parametrize(("batch_size", "processes"), [(12, 1), (6, 2), (4, 3), (2, 6)])
+def test_batches_of_one_size_are_those_of_one_process(batch_size, processes):
+    for epoch in (0, 1):
+        got = bucket_batches(batch_size, processes, epoch=epoch)
+        order = chain(*GlobalBatchSampler(101, 1, seed=3, epoch=epoch))
+        assert got == one_by_one(12, order)
+        assert all(len(set(BUCKETS[batch])) == 1 for batch in got)
+        assert len(set(chain(*got))) == sum(map(len, got)) == filled(BUCKETS, 12)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_an_epoch_of_several_sizes_can_be_entered_at_any_batch(processes):
+    whole = bucket_batches(4, 1)
+    for seen in range(len(whole)):
+        assert bucket_batches(4 // processes, processes, first_image=4 * seen) == whole[seen:]
+    assert len(BucketSampler(BUCKETS, 4, accumulation=5)) == len(whole) // 5 * 5
+
+
+def test_a_bucket_that_fills_no_batch_is_left_out():
+    assert list(BucketSampler([0, 1, 0, 2], 2)) in ([[0, 2]], [[2, 0]])
+    assert list(BucketSampler([0, 1], 2)) == []

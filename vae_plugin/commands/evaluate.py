@@ -11,12 +11,13 @@ from torch.utils.data import Dataset
 from .. import metrics
 from ..autoencoders import Adapter
 from ..datasets import LATEST, DataRules, ImageDataset, draw, image_batches, load_images
-from ..datasets.framing import CROPS, RESIZED
+from ..datasets.framing import CROPS, RESIZED, WHOLE, aspect_buckets
 from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
 from ..files import json_text, write_json
 from ..notices import say, some
 from ..options import GIVEN, LARGEST_SEED, option, parse
+from ..training.buckets import smallest_side
 from ..training.settings.data import circles_for
 from ..training.settings.opening import checked_range, max_image_pixels, remote_images, value_range
 from .source import ModelSource
@@ -120,6 +121,8 @@ def _images(options: EvaluateOptions, adapter: Adapter, size: int) -> ImageDatas
     """The images to measure on: where the model was trained on them, those that its run held out."""
     record = find_record(options.pretrained_model_name_or_path)
     crop = options.crop or _crop_of_training(options)
+    smallest_side(adapter, crop, size)
+    buckets = aspect_buckets(size, adapter.spatial_compression_ratio) if crop == WHOLE else ()
 
     def load(rules: DataRules) -> ImageDataset:
         return load_images(
@@ -130,6 +133,7 @@ def _images(options: EvaluateOptions, adapter: Adapter, size: int) -> ImageDatas
             split=options.split,
             resolution=size,
             crop=crop,
+            buckets=buckets,
             channels=adapter.in_channels,
             center_crop=True,
             value_range=checked_range(options.value_range) or adapter.value_range,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
+from .images import ImageDataset
 from .streaming import ImageStream
 
 
@@ -16,6 +17,8 @@ def image_batches(
     dataset: Dataset | ImageStream, batch_size: int = 32, unreadable: set[str] | None = None, limit: int | None = None
 ) -> Iterator[torch.Tensor]:
     """Yield batches (B, C, H, W) in order, each image once and without substitutes for unreadable images.
+
+    Where images have several sizes, they come size by size.
 
     Args:
         dataset: data set whose items have "pixel_values" and possibly "unreadable".
@@ -28,20 +31,36 @@ def image_batches(
         ValueError: for a stream without a limit.
     """
     dataset = evenly(dataset, limit)
-    batch: list[torch.Tensor] = []
-    length = len(dataset)  # type: ignore[arg-type]  # torch's Dataset declares no length, but all of ours have one
-    for start in range(0, length, batch_size):
-        for item in items_of(dataset, range(start, min(start + batch_size, length))):
-            if item.get("unreadable"):
-                if unreadable is not None:
-                    unreadable.update(item["unreadable"])
-                continue
-            batch.append(item["pixel_values"])
-            if len(batch) == batch_size:
-                yield torch.stack(batch)
-                batch = []
-    if batch:
-        yield torch.stack(batch)
+    for indices in by_size(dataset):
+        batch: list[torch.Tensor] = []
+        for start in range(0, len(indices), batch_size):
+            for item in items_of(dataset, indices[start : start + batch_size]):
+                if item.get("unreadable"):
+                    if unreadable is not None:
+                        unreadable.update(item["unreadable"])
+                    continue
+                batch.append(item["pixel_values"])
+                if len(batch) == batch_size:
+                    yield torch.stack(batch)
+                    batch = []
+        if batch:
+            yield torch.stack(batch)
+
+
+def by_size(dataset: Dataset) -> list[Sequence[int]]:
+    """The indices of a data set in groups of images of one size, each in order."""
+    numbers = bucket_numbers(dataset)
+    if numbers is None:
+        return [range(len(dataset))]  # type: ignore[arg-type]  # torch's declares no length, but all of ours have one
+    return [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
+
+
+def bucket_numbers(dataset: Dataset) -> np.ndarray | None:
+    """The bucket of each image by its number; None where all have one size."""
+    if isinstance(dataset, Subset):
+        numbers = bucket_numbers(dataset.dataset)
+        return None if numbers is None else numbers[list(dataset.indices)]
+    return dataset.bucket_numbers() if isinstance(dataset, ImageDataset) else None
 
 
 def items_of(dataset: Dataset, indices: Sequence[int]) -> list[dict[str, Any]]:

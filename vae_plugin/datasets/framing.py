@@ -9,8 +9,9 @@ import numpy as np
 
 from .errors import DataError
 
-RESIZED, NATIVE, MULTISCALE = "resized", "native", "multiscale"
-CROPS = (RESIZED, NATIVE, MULTISCALE)
+RESIZED, NATIVE, MULTISCALE, WHOLE = "resized", "native", "multiscale", "whole"
+CROPS = (RESIZED, NATIVE, MULTISCALE, WHOLE)
+LONGEST = 4  # sides of the longest bucket, one to the other
 CENTRE = (0.5, 0.5)
 Size = tuple[int, int]  # width and height in pixels
 Box = tuple[float, float, float, float]
@@ -50,34 +51,42 @@ class Framing:
     super-resolution models of latent diffusion learn from (`ImageNetSR` of CompVis/latent-diffusion, Rombach et al.
     2022), whose windows have half to all of the shorter side. Of a smaller image all three enlarge the largest square.
 
+    "whole" keeps the aspect ratio instead: an image is resized to cover the bucket whose aspect ratio is nearest, and
+    cropped to it, as in aspect ratio bucketing (NovelAI 2022, and kohya's scripts).
+
     Attributes:
         resolution: side of the square in pixels.
         crop: one of `CROPS`.
         center_crop: crop the square from the centre rather than from a random position, and of "multiscale" at the
             middle scale, of a window half-way between the two sides.
         random_flip: mirror a random half of the images left to right.
+        buckets: of "whole", the sizes of its images; see `aspect_buckets`.
 
     Raises:
-        DataError: if the resolution is less than 1, or there is no such crop.
+        DataError: if the resolution is less than 1, or there is no such crop, or buckets without it or the reverse.
     """
 
     resolution: int
     crop: str = RESIZED
     center_crop: bool = False
     random_flip: bool = False
+    buckets: tuple[Size, ...] = ()
 
     def __post_init__(self) -> None:
         if self.resolution < 1:
             raise DataError(f"resolution is {self.resolution}: give the side of the images in pixels, at least 1.")
         if self.crop not in CROPS:
             raise DataError(f"crop is {self.crop!r}: give one of {', '.join(CROPS)}.")
+        if (self.crop == WHOLE) != bool(self.buckets):
+            raise DataError(f"crop is {self.crop!r} and buckets {self.buckets}: give both 'whole' and its buckets.")
 
-    def view(self, size: Size, key: Sequence[int] = ()) -> View:
+    def view(self, size: Size, key: Sequence[int] = (), bucket: Size | None = None) -> View:
         """What is seen of an image.
 
         Args:
             size: width and height of the upright image.
             key: integers that decide whatever is random.
+            bucket: of "whole", the size of the result; by default that of the nearest aspect ratio.
         """
         position, scale, flip = CENTRE, 0.5, False
         if self.random_flip or not self.center_crop:
@@ -85,6 +94,9 @@ class Framing:
             flip = self.random_flip and draws[2] < 0.5
             if not self.center_crop:
                 position, scale = (draws[0], draws[1]), draws[3]
+        if self.crop == WHOLE:
+            bucket = bucket or self.buckets[nearest(np.array([size]), self.buckets)[0]]
+            return View(covering(size, bucket, position), bucket, flip)
         return View(self._box(size, position, scale), (self.resolution, self.resolution), flip)
 
     def _box(self, size: Size, position: tuple[float, float], scale: float) -> Box:
@@ -98,13 +110,57 @@ class Framing:
         left, top = (_step(at, length - side) for length, at in zip(size, position, strict=True))
         return left, top, left + side, top + side
 
-    def keyed(self, key: Sequence[int]) -> ViewOf:
+    def keyed(self, key: Sequence[int], bucket: Size | None = None) -> ViewOf:
         """The views by one key: a function of the size of an image."""
-        return lambda size: self.view(size, key)
+        return lambda size: self.view(size, key, bucket)
 
     def centred(self) -> Framing:
         """The same without chance: centre crops that are never mirrored."""
         return replace(self, center_crop=True, random_flip=False)
+
+
+def aspect_buckets(resolution: int, multiple: int = 1) -> tuple[Size, ...]:
+    """Sizes of about `resolution`^2 pixels, and at most so many, from tall (1:4) to wide (4:1).
+
+    The shorter side goes down from `resolution` in steps of about an eighth of it.
+
+    Args:
+        resolution: side of the square in pixels.
+        multiple: of which the sides are whole multiples.
+
+    Returns:
+        (width, height) of each, by width.
+    """
+    side = max(1, resolution // multiple) * multiple
+    step = max(1, round(resolution / 8 / multiple)) * multiple
+    found = {(side, side)}
+    for shorter in range(side - step, 0, -step):
+        longer = resolution**2 // shorter // multiple * multiple
+        if longer > LONGEST * shorter:
+            break
+        found |= {(shorter, longer), (longer, shorter)}
+    return tuple(sorted(found))
+
+
+def nearest(sizes: np.ndarray, buckets: Sequence[Size]) -> np.ndarray:
+    """The bucket of the nearest aspect ratio: numbers (N,) for the widths and heights (N, 2) of images.
+
+    By the ratio of the two aspect ratios, so that tall and wide images are treated alike.
+    """
+    aspects, targets = (np.log(sides[:, 0] / sides[:, 1]) for sides in (sizes, np.array(buckets)))
+    return np.abs(aspects[:, None] - targets).argmin(1)
+
+
+def covering(size: Size, bucket: Size, position: tuple[float, float] = CENTRE) -> Box:
+    """The largest part of an image with the aspect ratio of a bucket, as a box."""
+    scale = min(length / to for length, to in zip(size, bucket, strict=True))
+    edges = []
+    for length, to, at in zip(size, bucket, position, strict=True):
+        side = min(to * scale, length)
+        first = min(_step(at, int((length - side) / scale)) * scale, length - side)
+        edges.append((first, min(first + side, length)))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
 
 
 def square(size: Size, resolution: int, position: tuple[float, float] = CENTRE) -> Box:

@@ -6,6 +6,7 @@ import copy
 import operator
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ..notices import printable, say_once
 from .errors import DataError
-from .framing import Framing
+from .framing import Framing, ViewOf, nearest
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out
 from .paths import RefusedError
 from .reading import DEFAULT_READER, ImageReader
@@ -73,6 +74,7 @@ class ImageDataset(Dataset):
         self.origin = origin
         self.reader = reader
         self.rows = np.arange(len(table))
+        self.sizes = self._sizes() if framing.buckets else None
         self.survey: Any = None  # see `survey.survey`
         self.counts_small = False  # whether items say that they are enlarged
         self._epoch = _shared_zero()
@@ -82,8 +84,7 @@ class ImageDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[operator.index(index)]
-        key = (self.seed, int(self._epoch), int(self.rows[index]))
-        view_of = self.framing.keyed(key)
+        view_of = self._view_of(index)
         unreadable = []
         for step in range(min(len(self), MOST_SUBSTITUTES)):
             row = int(self.rows[(index + step) % len(self)])
@@ -102,6 +103,16 @@ class ImageDataset(Dataset):
             f"none of the {len(unreadable)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read ({reason}): "
             "give data with images that an image viewer can open."
         )
+
+    def framed(self, framing: Framing) -> ImageDataset:
+        """The same images, seen otherwise but without buckets."""
+        view = self._view(self.rows)
+        view.framing, view.sizes = framing, None
+        return view
+
+    def bucket_numbers(self) -> np.ndarray | None:
+        """The bucket of each image, by its number in the framing; None without buckets."""
+        return None if self.sizes is None else nearest(self.sizes[self.rows], self.framing.buckets)
 
     def set_epoch(self, epoch: int) -> None:
         """Select the random crops and flips of an epoch, counted from 0."""
@@ -205,6 +216,22 @@ class ImageDataset(Dataset):
         view = self._view(np.sort(rows))
         view.framing = self.framing.centred()
         return view
+
+    def _view_of(self, index: int) -> ViewOf:
+        """What is seen in place `index`, whichever image it is of in the end; its size is that of its own image."""
+        row = int(self.rows[index])
+        key = (self.seed, int(self._epoch), row)
+        if self.sizes is None:
+            return self.framing.keyed(key)
+        return self.framing.keyed(key, self.framing.buckets[nearest(self.sizes[[row]], self.framing.buckets)[0]])
+
+    def _sizes(self) -> np.ndarray:
+        """Width and height of each upright image, (N, 2), by its header; a square of what cannot be read."""
+        sizes = np.ones((len(self.rows), 2), dtype=np.int64)
+        for row in range(len(sizes)):
+            with suppress(DataError):
+                sizes[row] = self.reader.size(value_of(self.table[row][self.image_column]), self.channels, as_seen=True)
+        return sizes
 
     def _split_at(self, held_out: np.ndarray) -> tuple[ImageDataset, ImageDataset]:
         return self.without(held_out), self.measured(held_out)

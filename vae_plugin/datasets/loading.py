@@ -108,7 +108,7 @@ def load_images(
         max_image_pixels: largest number of pixels of an image; larger ones are left out.
         remote_images: whether to open the addresses (http, s3, ...) that rows name instead of holding an image.
         value_range: see `ImageReader`.
-        framing: arguments of `Framing`: resolution, which is required, crop, center_crop and random_flip.
+        framing: arguments of `Framing`: resolution, which is required, crop, center_crop, random_flip, buckets.
 
     Raises:
         DataError: if there is no such data, split or column, or no readable image.
@@ -118,10 +118,16 @@ def load_images(
         table = _table_by_name(dataset_name, config_name, split or "train", image_column, revision, cache_dir)
     else:
         table = _table_from_files(paths, split, image_column, cache_dir, rules)
+    framed = Framing(**framing)
+    if framed.buckets and remote_images:
+        raise DataError(
+            "crop is 'whole', which needs the sizes of all images beforehand, and with remote_images all would be "
+            "fetched for it: give another crop, or leave remote_images out."
+        )
     images = ImageDataset(
         table.rows,
         table.image_column,
-        framing=Framing(**framing),
+        framing=framed,
         channels=channels,
         seed=seed,
         origin=table.origin,

@@ -58,6 +58,8 @@ class DataRecord:
         held_out: name -> SHA-256 of the encoded image, of the samples that are measured and not trained on. None in
             checkpoints of release 0.1, which held out by the seed.
         validation: digest of the validation set that these are of, if it is not of the data themselves.
+        global_batch: images of a batch over all processes, where batches are made of images of one size; None
+            otherwise.
     """
 
     rules: DataRules = field(default_factory=DataRules)
@@ -66,6 +68,7 @@ class DataRecord:
     images: int | None = None
     held_out: Mapping[str, str] | None = None
     validation: str | None = None
+    global_batch: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """In the types of JSON."""
@@ -88,14 +91,15 @@ class DataRecord:
                 f"{where} was written under version {version!r} of the data's rules, and this vae-plugin knows 1 to "
                 f"{LATEST.version}: continue with the version that wrote it, or a later one."
             )
-        values = {name: content.get(name) for name in ("digest", "revision", "images", "held_out", "validation")}
+        names = ("digest", "revision", "images", "held_out", "validation", "global_batch")
+        values = {name: content.get(name) for name in names}
         held_out = values["held_out"]
         texts = [values["digest"], values["revision"], values["validation"]]
         texts += held_out.values() if isinstance(held_out, dict) else []
         if (
             not all(text is None or isinstance(text, str) for text in texts)
             or not isinstance(held_out, dict | None)
-            or not (values["images"] is None or type(values["images"]) is int)
+            or any(values[name] is not None and type(values[name]) is not int for name in ("images", "global_batch"))
         ):
             raise DataError(f"what {where} says of the data is damaged: give one that was not edited.")
         return cls(DataRules(version), **values)

@@ -26,7 +26,7 @@ from .paths import RefusedError, regular_file
 from .places import Places
 from .rasters import Range, Raster, note_clipped, resized, tensor_of
 from .rules import LATEST, DataRules
-from .transforms import MODES, convert, to_tensor, upright
+from .transforms import MODES, convert, to_tensor, upright, upright_size
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses an image, and release 0.1 did
 MOST_BYTES = 8  # of an encoded image for each pixel, and
@@ -111,12 +111,13 @@ class ImageReader:
         except DataError:
             return ""
 
-    def size(self, source: Source, channels: int = 3) -> tuple[int, int]:
-        """Width and height of an image as the file has it, from its header alone.
+    def size(self, source: Source, channels: int = 3, as_seen: bool = False) -> tuple[int, int]:
+        """Width and height of an image from its header alone.
 
         Args:
             source: see `open`.
             channels: of the model, by which the axes of an array are known.
+            as_seen: whether turned as EXIF says, rather than as the file has it.
 
         Raises:
             DataError: if the file is not an image for such a model, or a larger one than is read.
@@ -129,7 +130,8 @@ class ImageReader:
                     self._check_size(deep, channels)
                     return deep.size(channels)
                 file.seek(0)
-                return self._identify(file).size
+                image = self._identify(file)
+                return upright_size(image) if as_seen else image.size
 
     def _decode(self, source: Source, channels: int, name: str) -> Image.Image | Raster:
         """The image of a model of so many channels: Pillow's where that has all of it, and the numbers otherwise."""

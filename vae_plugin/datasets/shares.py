@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import Dataset
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from ..models.distributed import objects_over_processes, rank, world_size
 from ..models.shares import Share
-from .batches import evenly, items_of
+from .batches import by_size, evenly, items_of
 from .streaming import ImageStream
 
 
@@ -21,7 +21,7 @@ def shared_batches(
 
     A batch is the next `batch_size` images of each process, so what is in it depends on the product alone. All
     processes have to go through all batches. No process waits for more than the reading of one batch, and then without
-    a time-out. In the last batch the last processes can be without a share.
+    a time-out. In the last batch, of each size of images, the last processes can be without a share.
 
     Args:
         dataset: data set whose items have "pixel_values" and possibly "unreadable".
@@ -33,10 +33,11 @@ def shared_batches(
         UserError: on every process, if the images of one of them cannot be read.
     """
     dataset = evenly(dataset, limit)
-    length, processes, own = len(dataset), world_size(), rank()  # type: ignore[arg-type]
-    for start in range(0, length, batch_size * processes):
+    processes, own = world_size(), rank()
+    whole = batch_size * processes
+    for indices, start in ((each, at) for each in by_size(dataset) for at in range(0, len(each), whole)):
         first = start + own * batch_size
-        found = _read(dataset, range(first, min(first + batch_size, length)), unreadable)
+        found = _read(dataset, indices[first : first + batch_size], unreadable)
         counts = objects_over_processes(found if isinstance(found, UserError) else len(found[1]))
         for failure in counts:
             if isinstance(failure, UserError):
@@ -47,7 +48,7 @@ def shared_batches(
 
 
 def _read(
-    dataset: Dataset, numbers: range, unreadable: set[str] | None
+    dataset: Dataset, numbers: Sequence[int], unreadable: set[str] | None
 ) -> tuple[torch.Tensor, tuple[int, ...]] | UserError:
     """The images that can be read, and their numbers; without any a substitute, which has no number."""
     images, read, substitute = [], [], None

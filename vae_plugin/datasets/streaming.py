@@ -56,7 +56,7 @@ class ImageStream:
         reader: how an image is opened.
 
     Raises:
-        DataError: for another number of channels.
+        DataError: for another number of channels, or for buckets.
     """
 
     def __init__(
@@ -72,6 +72,11 @@ class ImageStream:
         origin: Origin = UNKNOWN_ORIGIN,
         reader: ImageReader = DEFAULT_READER,
     ) -> None:
+        if framing.buckets:
+            raise DataError(
+                "crop is 'whole', which needs the sizes of all images beforehand, and a stream reads them in order: "
+                "give another crop, or leave out --streaming."
+            )
         self.shards = shards
         self.num_shards = len(shards.names)
         self.lanes = 1 << (min(self.num_shards, MAX_LANES).bit_length() - 1)

@@ -56,6 +56,15 @@ def orientation_of(image: Image.Image) -> Any:
         return None
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an image as it is seen, by what its header says; EXIF at the end of a PNG is not found."""
+    # Pillow would decode a PNG to look for it, and has already turned the size of a TIFF.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return image.size
+    width, height = image.size
+    return (height, width) if orientation_of(image) in (5, 6, 7, 8) else (width, height)
+
+
 def convert(image: Image.Image, channels: int, rules: DataRules = LATEST, name: str = "the image") -> Image.Image:
     """Convert to an upright 8-bit image with 1 (gray, ITU-R 601 luma), 3 (RGB) or 4 (RGBA) channels.
 

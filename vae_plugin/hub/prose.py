@@ -17,8 +17,9 @@ from .text import Markdown, in_code
 
 HUB = "https://huggingface.co"
 CUT = {  # by the crop of a run
-    "native": ", cut out of larger images without resizing them",
-    "multiscale": ", cut out of larger images at random scales",
+    "native": "at {} only, cut out of larger images without resizing them",
+    "multiscale": "at {} only, cut out of larger images at random scales",
+    "whole": "on whole images of about {} only, of several aspect ratios",
 }
 
 
@@ -125,8 +126,8 @@ def limits(results: Results, record: RunRecord) -> list[Markdown]:
         counted = "" if positions is None else f" at any of the {positions} positions counted"
         found.append(f"{results.written('dead_codes')} codes were not used{counted}.")
     if record.resolution:
-        cut = CUT.get(record.crop or "", "")
-        found.append(f"Trained and measured at {record.resolution} × {record.resolution} pixels only{cut}.")
+        size = f"{record.resolution} × {record.resolution} pixels"
+        found.append(f"Trained and measured {CUT.get(record.crop or '', 'at {} only').format(size)}.")
     return [Markdown(line) for line in found]
 
 

@@ -74,9 +74,10 @@ def evaluate(
         "elbo_nats" and "kl_nats" per image by one sample of z, and of that ELBO "bits_per_dim", or "bits_per_dim_bound"
         where the likelihood is a density (version 0.1 called another number of it "bits_per_dim"); of others with a
         Gaussian posterior "kl_nats". With a Gaussian posterior "active_units" (Burda et al. 2016; of two or more
-        images) and, with a likelihood and where asked for, "log_likelihood_nats" with "num_importance_samples". Of a
-        codebook what `CodebookUsage.result` returns. Of a class of videos "clip_psnr" (dB), of the frames after the
-        first in short clips made of some of the images, through the whole model: see `ClipMeasure`.
+        images, all of one size) and, with a likelihood and where asked for, "log_likelihood_nats" with
+        "num_importance_samples". Of a codebook what `CodebookUsage.result` returns. Of a class of videos "clip_psnr"
+        (dB), of the frames after the first in short clips made of some of the images, through the whole model: see
+        `ClipMeasure`.
 
     Raises:
         ValueError: if there is no image, or the importance-weighted bound is asked for of a model that has none.
@@ -194,14 +195,13 @@ class Measured:
             metrics["clip_psnr"] = clips.mean().item()
             values["clip_psnr"] = clips
         means = [b.means for b in self.batches if b.means is not None]
-        if len({each.shape[1:] for each in means}) > 1:
-            raise ValueError("the images are of several sizes, and their latents too: give batches of one size.")
+        of_one_size = len({each.shape[1:] for each in means}) == 1
         if usage is not None:
             for batch in self.batches:
                 assert batch.indices is not None
                 usage.update(batch.indices)
             metrics |= usage.result()
-        elif sum(map(len, means)) > 1:  # a variance over images takes two of them
+        elif of_one_size and sum(map(len, means)) > 1:  # a variance over images takes two of them
             metrics["active_units"] = active_units(torch.cat(means))
         metrics["num_images"] = self.num_images
         numbers = [number for batch in self.batches for number in batch.numbers]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets import ImageDataset, ImageStream, collate, draw, load_images, shared_batches, stream_images
+from ..datasets.batches import bucket_numbers
 from ..datasets.errors import DataError
+from ..datasets.framing import WHOLE, aspect_buckets
 from ..datasets.members import DataRecord
 from ..datasets.rules import DataRules
 from ..datasets.survey import counts, enlarged
@@ -20,10 +22,11 @@ from ..models.distributed import objects_over_processes
 from ..models.shares import Share
 from ..notices import show, some
 from ..options import given_in
+from .buckets import fill_buckets
 from .failures import DataFailed
 from .intake import Intake
 from .interrupts import leave_signals_to_the_parent
-from .sampler import GlobalBatchSampler, image_noise
+from .sampler import BucketSampler, GlobalBatchSampler, filled, image_noise
 from .settings import DataSettings, OptimizationSettings
 from .settings.data import circles_for
 from .settings.opening import checked_range
@@ -58,10 +61,12 @@ class TrainingData:
         channels: of the images.
         accelerator: for the processes and the device.
         record: of the checkpoint that a run continues from.
+        multiple: of which the sides of images are whole multiples, where they have several sizes.
 
     Attributes:
         record: for the checkpoints of this run.
         changed: whether the data are not those of the checkpoint that it continues from.
+        regrouped: whether they are, in other batches of images of one size.
 
     Raises:
         DataError, UserError: if there are no such images, or too few for one step.
@@ -74,9 +79,10 @@ class TrainingData:
         channels: int,
         accelerator: Accelerator,
         record: DataRecord = NEW,
+        multiple: int = 1,
     ) -> None:
         self.settings, self.optimization, self.accelerator = settings, optimization, accelerator
-        loaded = load_data(settings, optimization.seed, channels, record)
+        loaded = load_data(settings, optimization.seed, channels, record, multiple)
         self.train, self.validation = loaded.train, loaded.validation
         self.record, self.changed = loaded.record, loaded.changed
         self.batch_size = optimization.train_batch_size
@@ -84,12 +90,19 @@ class TrainingData:
         self.images_per_step = self.global_batch * optimization.gradient_accumulation_steps
         self.intake = Intake(unreadable_limit(settings, record.rules), settings.resolution or 0, self.size)
         self.notes = loaded.notes
+        self.regrouped = False
+        if settings.crop == WHOLE:
+            self.notes += (fill_buckets(self.train, self.global_batch),)
+            self.record = replace(self.record, global_batch=self.global_batch)
+            self.regrouped = record.global_batch not in (None, self.global_batch)
+        self.buckets = None if isinstance(self.train, ImageStream) else bucket_numbers(self.train)
         self.unreadable: set[str] = set()
         self.passed_over: set[str] = set()
-        if self.size is not None and self.size < self.images_per_step:
+        if self.images_per_epoch is not None and self.images_per_epoch < self.images_per_step:
+            of_one_size = "" if self.buckets is None else " of one size"
             raise UserError(
-                f"{self.size} training images do not fill one step of {self.images_per_step}: give a smaller "
-                "--train_batch_size or --gradient_accumulation_steps."
+                f"{self.size} training images{of_one_size} do not fill one step of {self.images_per_step}: give a "
+                "smaller --train_batch_size or --gradient_accumulation_steps."
             )
 
     @property
@@ -103,12 +116,17 @@ class TrainingData:
         return None if isinstance(self.train, ImageStream) else len(self.train)  # type: ignore[arg-type]
 
     @property
+    def images_per_epoch(self) -> int | None:
+        """Number of images that are shown in a pass over the data, but for its last step; None of a stream."""
+        return self.size if self.buckets is None else filled(self.buckets, self.global_batch)
+
+    @property
     def total_steps(self) -> int:
         """Optimiser steps of the run."""
         if self.optimization.max_train_steps is not None:
             return self.optimization.max_train_steps
-        assert self.size is not None  # a stream needs --max_train_steps
-        return self.optimization.num_train_epochs * (self.size // self.images_per_step)
+        assert self.images_per_epoch is not None  # a stream needs --max_train_steps
+        return self.optimization.num_train_epochs * (self.images_per_epoch // self.images_per_step)
 
     def batches(self, state: TrainingState, noise_shape: Callable[..., tuple[int, ...]]) -> Iterator[Batch]:
         """The batches of this process from where the state stands, for ever; the state follows the epochs.
@@ -193,16 +211,18 @@ class TrainingData:
             )
         self.set_epoch(state.epoch)
         assert self.size is not None
-        sampler = GlobalBatchSampler(
-            self.size,
-            self.batch_size,
-            rank=rank,
-            num_processes=processes,
-            seed=self.optimization.seed,
-            epoch=state.epoch,
-            first_image=state.images_in_epoch,
-            accumulation=self.optimization.gradient_accumulation_steps,
-        )
+        where = {
+            "rank": rank,
+            "num_processes": processes,
+            "seed": self.optimization.seed,
+            "epoch": state.epoch,
+            "first_image": state.images_in_epoch,
+            "accumulation": self.optimization.gradient_accumulation_steps,
+        }
+        if self.buckets is None:
+            sampler = GlobalBatchSampler(self.size, self.batch_size, **where)
+        else:
+            sampler = BucketSampler(self.buckets, self.batch_size, **where)
         return DataLoader(
             self.train,
             batch_sampler=sampler,
@@ -246,7 +266,7 @@ class LoadedData:
     notes: tuple[str, ...] = ()
 
 
-def load_data(settings: DataSettings, seed: int, channels: int, record: DataRecord) -> LoadedData:
+def load_data(settings: DataSettings, seed: int, channels: int, record: DataRecord, multiple: int = 1) -> LoadedData:
     """Training and held-out images, (C, resolution, resolution) in [-1, 1] with C = `channels`.
 
     Args:
@@ -254,6 +274,7 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
         seed: of the run.
         channels: of the images.
         record: of the checkpoint that the run continues from: what it held out stays held out.
+        multiple: see `TrainingData`.
 
     Raises:
         DataError, UserError: if there are none, they cannot have that many channels, or they changed.
@@ -273,6 +294,7 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
         "resolution": resolution,
         "channels": channels,
         "crop": settings.crop,
+        "buckets": aspect_buckets(resolution, multiple) if settings.crop == WHOLE else (),
         "center_crop": settings.center_crop,
         "random_flip": settings.random_flip,
         "seed": seed,
@@ -335,7 +357,8 @@ def look_over(every: ImageDataset, images: ImageDataset, settings: DataSettings,
     unreadable = len(found.unreadable) if complete else None
     line = counts(origin.location, len(images), origin.ignored_files, len(every) - len(images), unreadable)
     if not complete:
-        images.counts_small = found is not None  # what is remote would be fetched twice
+        # What is remote would be fetched twice, and whole images are counted by their buckets.
+        images.counts_small = found is not None and settings.crop != WHOLE
         return [line]
     limit = unreadable_limit(settings, rules)
     if len(found.unreadable) > limit * found.images:
@@ -344,7 +367,8 @@ def look_over(every: ImageDataset, images: ImageDataset, settings: DataSettings,
             f"{line[:-1]}, more than --max_unreadable {limit:g} allows (the first is {name}: {reason.rstrip('.')}): "
             "remove them, or allow more."
         )
-    small = [side for side in found.sides if (settings.min_image_size or 0) <= side < resolution]
+    most = 0 if settings.crop == WHOLE else resolution
+    small = [side for side in found.sides if (settings.min_image_size or 0) <= side < most]
     return [line, *([enlarged(len(small), len(images), resolution, min(small))] if small else [])]
 
 

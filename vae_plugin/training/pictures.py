@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from .. import pictures
 from ..autoencoders import Adapter, evaluation_mode
-from ..datasets import image_batches
+from ..datasets import ImageDataset, image_batches
+from ..datasets.framing import Framing
 from ..datasets.reading import DEFAULT_READER
 from ..datasets.transforms import to_pil, to_uint8
 from ..files import replacing_file
@@ -48,11 +49,13 @@ class SamplePictures:
 
     Args:
         loss: of the model, which says what its reconstruction is.
-        images: held out.
+        images: held out; of whole images of several sizes the centre squares are shown.
         output_dir: of the run.
     """
 
     def __init__(self, loss: TrainingLoss, images: Dataset, output_dir: Path) -> None:
+        if isinstance(images, ImageDataset) and images.framing.buckets:
+            images = images.framed(Framing(images.framing.resolution).centred())
         self.loss, self.images = loss, images
         self.base_file = output_dir / "logs" / "base-pictures.safetensors"
 

@@ -18,6 +18,7 @@ from ..models.distributed import wait_for_processes
 from ..notices import say_once, show
 from ..options import given_in, to_dict
 from .average import WeightAverage
+from .buckets import smallest_side
 from .checkpoints import Content, stopped
 from .data import TrainingData, default_channels
 from .decoder import decoder_facts
@@ -195,13 +196,24 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
     assert resolution is not None  # both are settled
     assert rate is not None
     check_teacher(options.model, adapter, teacher, resolution)
+    shortest = smallest_side(adapter, options.data.crop, resolution)
     check_batch_fits((options.optimization.train_batch_size, adapter.in_channels, resolution, resolution))
     if options.model.gradient_checkpointing:
         adapter.enable_gradient_checkpointing()
-    data = TrainingData(options.data, options.optimization, adapter.in_channels, accelerator, beginning.data)
+    data = TrainingData(
+        options.data,
+        options.optimization,
+        adapter.in_channels,
+        accelerator,
+        beginning.data,
+        adapter.spatial_compression_ratio,
+    )
     if data.changed:
         state.begin_new_pass(data.lanes)
         accelerator.print("The data changed: what was held out stays held out, and a new pass over the rest begins.")
+    elif data.regrouped and state.images_in_epoch:
+        state.begin_new_pass(data.lanes)
+        accelerator.print(f"Batches of one size have {data.global_batch} images now: a new pass over the data begins.")
     if not options.keeps_latents:
         check_spread(adapter, data.size, resolution)
     loss, discriminator_loss = make_losses(
@@ -209,7 +221,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         options.loss,
         options.objective,
         pixels=options.pixel_losses(adapter),
-        resolution=resolution,
+        resolution=shortest,
         teacher=teacher if base is None else None,
         perceptual=perceptual,
     )

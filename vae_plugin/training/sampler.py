@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch.utils.data import Sampler
 
@@ -40,7 +41,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
         first_image: int = 0,
         accumulation: int = 1,
     ) -> None:
-        self.length = length
+        self.length = self.images = length
         self.batch_size = batch_size
         self.rank = rank
         self.global_batch = batch_size * num_processes
@@ -54,11 +55,50 @@ class GlobalBatchSampler(Sampler[list[int]]):
         return steps * self.accumulation
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
-        order = torch.randperm(self.length, generator=generator)[self.first_image :]
+        order = self._order(torch.Generator().manual_seed(_mix(self.seed, self.epoch)))[self.first_image :]
         for step in range(len(self)):
             start = step * self.global_batch + self.rank * self.batch_size
             yield order[start : start + self.batch_size].tolist()
+
+    def _order(self, generator: torch.Generator) -> torch.Tensor:
+        """The images of the epoch."""
+        return torch.randperm(self.images, generator=generator)
+
+
+class BucketSampler(GlobalBatchSampler):
+    """The same of images of several sizes: those of a global batch have one size.
+
+    The permutation is cut into the batches of each bucket, and the batches come in the order in which they are filled.
+    What does not fill a batch of its bucket is left out of this epoch; the next one has another permutation.
+
+    Args:
+        buckets: the bucket of each image.
+        batch_size: see `GlobalBatchSampler`.
+        more: further arguments of it.
+    """
+
+    def __init__(self, buckets: Sequence[int] | np.ndarray, batch_size: int, **more: int) -> None:
+        super().__init__(len(buckets), batch_size, **more)
+        self.buckets = np.asarray(buckets)
+        self.length = filled(self.buckets, self.global_batch)
+
+    def _order(self, generator: torch.Generator) -> torch.Tensor:
+        order = super()._order(generator).numpy()
+        found = self.buckets[order]
+        batches = []  # of each bucket, as places in the permutation
+        for bucket in np.unique(self.buckets):
+            places = np.flatnonzero(found == bucket)
+            batches.append(
+                places[: len(places) // self.global_batch * self.global_batch].reshape(-1, self.global_batch)
+            )
+        together = np.concatenate(batches)
+        return torch.from_numpy(order[together[together[:, -1].argsort()]].reshape(-1))
+
+
+def filled(buckets: np.ndarray, global_batch: int) -> int:
+    """How many images an epoch shows: those in full batches of one bucket."""
+    counts = np.bincount(buckets)
+    return int((counts // global_batch * global_batch).sum())
 
 
 def image_noise(seed: int, images: Sequence[int], shape: Sequence[int]) -> torch.Tensor:

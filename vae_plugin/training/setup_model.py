@@ -224,7 +224,7 @@ def make_losses(
         settings: of the losses.
         objective: the weights of the ELBO.
         pixels: the weights of the losses of pixels, or of "elbo", see `LossSettings.pixels`.
-        resolution: side of the images in pixels.
+        resolution: shorter side of the images in pixels.
         teacher: of a distillation.
         perceptual: a perceptual distance (x, y) -> (B,) instead of those that the settings name.
         discriminator: a network, images (B, C, H, W) -> logits, instead of the one that the settings name.

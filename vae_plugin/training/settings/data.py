@@ -85,9 +85,9 @@ class DataSettings:
     )
     crop: str = option(
         RESIZED,
-        "How squares are cut: 'resized', the shorter side becomes --resolution; 'native', windows of --resolution "
+        "How images are cut: 'resized', the shorter side becomes --resolution; 'native', windows of --resolution "
         "pixels that are not resized, which show the detail of large images; 'multiscale', a random scale between the "
-        "two.",
+        "two. With 'whole' images keep their aspect ratio, at about as many pixels, in batches of one size.",
         choices=CROPS,
         when=IMAGES,
         since="0.2",
