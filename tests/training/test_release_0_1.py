@@ -29,6 +29,7 @@ KEPT = """
 """  # by a resumed run
 
 LATER = {
+    "crop",
     "dataset_config_name",
     "dataset_split",
     "decoder_block_out_channels",

@@ -51,10 +51,10 @@ def fill_buckets(images: Dataset | ImageStream, global_batch: int) -> str:
     owner = images.dataset if isinstance(images, Subset) else images
     assert isinstance(owner, ImageDataset)  # a stream has no buckets
     while True:
-        numbers = bucket_numbers(images)  # type: ignore[arg-type]
+        buckets, numbers = owner.framing.buckets, bucket_numbers(images)  # type: ignore[arg-type]
         assert numbers is not None
-        counts = np.bincount(numbers, minlength=len(owner.framing.buckets)).tolist()
-        kept = [found for found in zip(counts, owner.framing.buckets, strict=True) if found[0]]
+        counts = np.bincount(numbers, minlength=len(buckets)).tolist()
+        kept = [found for found in zip(counts, buckets, strict=True) if found[0]]
         enough = min(kept)[0] >= global_batch or len(kept) == 1
         kept = kept if enough else [found for found in kept if found != min(kept)]
         owner.framing = replace(owner.framing, buckets=tuple(bucket for _, bucket in kept))
@@ -64,5 +64,5 @@ def fill_buckets(images: Dataset | ImageStream, global_batch: int) -> str:
     sentence = f"whole images, in batches of one size: {sizes}."
     rows = owner.rows[list(images.indices)] if isinstance(images, Subset) else owner.rows
     assert owner.sizes is not None
-    small = (owner.sizes[rows] < np.array(owner.framing.buckets)[numbers]).any(1).sum()
+    small = (owner.sizes[rows] < np.array(buckets)[numbers]).any(1).sum()
     return sentence if not small else f"{sentence} {small:,} of them are smaller than that and are enlarged."
