@@ -81,17 +81,17 @@ def train(
 def take_steps(run: Run, interrupt: InterruptRequest) -> bool:
     """Train from where the run stands to its last step; False if it was interrupted and can be continued."""
     with interrupt:
-        batches = run.data.batches(run.state, run.loss.noise_shape)
+        batches = run.data.batches(run.state, run.loss.noise_shape, run.loss.has_alpha)
         while run.state.step < run.total_steps:
             means = TermMeans()
             for batch in islice(batches, run.batches_per_step):
                 with run.accelerator.accumulate(*run.modules):
-                    terms = run.autoencoder.module(batch.images, batch.noise, run.state.step)
+                    terms = run.autoencoder.module(batch.images, batch.noise, run.state.step, batch.backgrounds)
                     reconstruction = terms.pop("reconstruction", None)
                     numbers = run.autoencoder.update(terms)
                     if run.discriminator is not None and run.state.step >= run.discriminator.first_step:
                         # On the same batch and its reconstruction just made; no gradient leads back to it.
-                        terms = run.discriminator.module(batch.images, reconstruction)
+                        terms = run.discriminator.module(batch.images, reconstruction, batch.backgrounds)
                         numbers = {**run.discriminator.update(terms), **numbers}
                 means.add(numbers)
                 run.state.saw(run.data.global_batch, batch.positions)

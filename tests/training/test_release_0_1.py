@@ -34,6 +34,7 @@ LATER = {
     "dataset_split",
     "decoder_block_out_channels",
     "discriminator",
+    "fourth_channel",
     "max_image_pixels",
     "min_image_size",
     "padding_mode",

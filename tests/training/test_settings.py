@@ -94,6 +94,10 @@ SCENARIOS = {
         },
         ("data", "optimization"),
     ),
+    "images of four channels": (
+        {**RUN, **WIDTHS, "model_type": "tiny", "in_channels": 4, "train_data_dir": "<photographs>"},
+        ("loss",),
+    ),
     "stream": (
         {
             **RUN,

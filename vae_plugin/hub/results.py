@@ -11,6 +11,7 @@ from ..json_types import fits
 METRICS = {
     "psnr": ("PSNR of the reconstruction", "dB"),
     "ssim": ("SSIM of the reconstruction", ""),
+    "composited_psnr": ("PSNR of the reconstruction over black and over white, their mean", "dB"),
     "elbo_nats": ("ELBO per image", "nats"),
     "log_likelihood_nats": ("importance-weighted bound on log p(x) per image", "nats"),
     "perceptual": ("perceptual distance of the reconstruction", ""),

@@ -60,6 +60,7 @@ class Declaration:
         on_resume: whether it may change when a run is resumed.
         of_new_model: the field of a model's config that it sets; it must agree with an existing model.
         since: the version that introduced it, if that is later than 0.1.
+        before: what runs did before it was introduced, if that is not its default: their continuations go on so.
     """
 
     help: str = ""
@@ -81,6 +82,7 @@ class Declaration:
     on_resume: bool = False
     of_new_model: str | None = None
     since: str | None = None
+    before: Any = None
 
 
 def option(default: Any, help: str, *, choices: Iterable[Any] | None = None, **more: Any) -> Any:

@@ -175,12 +175,28 @@ def give(options: Any, name: str, value: Any) -> None:
         object.__setattr__(part, "_given", given)
 
 
+def keep_what_was(then: Mapping[str, Any], now: Any) -> None:
+    """Let a resumed run do what its checkpoint did before an option was introduced, unless that is given.
+
+    Args:
+        then: `to_dict` of the options when the checkpoint was written.
+        now: the options of the resumed run.
+    """
+    for name, option in options_of(type(now)).items():
+        if option.declaration.before is not None and name not in then and name not in given_in(now):
+            owner = now
+            for part in option.path[:-1]:
+                owner = getattr(owner, part)
+            setattr(owner, option.path[-1], option.declaration.before)
+
+
 def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
     """Compare the options of a resumed run with those of its checkpoint.
 
     Args:
         then: `to_dict` of the options when the checkpoint was written. An option that it does not name had its default
-            if it was introduced later than 0.1; otherwise, names that only one of the two has are ignored.
+            (or what is declared as `before`) if it was introduced later than 0.1; otherwise, names that only one of the
+            two has are ignored.
         now: the options of the resumed run.
 
     Returns:
@@ -193,7 +209,7 @@ def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
     """
     options, values = options_of(type(now)), to_dict(now)
     later = {
-        name: _plain(opt.default, opt.declaration.alone)
+        name: _plain(opt.declaration.before or opt.default, opt.declaration.alone)
         for name, opt in options.items()
         if opt.declaration.since is not None
     }

@@ -15,6 +15,7 @@ HIGHER_IS_BETTER = {
     "perceptual": False,
     "elbo_nats": True,
     "psnr_to_teacher": True,
+    "composited_psnr": True,
     "latent_mse": False,
     "codebook_perplexity": True,
 }

@@ -26,7 +26,7 @@ from .buckets import fill_buckets
 from .failures import DataFailed
 from .intake import Intake
 from .interrupts import leave_signals_to_the_parent
-from .sampler import BucketSampler, GlobalBatchSampler, filled, image_noise
+from .sampler import BucketSampler, GlobalBatchSampler, filled, image_backgrounds, image_noise
 from .settings import DataSettings, OptimizationSettings
 from .settings.data import circles_for
 from .settings.opening import checked_range
@@ -44,11 +44,13 @@ class Batch:
     Attributes:
         images: (B, C, H, W) in [-1, 1], on the device.
         noise: standard normal of the shape that the loss needs, on the device.
+        backgrounds: colours that the images are seen over, (B, 3) in [-1, 1], on the device; None if they are opaque.
         positions: where the lanes of a stream stand after it.
     """
 
     images: torch.Tensor
     noise: torch.Tensor
+    backgrounds: torch.Tensor | None = None
     positions: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -128,12 +130,15 @@ class TrainingData:
         assert self.images_per_epoch is not None  # a stream needs --max_train_steps
         return self.optimization.num_train_epochs * (self.images_per_epoch // self.images_per_step)
 
-    def batches(self, state: TrainingState, noise_shape: Callable[..., tuple[int, ...]]) -> Iterator[Batch]:
+    def batches(
+        self, state: TrainingState, noise_shape: Callable[..., tuple[int, ...]], has_alpha: bool = False
+    ) -> Iterator[Batch]:
         """The batches of this process from where the state stands, for ever; the state follows the epochs.
 
         Args:
             state: of the run.
             noise_shape: (B, H, W) -> the shape of the noise.
+            has_alpha: whether the images are seen over backgrounds.
 
         Raises:
             DataFailed: if there are no more that can be read.
@@ -148,7 +153,8 @@ class TrainingData:
                 first = state.images + self.accelerator.process_index * self.batch_size
                 numbers = loaded.get("images", range(first, first + len(x)))
                 noise = image_noise(self.optimization.seed, numbers, noise_shape(len(x), *x.shape[-2:]))
-                yield Batch(x, noise.to(x.device), loaded.get("positions", {}))
+                seen_over = image_backgrounds(self.optimization.seed, numbers).to(x.device) if has_alpha else None
+                yield Batch(x, noise.to(x.device), seen_over, loaded.get("positions", {}))
             state.epoch += 1
             state.images_in_epoch = 0
 

@@ -25,7 +25,7 @@ from .losses import TrainingLoss
 
 COMPARED = (
     "psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "bits_per_dim_bound", "kl_nats", "codebook_usage",
-    "codebook_perplexity", "clip_psnr",
+    "codebook_perplexity", "clip_psnr", "composited_psnr",
 )  # fmt: skip
 PAIRED = ("psnr", "clip_psnr")  # compared image by image
 

@@ -16,7 +16,7 @@ from ..errors import TrainingStopped, UserError
 from ..hub import check_card
 from ..models.distributed import wait_for_processes
 from ..notices import say_once, show
-from ..options import given_in, to_dict
+from ..options import given_in, keep_what_was, to_dict
 from .average import WeightAverage
 from .buckets import smallest_side
 from .checkpoints import Content, stopped
@@ -177,6 +177,8 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
     publisher = publishers[0] if publishers else None
     beginning = find_beginning(accelerator, output_dir, options.output.resume_from_checkpoint)
     state = beginning.state
+    if beginning.content is not None:
+        keep_what_was(beginning.content.options, options)
     set_seed(seed)
 
     teacher = load_teacher(options.model)
@@ -228,6 +230,11 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
     learns_likelihood = "elbo" in options.pixel_losses(adapter)
     select_trained(adapter, options.model, options.optimization, learns_likelihood)
     loss.place_frozen(accelerator.device)
+    if loss.has_alpha and "fourth_channel" not in given_in(options):
+        accelerator.print(
+            "The fourth channel is taken for alpha: losses see the images over random backgrounds. If it is a band "
+            "like the others, give --fourth_channel band."
+        )
 
     autoencoder = Trainee(accelerator, loss, options.optimization, learning_rate=rate, total_steps=data.total_steps)
     discriminator = None

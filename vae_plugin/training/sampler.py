@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Sampler
 
 _MASK = (1 << 64) - 1
+_BACKGROUNDS = 1 << 62  # apart from the counters of epochs and noise
 
 
 class GlobalBatchSampler(Sampler[list[int]]):
@@ -113,6 +114,14 @@ def image_noise(seed: int, images: Sequence[int], shape: Sequence[int]) -> torch
     for image, row in zip(images, noise, strict=True):
         torch.randn(row.shape, generator=generator.manual_seed(_mix(seed, ~image)), out=row)
     return noise
+
+
+def image_backgrounds(seed: int, images: Sequence[int]) -> torch.Tensor:
+    """Colours that images with alpha are seen over, (B, 3), uniform in [-1, 1]; by seed and number as noise is."""
+    colours, generator = torch.empty(len(images), 3), torch.Generator()
+    for image, row in zip(images, colours, strict=True):
+        row.uniform_(-1, 1, generator=generator.manual_seed(_mix(seed, _BACKGROUNDS + image)))
+    return colours
 
 
 def _mix(seed: int, counter: int) -> int:

@@ -236,12 +236,14 @@ def make_losses(
     distances: nn.Module | list[PerceptualTerm] | None = perceptual
     if perceptual is None and settings.perceptual_loss is not None:
         distances = load_perceptual_terms(weights_of(settings.perceptual_loss), taken=NAMES)
+    has_alpha = adapter.in_channels == 4 and settings.fourth_channel == "alpha"
+    judged = 3 if has_alpha else adapter.in_channels
     discriminator_loss, adversary = None, None
     if discriminator is not None and settings.disc_start is None:
         raise UserError("a discriminator needs --disc_start, the step from which it is trained: give both.")
     if settings.disc_start is not None:
-        network = make_discriminator(settings, adapter.in_channels, discriminator)
-        check_discriminator(network, settings, adapter.in_channels, resolution)
+        network = make_discriminator(settings, judged, discriminator)
+        check_discriminator(network, settings, judged, resolution)
         discriminator_loss = DiscriminatorLoss(
             network, settings.disc_loss, settings.disc_regularization, settings.disc_regularization_scale
         )
@@ -258,6 +260,7 @@ def make_losses(
         perceptual=distances,
         perceptual_scale=settings.perceptual_scale,
         adversary=adversary,
+        alpha_scale=settings.alpha_scale if has_alpha else None,
     )
     if teacher is not None:
         return DistillationLoss(adapter, teacher, image_loss, latent_scale=settings.latent_scale), discriminator_loss

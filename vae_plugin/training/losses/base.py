@@ -25,13 +25,18 @@ class TrainingLoss(nn.Module):
         self.adapter = adapter
         self.model = adapter.model
 
-    def forward(self, x: torch.Tensor, noise: torch.Tensor, step: int) -> Terms:
+    has_alpha = False  # whether the fourth channel of images is alpha, so that they are judged over backgrounds
+
+    def forward(
+        self, x: torch.Tensor, noise: torch.Tensor, step: int, backgrounds: torch.Tensor | None = None
+    ) -> Terms:
         """One training pass.
 
         Args:
             x: images (B, C, H, W) in [-1, 1].
             noise: standard normal, of `noise_shape`.
             step: optimiser step, from 0, for the schedules.
+            backgrounds: colours that the images are judged over, (B, 3) in [-1, 1], of a loss with `has_alpha`.
 
         Returns:
             "loss" with gradient. Without gradient, means over the batch: "mse", the mean squared error in the [-1, 1]

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...models.distributed import mean_over_processes
+from .transparency import over
 
 LOSSES = ("hinge", "vanilla")
 REGULARIZATIONS = ("none", "r1", "lecam")
@@ -104,17 +105,22 @@ class DiscriminatorLoss(nn.Module):
         self.average_decay = average_decay
         self.register_buffer("averages", torch.zeros(2))  # of the logits: real, fake
 
-    def forward(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self, real: torch.Tensor, fake: torch.Tensor, backgrounds: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """One training pass.
 
         Args:
             real: images (B, C, H, W) in [-1, 1].
             fake: their reconstructions, without a graph.
+            backgrounds: colours that both are seen over, (B, 3) in [-1, 1], if their fourth channel is alpha.
 
         Returns:
             "loss" with gradient, "discriminator_loss" without regularisation, "logits_real" and "logits_fake", their
             means, and the regularisation by its name.
         """
+        if backgrounds is not None:
+            real, fake = over(real.float(), backgrounds), over(fake.float(), backgrounds)
         penalized = self.regularization == "r1" and self.regularization_scale > 0
         real = real.detach().requires_grad_(penalized)
         logits_real, logits_fake = self.discriminator(real), self.discriminator(fake.detach())

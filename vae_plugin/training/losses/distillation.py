@@ -28,6 +28,7 @@ class DistillationLoss(TrainingLoss):
     def __init__(self, student: Adapter, teacher: Adapter, image_loss: ImageLoss, *, latent_scale: float = 1.0) -> None:
         super().__init__(student)
         self.image_loss = image_loss
+        self.has_alpha = image_loss.alpha_scale is not None
         self.latent_scale = latent_scale
         teacher.model.requires_grad_(False).eval()
         self.teacher = teacher
@@ -59,14 +60,16 @@ class DistillationLoss(TrainingLoss):
     @property
     def perceptual_measures(self) -> tuple[str, ...]:
         """Those of them that are perceptual distances."""
-        return self.image_loss.measures
+        return self.image_loss.perceptual_measures
 
     def place_frozen(self, device: torch.device) -> None:
         """Move the teacher and the perceptual networks."""
         self.teacher.model.to(device)
         self.image_loss.place_frozen(device)
 
-    def forward(self, x: torch.Tensor, noise: torch.Tensor, step: int) -> Terms:
+    def forward(
+        self, x: torch.Tensor, noise: torch.Tensor, step: int, backgrounds: torch.Tensor | None = None
+    ) -> Terms:
         """One training pass; arguments and result as of `ReconstructionLoss`, and "latent_mse"."""
         teacher, student = self.teacher, self.adapter
         with torch.no_grad():
@@ -74,7 +77,7 @@ class DistillationLoss(TrainingLoss):
             z = q.rsample(noise).to(x.dtype) if isinstance(q, DiagonalGaussian) else q.sample()
             target = teacher.decode(z, x.shape[-2:])
         reconstruction = student.decode_unclamped(teacher.pipeline_latents(z), x.shape[-2:])
-        loss, terms = self.image_loss(reconstruction, target, last_weight(student), step)
+        loss, terms = self.image_loss(reconstruction, target, last_weight(student), step, backgrounds)
         latents = student.posterior(x).mode()
         latent_mse = (latents.float() - teacher.pipeline_latents(q.mode()).float()).square().mean()
         if latent_mse.requires_grad:

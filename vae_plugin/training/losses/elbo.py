@@ -25,7 +25,9 @@ class ELBOLoss(TrainingLoss):
         super().__init__(adapter)
         self.objective = objective
 
-    def forward(self, x: torch.Tensor, noise: torch.Tensor, step: int) -> Terms:
+    def forward(
+        self, x: torch.Tensor, noise: torch.Tensor, step: int, backgrounds: torch.Tensor | None = None
+    ) -> Terms:
         """One training pass, see `TrainingLoss.forward`.
 
         Returns:
@@ -42,7 +44,9 @@ class ELBOLoss(TrainingLoss):
 class CodebookLoss(TrainingLoss):
     """A VQ-VAE together with its loss (van den Oord et al. 2017, eq. 3)."""
 
-    def forward(self, x: torch.Tensor, noise: torch.Tensor, step: int) -> Terms:
+    def forward(
+        self, x: torch.Tensor, noise: torch.Tensor, step: int, backgrounds: torch.Tensor | None = None
+    ) -> Terms:
         """One training pass, in which the codebook follows the batch; `noise` and `step` are not used.
 
         Returns:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ...metrics import psnr
 from ...models.distributed import mean_over_processes
 from .discriminator import generator_loss
 from .perceptual import PERCEPTUAL, Distance, PerceptualTerm
 from .pixels import PIXEL_LOSSES
+from .transparency import ALPHA, over, over_black_and_white
 
 MAX_ADAPTIVE_WEIGHT = 1e4
+COMPOSITED_PSNR = "composited_psnr"
 
 
 @dataclass
@@ -54,6 +57,8 @@ class ImageLoss(nn.Module):
         perceptual: distance of two batches of images, (x, y) -> (B,), or several with their names and weights.
         perceptual_scale: weight of all perceptual distances beside the pixel error, times their own.
         adversary: the discriminator, if there is one.
+        alpha_scale: weight of the pixel errors of alpha, of images whose fourth channel is alpha: everything else sees
+            them over a background. None of others.
     """
 
     def __init__(
@@ -64,19 +69,26 @@ class ImageLoss(nn.Module):
         perceptual: Distance | Sequence[PerceptualTerm] | None = None,
         perceptual_scale: float = 1.0,
         adversary: Adversary | None = None,
+        alpha_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.pixels = {pixels: 1.0} if isinstance(pixels, str) else dict(pixels)
         self.log_variance = nn.Parameter(torch.zeros(())) if learned_variance else None
         self.perceptual_scale = perceptual_scale
         self.adversary = adversary
+        self.alpha_scale = alpha_scale
         # In a tuple, where torch does not look for submodules.
         self._perceptual = (
             (PerceptualTerm(PERCEPTUAL, perceptual),) if callable(perceptual) else tuple(perceptual or ())
         )
 
     def forward(
-        self, reconstruction: torch.Tensor, target: torch.Tensor, last_layer: torch.Tensor | None, step: int
+        self,
+        reconstruction: torch.Tensor,
+        target: torch.Tensor,
+        last_layer: torch.Tensor | None,
+        step: int,
+        backgrounds: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of a batch.
 
@@ -86,25 +98,27 @@ class ImageLoss(nn.Module):
             last_layer: weight of the decoder's last layer, where the adaptive weight compares gradients; None if it is
                 not trained: then they are compared at the reconstruction.
             step: optimiser step, from 0.
+            backgrounds: colours that both are seen over, (B, 3) in [-1, 1], if their fourth channel is alpha.
 
         Returns:
             The loss with gradient, and its terms without, unweighted: pixel errors and perceptual distances by their
-            names, a single distance as "perceptual" too, "adversarial"; "adversarial_weight", "variance".
+            names, a single distance as "perceptual" too, "alpha", "adversarial"; "adversarial_weight", "variance".
         """
         adversary = self.adversary
         if adversary is None or step < adversary.start_step:
-            error, terms = self._error(reconstruction.float(), target.float())
+            error, terms = self._error(reconstruction.float(), target.float(), backgrounds)
             return self._nll(error), terms
         # The losses are differentiated once, up to the reconstruction; the autoencoder once, with their sum. The usual
         # way goes back through the perceptual network and the discriminator twice more.
         images = reconstruction.detach().float().requires_grad_()
-        error, terms = self._error(images, target.float())
+        error, terms = self._error(images, target.float(), backgrounds)
         (towards_target,) = torch.autograd.grad(error, images)
         nll = self._nll(error.detach())
         if self.log_variance is not None:
             towards_target = towards_target * torch.exp(-self.log_variance.detach())
         with torch.autocast(images.device.type, enabled=_autocast_is_bfloat16(images.device.type)):
-            adversarial = generator_loss(adversary.logits(images), adversary.kind)
+            seen = images if backgrounds is None else over(images, backgrounds)
+            adversarial = generator_loss(adversary.logits(seen), adversary.kind)
         (towards_real,) = torch.autograd.grad(adversarial, images)
         weight = images.new_tensor(adversary.scale)
         if adversary.adaptive:
@@ -112,13 +126,29 @@ class ImageLoss(nn.Module):
         loss = nll + _carrying(reconstruction, towards_target + weight * towards_real) + weight * adversarial.detach()
         return loss, {**terms, "adversarial": adversarial.detach(), "adversarial_weight": weight}
 
+    @torch.no_grad()
     def compare(self, x: torch.Tensor, reconstruction: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The perceptual distances of each pair, (B,), by their names; a single one is "perceptual" too."""
-        return _with_single({term.name: term.distance(reconstruction, x) for term in self._perceptual})
+        """The perceptual distances of each pair, (B,), by their names; a single one is "perceptual" too.
+
+        Of images with alpha "composited_psnr" (dB), both of it and of the distances the mean over black and over white.
+        """
+        if self.alpha_scale is None:
+            return self._distances(reconstruction, x)
+        pairs = zip(over_black_and_white(reconstruction.float()), over_black_and_white(x.float()), strict=True)
+        black, white = ({COMPOSITED_PSNR: psnr(*pair), **self._distances(*pair)} for pair in pairs)
+        return {name: (value + white[name]) / 2 for name, value in black.items()}
+
+    def _distances(self, images: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        return _with_single({term.name: term.distance(images, target) for term in self._perceptual})
 
     @property
     def measures(self) -> tuple[str, ...]:
         """Names of what `compare` gives."""
+        return (*(() if self.alpha_scale is None else (COMPOSITED_PSNR,)), *self.perceptual_measures)
+
+    @property
+    def perceptual_measures(self) -> tuple[str, ...]:
+        """Those of them that are perceptual distances."""
         return tuple(_with_single({term.name: torch.empty(0) for term in self._perceptual}))
 
     def place_frozen(self, device: torch.device) -> None:
@@ -127,23 +157,27 @@ class ImageLoss(nn.Module):
             if isinstance(term.distance, nn.Module):
                 term.distance.to(device)
 
-    def _error(self, images: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        weighted = []
-        terms = {}
-        for name, weight in self.pixels.items():
-            terms[name] = PIXEL_LOSSES[name](images, target)
-            weighted.append(weight * terms[name])
+    def _error(
+        self, images: torch.Tensor, target: torch.Tensor, backgrounds: torch.Tensor | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The weighted sum of pixel errors and perceptual distances, and these without weight or gradient."""
+        alphas = None
+        if backgrounds is not None:
+            alphas = images[:, ALPHA : ALPHA + 1], target[:, ALPHA : ALPHA + 1]
+            images, target = over(images, backgrounds), over(target, backgrounds)
+        found = {name: PIXEL_LOSSES[name](images, target) for name in self.pixels}
+        error = _weighted(found, self.pixels)
+        if alphas is not None and self.alpha_scale is not None:
+            found["alpha"] = _weighted({name: PIXEL_LOSSES[name](*alphas) for name in self.pixels}, self.pixels)
+            error = error + self.alpha_scale * found["alpha"]
         distances = {}
         for term in self._perceptual:
             distances[term.name] = term.distance(images, target).mean()
-            weighted.append(self.perceptual_scale * term.weight * distances[term.name])
-        error, *others = weighted
-        for value in others:
-            error = error + value
-        found = {name: value.detach() for name, value in {**terms, **_with_single(distances)}.items()}
+            error = error + self.perceptual_scale * term.weight * distances[term.name]
+        terms = {name: value.detach() for name, value in {**found, **_with_single(distances)}.items()}
         if self.log_variance is not None:
-            found["variance"] = self.log_variance.detach().exp()
-        return error, found
+            terms["variance"] = self.log_variance.detach().exp()
+        return error, terms
 
     def _nll(self, error: torch.Tensor) -> torch.Tensor:
         return error if self.log_variance is None else error * torch.exp(-self.log_variance) + self.log_variance
@@ -179,6 +213,11 @@ def _carrying(tensor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 
 def _autocast_is_bfloat16(device: str) -> bool:
     return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+
+
+def _weighted(terms: Mapping[str, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
+    """The sum of the terms, each times its weight; one of weight 1 to the bit."""
+    return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
 
 
 def _with_single(distances: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

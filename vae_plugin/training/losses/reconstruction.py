@@ -25,6 +25,7 @@ class ReconstructionLoss(TrainingLoss):
     ) -> None:
         super().__init__(adapter)
         self.image_loss = image_loss
+        self.has_alpha = image_loss.alpha_scale is not None
         self.kl_scale = kl_scale
         self.anchor_scale = anchor_scale
         self.original = adapter.frozen_encoder() if anchor_scale else None
@@ -41,7 +42,7 @@ class ReconstructionLoss(TrainingLoss):
     @property
     def perceptual_measures(self) -> tuple[str, ...]:
         """Those of them that are perceptual distances."""
-        return self.image_loss.measures
+        return self.image_loss.perceptual_measures
 
     def place_frozen(self, device: torch.device) -> None:
         """Move the original of an anchor and the perceptual networks."""
@@ -49,7 +50,9 @@ class ReconstructionLoss(TrainingLoss):
             self.original.model.to(device)
         self.image_loss.place_frozen(device)
 
-    def forward(self, x: torch.Tensor, noise: torch.Tensor, step: int) -> Terms:
+    def forward(
+        self, x: torch.Tensor, noise: torch.Tensor, step: int, backgrounds: torch.Tensor | None = None
+    ) -> Terms:
         """One training pass, see `TrainingLoss.forward`.
 
         Returns:
@@ -57,7 +60,7 @@ class ReconstructionLoss(TrainingLoss):
             "kl_nats" per image of a Gaussian posterior, "anchor", and the losses of a codebook.
         """
         done = self.adapter.training_pass(x, noise)
-        loss, terms = self.image_loss(done.reconstruction, x, last_weight(self.adapter), step)
+        loss, terms = self.image_loss(done.reconstruction, x, last_weight(self.adapter), step, backgrounds)
         if done.kl is not None:
             terms["kl_nats"] = done.kl.detach().mean()
             if done.kl.requires_grad:

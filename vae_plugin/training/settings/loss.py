@@ -59,6 +59,24 @@ class LossSettings:
         when={"perceptual_loss": GIVEN},
         on_resume=True,
     )
+    fourth_channel: str = option(
+        "alpha",
+        "What the fourth channel of images of 4 channels is. As alpha, losses other than elbo see the images over "
+        "random backgrounds, so that colour where nothing is seen is not trained on, and alpha has a term of its own. "
+        "As a band it is one like the others.",
+        choices=("alpha", "band"),
+        when={**COMPARES_IMAGES, "image_channels": (4,)},
+        since="0.2",
+        before="band",
+    )
+    alpha_scale: float = option(
+        1.0,
+        "Weight of the pixel losses of alpha.",
+        at_least=0,
+        when={**COMPARES_IMAGES, "image_channels": (4,), "fourth_channel": ("alpha",)},
+        on_resume=True,
+        since="0.2",
+    )
     latent_anchor: float = option(
         0.0,
         "Weight of the mean squared distance between the latents and those of the original model.",

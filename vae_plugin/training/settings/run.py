@@ -66,6 +66,7 @@ OBJECTIVE = declared(
 PHRASES: dict[Any, str] = {
     ("circles", False): "has no effect on generated circles",
     ("circles", True): "needs --dataset_name circles",
+    "image_channels": "is about images of 4 channels, and the model takes {value}",
     "gaussian": "needs a model with a Gaussian posterior",
     "remote_code": "is for classes that diffusers lacks",
     **{
@@ -222,6 +223,7 @@ class FinetuneOptions:
             "kind": adapter.kind,
             "loss": next(iter(self.pixel_losses(adapter))),
             "gaussian": adapter.gaussian,
+            "image_channels": adapter.in_channels,
             "remote_code": adapter.remote_code,
             "network": config.get("network") or "conv",
         }
