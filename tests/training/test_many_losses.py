@@ -140,7 +140,7 @@ def test_gradients_are_those_of_a_sum_written_by_hand(channels, learned_variance
     if learned_variance:
         module.log_variance.data.fill_(-0.4)
     ours = y.clone().requires_grad_()
-    error, logged = module._error(ours, x)
+    error, logged = module._error(ours, x, None)
     loss = module._nll(error)
     loss.backward()
 
