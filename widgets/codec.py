@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -22,6 +22,7 @@ from vae_plugin.autoencoders.registry import accepted_classes
 from vae_plugin.datasets.transforms import to_uint8
 from vae_plugin.errors import NotFiniteError, UserError
 from vae_plugin.models.posteriors import DiagonalGaussian
+from vae_plugin.wording import shown
 
 SLOW = 0.08  # seconds; a slower decode cannot follow a drag, and a smaller picture comes first
 TRIALS = 3  # decodes with all threads, then with one; the faster way is kept
@@ -86,13 +87,17 @@ class Codec:
     Args:
         model: the autoencoder. Its device and dtype are looked up at every call, so that it may be moved.
         resolution: side of the images in pixels. Default: what the model is made for, at most 256.
+        bands: of the images to show, see `check_bands`.
 
     Attributes:
         decode_seconds: duration of a decode of one latent at full size, a moving average; None before the first.
     """
 
-    def __init__(self, model: Adapter | ModelMixin, resolution: int | None = None) -> None:
+    def __init__(
+        self, model: Adapter | ModelMixin, resolution: int | None = None, bands: Sequence[int] | int | None = None
+    ) -> None:
         self.adapter = adapt(model)
+        self.bands = check_bands(bands, self.adapter.in_channels)
         if resolution is not None and resolution < 1:
             raise UserError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
         self.image_size = self._image_size(None if resolution is None else int(resolution))
@@ -138,6 +143,10 @@ class Codec:
     def spatial_compression_ratio(self) -> int:
         """Pixels per position of the latent grid, along one side."""
         return self.adapter.spatial_compression_ratio
+
+    def to_rgba(self, images: torch.Tensor) -> np.ndarray:
+        """Images (B, C, H, W) as pictures of the bands that are shown, see `to_rgba`."""
+        return to_rgba(images, self.bands)
 
     def _to_device(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.model.device, self.model.dtype)
@@ -288,11 +297,32 @@ def _on_cpu(x: torch.Tensor) -> torch.Tensor:
     return x.detach().float().cpu()
 
 
-def to_rgba(images: torch.Tensor) -> np.ndarray:
+def check_bands(bands: Sequence[int] | int | None, channels: int) -> tuple[int, ...] | None:
+    """The bands of an image to show, counted from 0: one in gray, or three as red, green and blue.
+
+    Raises:
+        UserError: for another number of them, or one that the images do not have.
+    """
+    if bands is None:
+        return None
+    chosen = (bands,) if isinstance(bands, int) else tuple(bands)
+    if len(chosen) not in (1, 3) or not all(type(band) is int and 0 <= band < channels for band in chosen):
+        raise UserError(
+            f"bands is {shown(bands)}: give one band, or three for red, green and blue, each from 0 to {channels - 1}."
+        )
+    return chosen
+
+
+def to_rgba(images: torch.Tensor, bands: Sequence[int] | None = None) -> np.ndarray:
     """Images (B, C, H, W) in [-1, 1] as 8-bit RGBA (B, H, W, 4); gray and RGB become opaque.
 
-    Of 2 channels, or more than 4, the first is shown in gray.
+    Args:
+        images: to show.
+        bands: of them to show, one or three, see `check_bands`. By default gray, RGB and RGBA are shown as they are; of
+            2 channels, or more than 4, the first in gray.
     """
+    if bands is not None:
+        images = images[:, list(bands)]
     pixels = to_uint8(images).permute(0, 2, 3, 1).numpy()
     channels = pixels.shape[-1]
     if channels not in (3, 4):

@@ -19,7 +19,7 @@ from vae_plugin.arguments import ArgumentError, Tensor, Whole, accepts, check
 from vae_plugin.datasets import Circles, DataError, load_images
 from vae_plugin.datasets.files import SHARDS
 from vae_plugin.datasets.framing import Framing
-from vae_plugin.datasets.reading import DEFAULT_READER
+from vae_plugin.datasets.reading import ImageReader
 from vae_plugin.datasets.rows import ENCODED, STORED
 from vae_plugin.datasets.transforms import MODES
 from vae_plugin.json_types import is_finite
@@ -71,6 +71,7 @@ class ImageSet:
         size: height and width.
         limit: how many to select, evenly spread over the source.
         labels: `{name: one value per image of the source}`, or one such sequence.
+        value_range: see `as_image`.
 
     Raises:
         DataError: if there are no images, or not one label per image.
@@ -83,10 +84,12 @@ class ImageSet:
         size: tuple[int, int],
         limit: int,
         labels: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         self.channels = channels
+        self.value_range = value_range
         self.size = size
-        self._items = _open_source(_without_frames(source), channels, size)
+        self._items = _open_source(_without_frames(source), channels, size, value_range)
         total = len(self._items)
         if total == 0:
             raise DataError("no image was given to LatentLab: give at least one.")
@@ -100,7 +103,7 @@ class ImageSet:
     def __getitem__(self, i: int) -> torch.Tensor:
         # An image from other code may be a view of memory that it changes later.
         row = int(self._chosen[range(len(self))[operator.index(i)]])
-        return as_image(_image_of(self._items[row]), self.channels, self.size).clone()
+        return as_image(_image_of(self._items[row]), self.channels, self.size, self.value_range).clone()
 
     @accepts(i=INDEX)
     def name(self, i: int) -> str:
@@ -129,7 +132,9 @@ class ImageSet:
         return {name: Labels.of(values) for name, values in columns.items()}
 
 
-def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
+def as_image(
+    source: Any, channels: int, size: tuple[int, int], value_range: tuple[float, float] | None = None
+) -> torch.Tensor:
     """Convert an image in any form to (C, H, W), float32 in [-1, 1].
 
     The shorter side is resized and the longer one centre-cropped, as in fine-tuning.
@@ -139,6 +144,7 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
             8-bit or floats in [0, 1]; a tensor (C, H, W), or a batch of one, floats in [-1, 1] or 8-bit.
         channels: C. Gray, RGB and RGBA are converted into each other.
         size: height and width.
+        value_range: the values of files that become -1 and 1, where their type does not say it.
 
     Raises:
         DataError: if the source is none of these.
@@ -148,9 +154,10 @@ def as_image(source: Any, channels: int, size: tuple[int, int]) -> torch.Tensor:
     elif isinstance(source, str):
         source = Path(os.path.expanduser(source))
     if isinstance(source, (bytes, Path, Image.Image)) or _is_row(source):
-        if channels not in MODES:
-            raise DataError(f"the model takes {channels} channels, which no image file has: give a tensor (C, H, W).")
-        return _fit(DEFAULT_READER.tensor(source, channels, Framing(min(size), center_crop=True).view), size)
+        return _fit(
+            ImageReader(value_range=value_range).tensor(source, channels, Framing(min(size), center_crop=True).view),
+            size,
+        )
     if isinstance(source, np.ndarray):
         source = _tensor_of_array(source)
     if not isinstance(source, torch.Tensor):
@@ -276,7 +283,7 @@ def _fit(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return resized[0].clamp(-1, 1)
 
 
-def _open_source(source: Any, channels: int, size: tuple[int, int]) -> Any:
+def _open_source(source: Any, channels: int, size: tuple[int, int], value_range: tuple[float, float] | None) -> Any:
     """The source as something with a length and items."""
     if source is None:
         return _circles(channels, size)
@@ -284,7 +291,13 @@ def _open_source(source: Any, channels: int, size: tuple[int, int]) -> Any:
         path = Path(os.path.expanduser(source))
         if os.path.isfile(path) and path.suffix.lower() not in SHARDS:
             return [path]
-        return load_images(train_data_dir=path, resolution=min(size), channels=channels, center_crop=True)
+        return load_images(
+            train_data_dir=path,
+            resolution=min(size),
+            channels=channels,
+            center_crop=True,
+            value_range=value_range,
+        )
     if isinstance(source, Image.Image):
         return [source]
     if isinstance(source, torch.Tensor):

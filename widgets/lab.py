@@ -19,7 +19,7 @@ from vae_plugin.arguments import Instance, Real, Whole, accepts
 from vae_plugin.errors import UserError
 from vae_plugin.files import write_bytes
 from vae_plugin.widgets import frontend
-from vae_plugin.widgets.codec import SEED, Codec, open_model, to_rgba
+from vae_plugin.widgets.codec import SEED, Codec, open_model
 from vae_plugin.widgets.given import as_latent, as_saved, name_and_source
 from vae_plugin.widgets.images import ImageSet, Labels, as_image
 from vae_plugin.widgets.live import Live
@@ -63,6 +63,8 @@ class LatentLab(anywidget.AnyWidget):
         resolution: side of the images in pixels. Default: what the model is made for; for models of other packages,
             256.
         max_images: how many of the images to use, evenly spread.
+        bands: of images of many bands to show, counted from 0: one in gray, or three as red, green and blue. Default:
+            the first in gray.
 
     Raises:
         UserError: if the model or the images cannot be used; the message says what is accepted.
@@ -93,9 +95,10 @@ class LatentLab(anywidget.AnyWidget):
         labels: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
         resolution: int | None = None,
         max_images: int = 256,
+        bands: Sequence[int] | int | None = None,
     ) -> None:
-        codec = Codec(open_model(str(BUNDLED) if model is None else model), resolution)
-        image_set = ImageSet(images, codec.channels, codec.image_size, max_images, labels)
+        codec = Codec(open_model(str(BUNDLED) if model is None else model), resolution, bands)
+        image_set = ImageSet(images, codec.channels, codec.image_size, max_images, labels, codec.adapter.value_range)
         outlet = self._outlet = Outlet(self)
         session = self._session = Session(
             codec,
@@ -109,7 +112,7 @@ class LatentLab(anywidget.AnyWidget):
         self._frames = FrameView(session, outlet)
         self._panel = Panel(session, outlet, self._frames)
         key = f"lab-{next(_numbers)}-{id(self):x}"
-        self._still = Still(key)
+        self._still = Still(key, codec.bands)
         self._shown_once = threading.Event()
         super().__init__(_lab=key, _info=model_info(codec, image_set))
         type(self).latent.publish(self, session.state.latent)
@@ -156,7 +159,7 @@ class LatentLab(anywidget.AnyWidget):
     @property
     def original(self) -> Image.Image | None:
         """The image that the latent was encoded from."""
-        original = original_rgba(self._session.state)
+        original = original_rgba(self._session.state, self._session.codec.bands)
         return None if original is None else pil(original)
 
     @property
@@ -201,11 +204,16 @@ class LatentLab(anywidget.AnyWidget):
     def decode(self, latent: torch.Tensor) -> Image.Image:
         """Decode a latent (C, h, w), without showing it."""
         codec = self._session.codec
-        return pil(to_rgba(codec.decode(as_latent(latent, codec)[None]))[0])
+        return pil(codec.to_rgba(codec.decode(as_latent(latent, codec)[None]))[0])
 
     def load(self, source: Any) -> torch.Tensor:
         """Convert an image of any form to the model's input: (C, H, W) in [-1, 1]."""
-        return as_image(source, self._session.codec.channels, self._session.codec.image_size)
+        return as_image(
+            source,
+            self._session.codec.channels,
+            self._session.codec.image_size,
+            self._session.codec.adapter.value_range,
+        )
 
     @accepts(name=TEXT, value=OPTIONAL_TEXT, inside=Instance((bool, np.bool_), "True or False"))
     def group(self, name: str, value: str | None = None, inside: bool = True) -> torch.Tensor:
@@ -292,7 +300,7 @@ class LatentLab(anywidget.AnyWidget):
             self._outlet.fail(error)
 
     def _show_frame(self, frame: Frame) -> None:
-        rgba = to_rgba(frame.image[None])[0]
+        rgba = self._session.codec.to_rgba(frame.image[None])[0]
         self._frames.send(frame, rgba)
         if frame.preview:
             return

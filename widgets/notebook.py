@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vae_plugin.widgets.outlet import plain_words
@@ -27,10 +29,11 @@ class Still:
 
     Args:
         key: identifies the output.
+        bands: of the images to show, see `codec.check_bands`.
     """
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    def __init__(self, key: str, bands: Sequence[int] | None = None) -> None:
+        self._key, self._bands = key, bands
         self._shown = False
 
     def show(self, state: State, rgba: np.ndarray) -> None:
@@ -48,5 +51,5 @@ class Still:
         from IPython.display import display
 
         words = f"Latent Lab: {plain_words(state.name)}"
-        bundle = still_bundle(self._key, still(original_rgba(state), rgba), words)
+        bundle = still_bundle(self._key, still(original_rgba(state, self._bands), rgba), words)
         display(bundle, raw=True, display_id=self._key, update=update)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vae_plugin.errors import UserError
-from vae_plugin.widgets.codec import Codec, Encoded, to_rgba
+from vae_plugin.widgets.codec import Codec, Encoded
 from vae_plugin.widgets.edits import Edits
 from vae_plugin.widgets.images import ImageSet, as_image
 from vae_plugin.widgets.latent_files import from_safetensors, to_safetensors
@@ -108,7 +108,12 @@ class Session:
 
     def open_image(self, source: Any, name: str, code: str, *, tag: Any = None) -> None:
         """Encode an image of any form in the worker's thread, and show it."""
-        self._open(lambda: as_image(source, self.codec.channels, self.codec.image_size), name, code, tag)
+        self._open(
+            lambda: as_image(source, self.codec.channels, self.codec.image_size, self.codec.adapter.value_range),
+            name,
+            code,
+            tag,
+        )
 
     def open_from_set(self, i: int, *, tag: Any = None) -> None:
         """Encode image i of the lab's images in the worker's thread, and show it."""
@@ -156,7 +161,7 @@ class Session:
     def picture_file(self) -> bytes:
         """The picture of the current latent as PNG file."""
         state = self.state
-        return png(to_rgba(self.codec.decode_full(state.latent, state.indices)[None])[0])
+        return png(self.codec.to_rgba(self.codec.decode_full(state.latent, state.indices)[None])[0])
 
     def latents_file(self, with_shelf: bool) -> bytes:
         """The current latent, and the shelf if asked for, as safetensors file."""

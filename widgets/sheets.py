@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from vae_plugin.errors import UserError
-from vae_plugin.widgets.codec import Codec, to_rgba
+from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.pictures import thumbnail
 from vae_plugin.widgets.recipe import Recipe
 from vae_plugin.widgets.state import State
@@ -132,10 +132,10 @@ class Sheets:
         codec, latents = self._codec, sheet.latents[chosen]
         indices = None if sheet.indices is None else sheet.indices[chosen]
         if sheet.crop is not None:
-            return [np.ascontiguousarray(rgba[sheet.crop]) for rgba in to_rgba(codec.decode(latents, indices))]
+            return [np.ascontiguousarray(rgba[sheet.crop]) for rgba in codec.to_rgba(codec.decode(latents, indices))]
         shrink = 1
         while max(codec.image_size) // (2 * shrink) >= SIDE and codec.preview_shrink > shrink:
             shrink *= 2
         if shrink > 1 and indices is None:
             latents = F.avg_pool2d(latents, shrink)
-        return [thumbnail(rgba, SIDE) for rgba in to_rgba(codec.decode(latents, indices))]
+        return [thumbnail(rgba, SIDE) for rgba in codec.to_rgba(codec.decode(latents, indices))]

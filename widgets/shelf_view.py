@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from vae_plugin.widgets.codec import Codec, to_rgba
+from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.outlet import Outlet
 from vae_plugin.widgets.pictures import png, thumbnail
 from vae_plugin.widgets.shelf import Shelf, ShelfKeeper
@@ -46,7 +46,7 @@ class ShelfView:
             if self._pictures.get(item.key) != b"":  # removed meanwhile, or drawn already
                 continue
             image = self._codec.decode(item.latent[None], None if item.indices is None else item.indices[None])
-            picture = png(thumbnail(to_rgba(image)[0], SIDE))
+            picture = png(thumbnail(self._codec.to_rgba(image)[0], SIDE))
             with self._lock:
                 if item.key in self._pictures:
                     self._pictures[item.key] = picture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class FrameView:
         if state.original is not self._original_sent:
             self._original_sent = state.original
             content["original"] = "none"
-            original = original_rgba(state)
+            original = original_rgba(state, self._session.codec.bands)
             if original is not None:
                 content["original"], data = _encoded_pixels(original, False)
                 content["original_size"] = [original.shape[1], original.shape[0]]
@@ -96,7 +97,7 @@ class FrameView:
     def publish(self, frame: Frame, rgba: np.ndarray) -> None:
         """Leave the last picture for views that open later, with or without a kernel."""
         state, space = frame.state, self._session.survey.space
-        original = original_rgba(state)
+        original = original_rgba(state, self._session.codec.bands)
         picture: dict[str, Any] = {
             "facts": frame.facts(),
             "decoded": png(rgba),
@@ -126,7 +127,7 @@ def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
     )
     outlet.publish(progress=[len(space.means), len(space.means)])
     rows = space.rows[:THUMBNAILS]
-    pictures = [thumbnail(to_rgba(session.images[i][None])[0], THUMBNAIL_SIDE) for i in rows]
+    pictures = [thumbnail(session.codec.to_rgba(session.images[i][None])[0], THUMBNAIL_SIDE) for i in rows]
     height, width = pictures[0].shape[:2]
     outlet.publish(
         thumbnails={
@@ -156,9 +157,9 @@ def send_sheet(name: str, part: SheetPart, tag: dict[str, Any], outlet: Outlet) 
     outlet.send(content, [join(part.pictures)])
 
 
-def original_rgba(state: State) -> np.ndarray | None:
-    """The picture (H, W, 4) of the image that a state was encoded from."""
-    return None if state.original is None else to_rgba(state.original[None])[0]
+def original_rgba(state: State, bands: Sequence[int] | None = None) -> np.ndarray | None:
+    """The picture (H, W, 4) of the image that a state was encoded from, of the bands that are shown."""
+    return None if state.original is None else to_rgba(state.original[None], bands)[0]
 
 
 def _encoded_pixels(rgba: np.ndarray, preview: bool) -> tuple[str, bytes]:

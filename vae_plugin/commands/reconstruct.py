@@ -11,12 +11,14 @@ import torch
 
 from .. import pictures
 from ..datasets import ImageReader
-from ..datasets.transforms import to_pil
+from ..datasets.rasters import unscaled
+from ..datasets.transforms import MODES, to_pil
+from ..datasets.writing import ending_like, write_values
 from ..errors import NotFiniteError, UserError
 from ..files import make_folder
 from ..metrics import psnr
 from ..options import option, parse
-from ..training.settings.opening import max_image_pixels
+from ..training.settings.opening import checked_range, max_image_pixels, value_range
 from .source import ModelSource
 
 
@@ -33,9 +35,11 @@ class ReconstructOptions(ModelSource):
     )
     output_dir: str = option(
         "reconstructions",
-        "Folder for NAME-reconstruction.png, which shows the original and the reconstruction.",
+        "Folder for NAME-reconstruction.png, which shows the original and the reconstruction (of many bands the "
+        "first). Of more than 8 bits or other bands, NAME-reconstruction.tif (.npy of arrays) keeps the values.",
         path=True,
     )
+    value_range: tuple[float, ...] | None = value_range()
     max_image_pixels: int = max_image_pixels()
 
 
@@ -48,8 +52,10 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
         height, width = adapter.only_image_size
         raise UserError(f"this model takes images of {height} x {width} pixels only: use evaluate, which crops them.")
     make_folder(Path(options.output_dir))
-    reader = ImageReader(max_pixels=options.max_image_pixels)
+    given = checked_range(options.value_range) or adapter.value_range
+    reader = ImageReader(max_pixels=options.max_image_pixels, value_range=given)
     written: list[Path] = []
+    inputs = {os.path.realpath(name) for name in options.images}
     for name, path in _output_paths(options).items():
         x = reader.tensor(name, adapter.in_channels)[None]
         height, width = x.shape[-2:]
@@ -58,10 +64,29 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
         if not reconstruction.isfinite().all():
             raise NotFiniteError(f"the reconstruction of {name}")
         pair = torch.cat([x, reconstruction], dim=3)[0]
-        pictures.save_png(to_pil(pair), path)
-        print(f"{path}  PSNR {psnr(reconstruction, x).item():.2f} dB")
+        pictures.save_png(to_pil(pair if len(pair) in MODES else pair[:1]), path)
         written.append(path)
+        if (raster := reader.raster(name, adapter.in_channels)) is not None:
+            values = reconstruction[0].float().cpu().permute(1, 2, 0).numpy()
+            values = unscaled(values, raster.known_range(given), raster.bands.dtype)
+            written.append(write_values(values, _values_path(path, name, inputs)))
+        print(
+            f"{' and '.join(map(str, written[-2:] if raster is not None else [path]))}  "
+            f"PSNR {psnr(reconstruction, x).item():.2f} dB"
+        )
     return written
+
+
+def _values_path(picture: Path, name: str, inputs: set[str]) -> Path:
+    """The file beside a picture for the values of a reconstruction.
+
+    Raises:
+        UserError: if it is one of the inputs.
+    """
+    path = picture.with_suffix(ending_like(name))
+    if os.path.realpath(path) in inputs:
+        raise UserError(f"{path} is one of the images, and would be overwritten: give another --output_dir.")
+    return path
 
 
 def _output_paths(options: ReconstructOptions) -> dict[str, Path]:

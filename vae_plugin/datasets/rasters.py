@@ -152,6 +152,18 @@ def to_channels(values: np.ndarray, channels: int) -> np.ndarray:
     return np.broadcast_to(colour, (*colour.shape[:2], 3))
 
 
+def unscaled(values: np.ndarray, value_range: Range, dtype: np.dtype) -> np.ndarray:
+    """The inverse of `Raster.scaled`: values in [-1, 1] as a file would have them, whole numbers rounded."""
+    low, high = value_range
+    found = (values.astype(np.float64).clip(-1, 1) + 1) * ((high - low) / 2) + low
+    if dtype.kind == "f":
+        return found.astype(dtype)
+    if dtype.kind == "b":
+        return found >= 0.5
+    limits = np.iinfo(dtype)
+    return found.round().clip(limits.min, limits.max).astype(dtype)
+
+
 def note_clipped(raster: Raster, given: Range | None, name: str) -> None:
     """Say once that values of an image lie beyond the range that was given."""
     low, high = raster.known_range(given)

@@ -91,6 +91,17 @@ class ImageReader:
                 return self._scaled(found, channels, view_of, name)
             return to_tensor(found, channels, view_of, self.rules, name)
 
+    def raster(self, source: Source, channels: int) -> Raster | None:
+        """The numbers of an image, for a model of so many channels; None of photographs of 8 bits.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        name = _name(source)
+        with one_sentence(name):
+            found = self._decode(source, channels, name)
+            return found if isinstance(found, Raster) else None
+
     def encoded(self, source: Source) -> bytes:
         """The bytes of an image file.
 
