@@ -128,7 +128,8 @@ def fit(bands: int, channels: int, colours: bool) -> bool:
 
 def other_bands(bands: int, channels: int) -> str:
     """The reason why an image of so many bands is refused."""
-    return f"it has {bands} band(s), and the model takes {channels} (--in_channels)."
+    takes = f"{channels} channel{'s' if channels > 1 else ''}"
+    return f"it has {bands} band(s), and the model takes {takes} (--in_channels)."
 
 
 def to_channels(values: np.ndarray, channels: int) -> np.ndarray:
