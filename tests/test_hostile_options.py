@@ -9,6 +9,7 @@ import yaml
 
 from vae_plugin.commands.card import CardOptions
 from vae_plugin.commands.demo import DemoOptions
+from vae_plugin.commands.encode import EncodeOptions
 from vae_plugin.commands.evaluate import EvaluateOptions
 from vae_plugin.commands.export import ExportOptions
 from vae_plugin.commands.push import PushOptions
@@ -21,6 +22,7 @@ NEEDED = {  # of each command
     FinetuneOptions: {},
     DemoOptions: {},
     EvaluateOptions: {"pretrained_model_name_or_path": "m"},
+    EncodeOptions: {"pretrained_model_name_or_path": "m", "output": "o", "train_data_dir": ("d",)},
     ReconstructOptions: {"pretrained_model_name_or_path": "m", "images": ("a.png",)},
     ExportOptions: {"pretrained_model_name_or_path": "m", "output": "o"},
     PushOptions: {"folder": "m", "repo_id": "someone/something"},
@@ -30,7 +32,8 @@ EVERY = [(cls, name) for cls in NEEDED for name in options_of(cls)]
 NO_PATHS = {  # what is text, and names nothing on a disk
     "variant", "output_variant", "dataset_config_name", "dataset_split",
     "subfolder", "revision", "teacher_subfolder", "sigma", "perceptual_loss", "image_column", "split", "hub_model_id",
-    "best_metric", "hub_revision", "license", "repo_id", "tag", "commit_message", "tracker_project_name",
+    "best_metric", "hub_revision", "label_column", "license", "repo_id", "tag", "commit_message",
+    "tracker_project_name",
 }  # fmt: skip
 WORDS = [
     "", " ", "-1", "0", "1e400", "-inf", "nan", ".nan", ".inf", "4294967296", "-4294967297", "1e39", "1e-320",

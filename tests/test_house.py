@@ -21,7 +21,7 @@ LAYERS = (  # each may import from those below it; what stands side by side know
     ("commands",),
     ("finetune",),
     ("training", "widgets"),
-    ("hub", "export", "options"),
+    ("encoding", "export", "hub", "options"),
     ("pictures", "metrics"),
     ("autoencoders", "datasets", "latents"),
     ("objectives",),

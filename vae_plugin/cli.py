@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .commands import card, demo, evaluate, export, finetune, push, reconstruct
+from .commands import card, demo, encode, evaluate, export, finetune, push, reconstruct
 from .errors import exit_status
 from .near import hint
 from .version import __version__
@@ -14,6 +14,7 @@ COMMANDS = {  # in the order of the help
     "demo": demo,
     "finetune": finetune,
     "evaluate": evaluate,
+    "encode": encode,
     "reconstruct": reconstruct,
     "push": push,
     "card": card,

@@ -96,3 +96,9 @@ def interrupting() -> Iterator[None]:
     of_several = os.environ.get("WORLD_SIZE", "1") != "1"
     with handling(act, [] if of_several else [number for number in ENDING if number != signal.SIGINT]):
         yield
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """In a process that loads images: a signal to the whole group must not end it before the parent has saved."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

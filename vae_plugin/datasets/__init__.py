@@ -4,6 +4,7 @@ from .batches import draw, image_batches
 from .circles import Circles
 from .errors import DataError
 from .images import ImageDataset, collate
+from .latents import LatentDataset
 from .loading import load_images, stream_images
 from .reading import ImageReader
 from .rules import LATEST, DataRules
@@ -18,6 +19,7 @@ __all__ = [
     "ImageDataset",
     "ImageReader",
     "ImageStream",
+    "LatentDataset",
     "collate",
     "draw",
     "image_batches",

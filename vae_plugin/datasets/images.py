@@ -67,6 +67,7 @@ class ImageDataset(Dataset):
             raise DataError("the table has no rows: give data with at least one image.")
         self.image_column = image_column
         self.table = undecoded(table, image_column)
+        self.source = table  # with the columns beside the images
         self._dtype = array_type(table.features[image_column])
         self.framing = framing
         self.channels = check_channels(channels, reader.rules)
@@ -99,10 +100,12 @@ class ImageDataset(Dataset):
                 continue
             item = {"pixel_values": pixels, "unreadable": tuple(unreadable)}
             return item if side is None else {**item, "side": side}
-        raise DataError(
+        nothing = DataError(
             f"none of the {len(unreadable)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read ({reason}): "
             "give data with images that an image viewer can open."
         )
+        nothing.reason = reason.reason or str(reason)
+        raise nothing
 
     def framed(self, framing: Framing) -> ImageDataset:
         """The same images, seen otherwise but without buckets."""

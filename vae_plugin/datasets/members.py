@@ -45,6 +45,16 @@ class Origin:
             for source, length in self.sources:
                 yield from (row_name(source, row) for row in range(length or 0))
 
+    def name_of(self, row: int) -> str:
+        """The name of one row; a row of a source without a known number of rows has its number alone."""
+        if self.names is not None:
+            return self.names[row]
+        for source, length in self.sources:
+            if row < (length or 0):
+                return row_name(source, row)
+            row -= length or 0
+        return row_name(self.location, row)
+
 
 @dataclass(frozen=True)
 class DataRecord:

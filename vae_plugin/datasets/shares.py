@@ -15,7 +15,11 @@ from .streaming import ImageStream
 
 
 def shared_batches(
-    dataset: Dataset | ImageStream, batch_size: int, unreadable: set[str] | None = None, limit: int | None = None
+    dataset: Dataset | ImageStream,
+    batch_size: int,
+    unreadable: set[str] | None = None,
+    limit: int | None = None,
+    together: int | None = None,
 ) -> Iterator[Share]:
     """Yield this process's share of every batch; each image is read by one process, and unreadable ones by none.
 
@@ -28,16 +32,18 @@ def shared_batches(
         batch_size: images of one process.
         unreadable: set to which the names of the unreadable images of this process are added.
         limit: maximum number of images, as of `image_batches`.
+        together: images of all processes, instead of `batch_size` times their number: what is in a batch is then the
+            same for any number of processes.
 
     Raises:
         UserError: on every process, if the images of one of them cannot be read.
     """
     dataset = evenly(dataset, limit)
     processes, own = world_size(), rank()
-    whole = batch_size * processes
+    whole = batch_size * processes if together is None else together
     for indices, start in ((each, at) for each in by_size(dataset) for at in range(0, len(each), whole)):
-        first = start + own * batch_size
-        found = _read(dataset, indices[first : first + batch_size], unreadable)
+        first, end = (start + part * whole // processes for part in (own, own + 1))
+        found = _read(dataset, indices[first:end], unreadable)
         counts = objects_over_processes(found if isinstance(found, UserError) else len(found[1]))
         for failure in counts:
             if isinstance(failure, UserError):

@@ -181,11 +181,21 @@ def read_member(reference: str) -> bytes | None:
     if match is None:
         return None
     try:
-        with open(regular_file(_path(match[1])), "rb") as file:
+        with open_shard(match[1]) as file:
             file.seek(int(match[2]))
             return file.read(int(match[3]))
     except OSError as error:
         raise DataError(f"{match[4]} in {match[1]} cannot be read: {error.strerror}.") from error
+
+
+def is_reference(text: object) -> bool:
+    """Whether a text is one that `index_shards` made."""
+    return isinstance(text, str) and _REFERENCE.fullmatch(text) is not None
+
+
+def open_shard(shard: str) -> IO[bytes]:
+    """The archive that a reference refers to, by what `shard_of` gives."""
+    return open(regular_file(_path(shard)), "rb")
 
 
 def shard_of(reference: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from ..arguments import Real, Tensor, accepts
@@ -70,6 +73,16 @@ class RunningMoments:
         self._mean = self._mean + difference * (count / total)
         self._squares = self._squares + squares + difference.square() * (self._count * count / total)
         self._count = total
+
+    def state(self) -> dict[str, Any]:
+        """What has been seen, as plain values that `merge` takes: float64 to the bit, also through JSON."""
+        return {"count": self._count, "mean": self._mean.tolist(), "squares": self._squares.tolist()}
+
+    def merge(self, state: Mapping[str, Any]) -> None:
+        """Add what another accumulator has seen, from its `state`."""
+        if state["count"]:
+            mean, squares = (torch.tensor(state[name], dtype=torch.float64) for name in ("mean", "squares"))
+            self._merge(int(state["count"]), mean, squares)
 
     def all_reduce(self) -> RunningMoments:
         """Merge the streams of all processes in place, so that every process has the moments of all latents.

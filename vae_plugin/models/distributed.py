@@ -6,14 +6,16 @@ With a single process, tensors come back unchanged. All results are detached and
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
+
+T = TypeVar("T")
 
 _LONG = timedelta(days=7)
 _meetings = count()  # of this process, and so of all: they meet in the same order
@@ -67,6 +69,27 @@ def objects_over_processes(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def on_first_process(work: Callable[[], T]) -> T:
+    """What `work` returns on the first process, on all of them, however long it takes.
+
+    Args:
+        work: does not communicate. What it returns or raises can be pickled.
+
+    Raises:
+        Exception: what `work` raised, on every process, so that none waits for one that has left.
+    """
+    outcome: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = work()
+        except Exception as error:
+            outcome[1] = error
+    outcome = objects_over_processes(outcome)[0]
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 @torch.no_grad()

@@ -22,10 +22,10 @@ from ..models.distributed import objects_over_processes
 from ..models.shares import Share
 from ..notices import show, some
 from ..options import given_in
+from ..signals import leave_signals_to_the_parent
 from .buckets import fill_buckets
 from .failures import DataFailed
 from .intake import Intake
-from .interrupts import leave_signals_to_the_parent
 from .sampler import BucketSampler, GlobalBatchSampler, filled, image_backgrounds, image_noise
 from .settings import DataSettings, OptimizationSettings
 from .settings.data import circles_for

@@ -59,9 +59,3 @@ def set_parent_death_signal(number: int) -> None:
     if parent.is_file() and b"accelerate" in parent.read_bytes():
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, number)
-
-
-def leave_signals_to_the_parent(worker: int) -> None:
-    """In a process that loads images: a signal to the whole group must not end it before the parent has saved."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)

@@ -18,6 +18,7 @@ class Progress:
         total: optimiser steps of the run.
         done: steps that were done before.
         visible: whether to show anything; of several processes only the first does.
+        unit: what is counted.
         seconds_between_lines: the shortest time between two lines where stderr is no terminal.
         clock: seconds.
     """
@@ -28,29 +29,32 @@ class Progress:
         done: int = 0,
         *,
         visible: bool = True,
+        unit: str = "step",
         seconds_between_lines: float = SECONDS_BETWEEN_LINES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total, self.done = total, done
         self._lines = visible and not sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=done, unit="step", disable=not visible or self._lines)
+        self._bar = tqdm(total=total, initial=done, unit=unit, disable=not visible or self._lines)
+        self._unit = unit
         self._pause, self._clock = seconds_between_lines, clock
         self._last_line = clock()
 
-    def step(self, shown: Mapping[str, str]) -> None:
-        """Count a step.
+    def step(self, shown: Mapping[str, str], count: int = 1) -> None:
+        """Count a step, or several.
 
         Args:
             shown: values beside it, by name.
+            count: how many.
         """
-        self.done += 1
-        self._bar.update()
+        self.done += count
+        self._bar.update(count)
         self._bar.set_postfix(shown)
         now = self._clock()
         if self._lines and (now - self._last_line >= self._pause or self.done == self.total):
             self._last_line = now
             values = "".join(f", {name} {value}" for name, value in shown.items())
-            print(f"step {self.done:,} of {self.total:,}{values}", file=sys.stderr, flush=True)
+            print(f"{self._unit} {self.done:,} of {self.total:,}{values}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -1,0 +1,113 @@
+"""The images to encode, batch by batch, each under its own number or not at all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..datasets import DataError, ImageDataset
+from ..datasets.images import say_if_refused
+from ..datasets.labels import Label, Labels
+from ..datasets.rows import value_of
+from ..signals import leave_signals_to_the_parent
+
+
+@dataclass
+class Found:
+    """An image of the data set.
+
+    Attributes:
+        number: of the image.
+        name: of the image.
+        label: of the image.
+        pixels: (C, H, W) in [-1, 1]; None if it cannot be read.
+        reason: why not.
+        failure: what is wrong with its label, which ends the work.
+        image_size: width and height of its file, where they are asked for.
+    """
+
+    number: int
+    name: str
+    label: Label = None
+    pixels: torch.Tensor | None = None
+    reason: str = ""
+    failure: str = ""
+    image_size: tuple[int, int] | None = None
+
+
+class NumberedImages(Dataset):
+    """The images of a data set by number, without a substitute for one that cannot be read.
+
+    Args:
+        images: the data set.
+        labels: of its rows.
+        sizes: whether the sizes of the files are asked for.
+    """
+
+    def __init__(self, images: ImageDataset, labels: Labels, sizes: bool) -> None:
+        self._images, self._labels, self._sizes = images, labels, sizes
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, number: int) -> Found:
+        alone = copy.copy(self._images)
+        row = int(self._images.rows[number])
+        alone.rows = self._images.rows[number : number + 1]  # so that no other image takes its place
+        found = Found(number, self._images.origin.name_of(row))
+        try:
+            found.pixels = alone[0]["pixel_values"]
+            if self._sizes:
+                value = value_of(self._images.table[row][self._images.image_column])
+                found.image_size = self._images.reader.size(value)
+        except DataError as error:
+            say_if_refused(found.name, error)
+            found.pixels, found.reason = None, error.reason or str(error)
+        else:
+            try:
+                found.label = self._labels.of(row)
+            except DataError as error:  # raised here, it would come from another process with a traceback
+                found.failure = str(error)
+        return found
+
+
+class Batches:
+    """The numbers of the images of some shards, a batch at a time, none of which crosses into another shard.
+
+    Args:
+        shards: ranges of numbers.
+        batch_size: most images of a batch.
+    """
+
+    def __init__(self, shards: Sequence[range], batch_size: int) -> None:
+        self._shards, self._size = shards, batch_size
+
+    def __len__(self) -> int:
+        return sum(-(-len(shard) // self._size) for shard in self._shards)
+
+    def __iter__(self) -> Iterator[range]:
+        for shard in self._shards:
+            for start in range(0, len(shard), self._size):
+                yield shard[start : start + self._size]
+
+
+def read_batches(images: NumberedImages, batches: Batches, num_workers: int) -> Iterator[list[Found]]:
+    """What is found of each batch, in order.
+
+    Args:
+        images: to read.
+        batches: of their numbers.
+        num_workers: processes that read; 0 reads in this one.
+    """
+    loader: DataLoader = DataLoader(
+        images,
+        batch_sampler=batches,  # type: ignore[arg-type]  # it need not be a Sampler
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=leave_signals_to_the_parent,
+    )
+    yield from loader
