@@ -18,6 +18,7 @@ from ..autoencoders.written import decode_call, encode_call
 from . import prose
 from .latent_space import denoiser_needs_after
 from .merging import GENERATED_KEYS
+from .preview import preview_code
 from .record import RunRecord
 from .results import Results
 from .text import Markdown, environment, fenced, python_literal
@@ -86,6 +87,9 @@ def model_card(
         "limits": prose.limits(results, record),
         "training": prose.training(results, record),
         "command": None if record.command is None else fenced(record.command, "bash"),
+        "discrete": adapter.discrete,
+        "preview": preview_code(record),
+        "preview_r2": f"{float(record.latent_preview.get('r2', 0)):.2f}",
         "files": dict(files or {}),
         "in_channels": adapter.in_channels,
         "height": height,

@@ -40,6 +40,8 @@ class RunRecord:
             given other latents than before; "rescaled_only", whether that is by their scale alone; and what pipelines
             scale by ("scaling_factor", "shift_factor", "latents_mean", "latents_std", the batch norm of FLUX.2), each
             as {"was": ..., "is": ...}.
+        latent_preview: "factors" and "bias" of the best picture of the latents by one matrix, with "r2" and "psnr", see
+            `metrics.preview.LatentToRGB`.
         decoder: of a new decoder for the latents of the base model, its "block_out_channels", and "was", those of the
             base model's decoder; "device", on which both were measured.
         perceptual: names of the perceptual distances among the metrics, of a run with several.
@@ -67,6 +69,7 @@ class RunRecord:
     base_revision: str | None = None
     teacher: str | None = None
     latent_space: dict[str, Any] = field(default_factory=dict)
+    latent_preview: dict[str, Any] = field(default_factory=dict)
     decoder: dict[str, Any] = field(default_factory=dict)
     perceptual: list[str] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)

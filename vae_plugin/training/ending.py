@@ -27,7 +27,7 @@ from .main_process import on_main
 from .result import load_best, save_weights
 from .run import Run
 from .settings.moved import OPTIONS_FILE
-from .statistics import fit_noise_scale, measured_latents, normalize_latents
+from .statistics import fit_noise_scale, latent_preview, measured_latents, normalize_latents
 
 OF_A_CONTINUATION = ("resume_from_checkpoint", "allow_changed_data")
 
@@ -48,7 +48,8 @@ def finish(run: Run) -> dict[str, Any] | None:
     run.data.set_epoch(run.state.epoch)  # the crops that statistics are taken of, also if no step was made here
     run.log.close()
     evaluation, more = _measure_result(run)
-    metrics = on_main(run.accelerator, lambda: _write_result(run, evaluation, more))
+    preview = latent_preview(run.loss.adapter, run.data.statistics_images(), seed=run.options.optimization.seed)
+    metrics = on_main(run.accelerator, lambda: _write_result(run, evaluation, more, preview))
     if run.accelerator.is_main_process:
         elbo = f", ELBO {metrics['elbo_nats']:.1f} nats" if "elbo_nats" in metrics else ""
         show(f"PSNR {metrics['psnr']:.2f} dB{elbo}. The result is in {run.output_dir}/")
@@ -85,7 +86,7 @@ def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
     return evaluation, more
 
 
-def _write_result(run: Run, evaluation: Evaluation, more: dict[str, float]) -> dict[str, Any]:
+def _write_result(run: Run, evaluation: Evaluation, more: dict[str, float], preview: dict[str, Any]) -> dict[str, Any]:
     """Weights, config, metrics.json, samples, options and the card, which appear in OUT at once."""
     output_dir = run.output_dir
     metrics: dict[str, Any] = {
@@ -109,7 +110,7 @@ def _write_result(run: Run, evaluation: Evaluation, more: dict[str, float]) -> d
         pictures = {**run.pictures.save(folder), **run.pictures.save_extremes(folder, evaluation)}
         write_json(folder / "metrics.json", metrics)
         save_options(run.options, folder / OPTIONS_FILE, without=OF_A_CONTINUATION)
-        record = run.recorder.record(pictures, run.state.seconds, best.facts(is_result=loads_best(run)))
+        record = run.recorder.record(pictures, run.state.seconds, best.facts(is_result=loads_best(run)), preview)
         record.save(folder)
         if (output_dir / CARD).is_file():
             shutil.copyfile(output_dir / CARD, folder / CARD)  # what people wrote in it stays

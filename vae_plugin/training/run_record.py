@@ -99,6 +99,7 @@ class Recorder:
         pictures: Mapping[str, str] | None = None,
         seconds: float | None = None,
         best: Mapping[str, Any] | None = None,
+        preview: Mapping[str, Any] | None = None,
     ) -> hub.RunRecord:
         """The record of the run.
 
@@ -106,10 +107,16 @@ class Recorder:
             pictures: caption -> path relative to the output folder.
             seconds: that training took.
             best: evaluation during training, see `Best.facts`.
+            preview: of the latents, see `latent_preview`.
         """
         space = {} if self.latents is None else self.latents.facts()
         return hub.RunRecord(
-            **self._facts, latent_space=space, pictures=dict(pictures or {}), seconds=seconds, best=dict(best or {})
+            **self._facts,
+            latent_space=space,
+            latent_preview=dict(preview or {}),
+            pictures=dict(pictures or {}),
+            seconds=seconds,
+            best=dict(best or {}),
         )
 
 

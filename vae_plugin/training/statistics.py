@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 from ..autoencoders import Adapter
 from ..errors import UserError
 from ..metrics import RunningMoments
+from ..metrics.preview import LatentToRGB
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
+from ..models.networks import pad_to_multiple
 from ..models.shares import Share, as_share
 from .failures import StepFailed
 
@@ -86,6 +89,34 @@ def measured_latents(adapter: Adapter, batches: Iterable[torch.Tensor | Share], 
         "latents_mean": pooled.item(),
         "latents_std": (std.square() + (mean - pooled).square()).mean().sqrt().item(),
     }
+
+
+@torch.no_grad()
+def latent_preview(adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> dict[str, Any]:
+    """The matrix that makes a picture of latents without a network, see `LatentToRGB`.
+
+    Of the latents as a pipeline gives them to its denoiser, which is what previewers have during sampling; of a
+    discrete model those that are decoded.
+
+    Args:
+        adapter: of the autoencoder, after its statistics were written.
+        batches: images (B, C, H, W) in [-1, 1].
+        seed: of the samples.
+
+    Returns:
+        `LatentToRGB.result`; nothing for images that are not RGB, and latents without a grid.
+    """
+    if adapter.in_channels != 3 or adapter.only_image_size is not None:
+        return {}
+    generator, fit = torch.Generator().manual_seed(seed), LatentToRGB()
+    for share in map(as_share, batches):
+        x = share.images.to(adapter.model.device, adapter.model.dtype)
+        z = adapter.sample_latents(x, share.noise(generator))
+        seen = adapter.onnx_latents((z,)) if adapter.discrete else adapter.pipeline_latents(z)
+        count = len(share.numbers)
+        fit.update(seen[:count], pad_to_multiple(x, adapter.spatial_compression_ratio)[:count])
+    fit.all_reduce()
+    return fit.result() or {}
 
 
 @torch.no_grad()
