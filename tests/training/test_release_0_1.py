@@ -37,8 +37,11 @@ LATER = {
     "fourth_channel",
     "max_image_pixels",
     "min_image_size",
+    "optimizer",
+    "optimizer_args",
     "padding_mode",
     "pipeline_family",
+    "value_range",
     "variant",
 }
 
