@@ -39,6 +39,7 @@ from vae_plugin.training.launch import start_missing_processes
 from vae_plugin.training.main_process import on_main
 from vae_plugin.training.memory import fitting, step_without_memory
 from vae_plugin.training.output_folder import output_folder
+from vae_plugin.training.own_data import Given
 from vae_plugin.training.run import Run, build_run
 from vae_plugin.training.settings import FinetuneOptions
 from vae_plugin.training.trainee import TermMeans
@@ -48,13 +49,36 @@ def train(
     options: FinetuneOptions,
     perceptual: torch.nn.Module | None = None,
     interrupt: InterruptRequest | None = None,
+    *,
+    dataset: Any = None,
+    validation_dataset: Any = None,
+    discriminator: torch.nn.Module | None = None,
 ) -> dict[str, Any] | None:
     """One training run, from the options to the folder `output_dir`.
+
+    Images of one's own need no files:
+
+        class Squares(torch.utils.data.Dataset):
+            def __len__(self):
+                return 1000
+
+            def __getitem__(self, i):  # an image (C, H, W) in [-1, 1]
+                image = torch.full((3, 32, 32), -1.0)
+                image[:, i % 20 : i % 20 + 8, i // 50 : i // 50 + 8] = 1.0
+                return image
+
+        train(options(max_train_steps=100, output_dir="out"), dataset=Squares())
 
     Args:
         options: of the run.
         perceptual: a perceptual distance (x, y) -> (B,) instead of the one that `--perceptual_loss` names.
         interrupt: learns which signal ended the run, if one did.
+        dataset: images to train on instead of those that options name: any data set with a length and items by number,
+            which are float tensors (C, H, W) in [-1, 1], dicts with them as "pixel_values", or tuples that begin with
+            them, all of one shape. Random augmentation by torch, NumPy or `random` is repeated by a continued run.
+        validation_dataset: images to measure on, of the same shape. By default some of `dataset` are held out.
+        discriminator: a network, images (B, C, H, W) -> logits, instead of the one that options describe; it is saved
+            in checkpoints. Give `--disc_start` too.
 
     Returns:
         The content of metrics.json (on the main process), or None if the run was interrupted and can be continued.
@@ -66,7 +90,7 @@ def train(
     accelerator = make_accelerator(options)
     with output_folder(accelerator, Path(options.output.output_dir)):
         with fitting():
-            run = build_run(options, accelerator, perceptual)
+            run = build_run(options, accelerator, Given(dataset, validation_dataset, perceptual, discriminator))
         try:
             measure_base(run)
             return finish(run) if take_steps(run, interrupt or InterruptRequest()) else None

@@ -11,6 +11,7 @@ from typing import Any
 from .errors import DataError
 from .rules import LATEST, DataRules
 
+FROM_PYTHON = "python:"  # begins the digest of a data set that was given from there
 HELD_OUT_STAYS = "what was held out stays held out, and what is new is only trained on"
 
 
@@ -115,6 +116,11 @@ class DataRecord:
         return cls(DataRules(version), **values)
 
     @property
+    def of_python(self) -> bool:
+        """Whether the data set was given from Python."""
+        return self.digest is not None and self.digest.startswith(FROM_PYTHON)
+
+    @property
     def is_new(self) -> bool:
         """Whether it is of a run that begins."""
         return self.digest is None and self.rules == LATEST
@@ -143,6 +149,11 @@ class DataRecord:
                 f"or edited. Restore them, or give --allow_changed_data: {promise}."
             )
         return True
+
+
+def from_python(digest: str) -> str:
+    """The digest of a data set that was given from Python."""
+    return FROM_PYTHON + digest
 
 
 def row_name(source: str, row: object) -> str:

@@ -26,6 +26,7 @@ from ..signals import leave_signals_to_the_parent
 from .buckets import fill_buckets
 from .failures import DataFailed
 from .intake import Intake
+from .own_data import OwnData, split_own
 from .sampler import BucketSampler, GlobalBatchSampler, filled, image_backgrounds, image_noise
 from .settings import DataSettings, OptimizationSettings
 from .settings.data import circles_for
@@ -64,6 +65,7 @@ class TrainingData:
         accelerator: for the processes and the device.
         record: of the checkpoint that a run continues from.
         multiple: of which the sides of images are whole multiples, where they have several sizes.
+        own: data sets that were given from Python, instead of those that the settings name.
 
     Attributes:
         record: for the checkpoints of this run.
@@ -82,9 +84,10 @@ class TrainingData:
         accelerator: Accelerator,
         record: DataRecord = NEW,
         multiple: int = 1,
+        own: OwnData | None = None,
     ) -> None:
         self.settings, self.optimization, self.accelerator = settings, optimization, accelerator
-        loaded = load_data(settings, optimization.seed, channels, record, multiple)
+        loaded = load_data(settings, optimization.seed, channels, record, multiple, own)
         self.train, self.validation = loaded.train, loaded.validation
         self.record, self.changed = loaded.record, loaded.changed
         self.batch_size = optimization.train_batch_size
@@ -272,7 +275,14 @@ class LoadedData:
     notes: tuple[str, ...] = ()
 
 
-def load_data(settings: DataSettings, seed: int, channels: int, record: DataRecord, multiple: int = 1) -> LoadedData:
+def load_data(
+    settings: DataSettings,
+    seed: int,
+    channels: int,
+    record: DataRecord,
+    multiple: int = 1,
+    given: OwnData | None = None,
+) -> LoadedData:
     """Training and held-out images, (C, resolution, resolution) in [-1, 1] with C = `channels`.
 
     Args:
@@ -281,12 +291,20 @@ def load_data(settings: DataSettings, seed: int, channels: int, record: DataReco
         channels: of the images.
         record: of the checkpoint that the run continues from: what it held out stays held out.
         multiple: see `TrainingData`.
+        given: from Python.
 
     Raises:
         DataError, UserError: if there are none, they cannot have that many channels, or they changed.
     """
     resolution = settings.resolution
     assert resolution is not None
+    if given is not None:
+        images_given, measured, now = split_own(given, settings, record)
+        return LoadedData(draw(images_given, settings.max_train_samples, seed), measured, now)
+    if record.of_python:
+        raise DataError(
+            "the checkpoint was made with a data set given from Python: continue by train(options, dataset=...)."
+        )
     if settings.circles:
         record.check(False, "generated circles", None, allow_changed=False)
         return LoadedData(*_circles(settings, seed, channels), DataRecord(record.rules))

@@ -31,6 +31,7 @@ from .losses import TrainingLoss
 from .main_process import on_main
 from .memory import check_batch_fits
 from .optimizers import ADAMW
+from .own_data import NOTHING, Given, open_own
 from .parts import RunParts
 from .pictures import SamplePictures
 from .progress import Progress, Stopwatch
@@ -156,18 +157,19 @@ class Run:
         return stopped(failure, self.output_dir, self.state.step)
 
 
-def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: torch.nn.Module | None = None) -> Run:
+def build_run(options: FinetuneOptions, accelerator: Accelerator, given: Given = NOTHING) -> Run:
     """Make the parts of a run, and continue from a checkpoint where that is asked for.
 
     Args:
         options: of the run; the data set, resolution and learning rate are settled in them.
         accelerator: of the run, which has its output folder.
-        perceptual: a perceptual distance (x, y) -> (B,) instead of the one that `--perceptual_loss` names.
+        given: data sets and networks from Python, instead of what options name.
 
     Raises:
         UserError: if the options cannot work.
     """
     output_dir = Path(options.output.output_dir)
+    own = open_own(given, options)
     start_tracker(accelerator, options)
     main, seed = accelerator.is_main_process, options.optimization.seed
     on_main(accelerator, lambda: check_card(output_dir))
@@ -186,10 +188,13 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         options.model,
         options.codebook,
         resolution=options.data.resolution,
-        default_channels=default_channels(options.data),
+        default_channels=default_channels(options.data) if own is None else own.channels,
         teacher=teacher,
     )
     options.check_model(adapter, options.model.source)
+    given.check_losses(options, adapter)
+    if own is not None:
+        own.check_model(adapter)
     check_part(options.model, adapter)
     give_padding_mode(options.model, adapter, options.latents_stay)
     base = teacher if options.model.new_decoder else None
@@ -209,6 +214,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         accelerator,
         beginning.data,
         adapter.spatial_compression_ratio,
+        own,
     )
     if data.changed:
         state.begin_new_pass(data.lanes)
@@ -225,7 +231,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
         pixels=options.pixel_losses(adapter),
         resolution=shortest,
         teacher=teacher if base is None else None,
-        perceptual=perceptual,
+        perceptual=given.perceptual,
     )
     learns_likelihood = "elbo" in options.pixel_losses(adapter)
     select_trained(adapter, options.model, options.optimization, learns_likelihood)
@@ -276,13 +282,13 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, perceptual: to
     check_evaluations(options.output, data.total_steps)
     pictures = SamplePictures(loss, data.validation, output_dir)
     values = to_dict(options)
-    given = {name: value for name, value in values.items() if name in given_in(options)}
+    named = {name: value for name, value in values.items() if name in given_in(options)}
     latents = None if options.model.base is None else LatentSpace(adapter, options.latents_stay)
     recorder = Recorder(
         options.model,
         options.data,
         options.hub.license,
-        given,
+        named,
         accelerator,
         data.size,
         latents,

@@ -75,7 +75,7 @@ class Recorder:
             "split": _measured_on(data),
             "train_images": train_images,
             "resolution": data.resolution,
-            "crop": None if data.circles else data.crop,
+            "crop": None if data.circles or data.from_python else data.crop,
             "value_range": list(data.value_range) if data.value_range else None,
             "part": model.train,
             "base_model": public_name(base),
@@ -85,7 +85,7 @@ class Recorder:
             "decoder": dict(decoder),
             "perceptual": list(perceptual),
             **({"license": license} if license else _license_of_base(base, revision)),
-            "command": _command(told, accelerator.num_processes),
+            "command": None if data.from_python else _command(told, accelerator.num_processes),
             "options": told,
             "device": accelerator.device.type,
             "num_processes": accelerator.num_processes,
@@ -122,6 +122,8 @@ class Recorder:
 
 def _measured_on(data: DataSettings) -> str:
     """Which images the metrics are measured on."""
+    if "validation_dataset" in data.from_python:
+        return "a validation set given from Python"
     if data.validation_data_dir is not None:
         names = public_name(data.validation_data_dir)
         return f"validation set {' and '.join(names)}"
@@ -130,6 +132,8 @@ def _measured_on(data: DataSettings) -> str:
 
 def _local_name(data: DataSettings) -> str:
     """The name of the folder or file of images, without where it is."""
+    if data.from_python:
+        return "a data set given from Python"
     name = public_name(data.train_data_dir or data.dataset_name)
     name = " and ".join(name) if isinstance(name, (list, tuple)) else name
     return f"{name} (local images)" if name else "a folder of images"

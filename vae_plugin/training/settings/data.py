@@ -11,7 +11,8 @@ from ...options import GIVEN, option
 from .opening import max_image_pixels, remote_images, value_range
 
 CIRCLES = "circles"
-IMAGES = {"circles": (False,)}
+FILES = {"from_python": (False,)}
+IMAGES = {"circles": (False,), **FILES}
 ON_CIRCLES = {"circles": (True,)}
 
 
@@ -25,7 +26,7 @@ class DataSettings:
         "Hub.",
         path=True,
         common=True,
-        when={"train_data_dir": (None,)},
+        when={"train_data_dir": (None,), **FILES},
         on_resume=True,  # where the same images may be found elsewhere: the checkpoint knows which they were
     )
     dataset_config_name: str | None = option(
@@ -39,13 +40,14 @@ class DataSettings:
         alone=True,
         also=("data_dir",),
         common=True,
+        when=FILES,
         on_resume=True,
     )
     allow_changed_data: bool = option(
         False,
         "Continue although images were added, removed or renamed since the checkpoint: what was held out stays held "
         "out, and what is new is only trained on.",
-        when={"circles": (False,), "resume_from_checkpoint": GIVEN},
+        when={**IMAGES, "resume_from_checkpoint": GIVEN},
         on_resume=True,
         since="0.2",
     )
@@ -141,7 +143,17 @@ class DataSettings:
     @property
     def circles(self) -> bool:
         """Whether the images are generated circles, as they are by default."""
-        return self.train_data_dir is None and self.dataset_name in (None, CIRCLES)
+        return not self.from_python and self.train_data_dir is None and self.dataset_name in (None, CIRCLES)
+
+    @property
+    def from_python(self) -> tuple[str, ...]:
+        """Names of the data sets that were given from Python, rather than named by options."""
+        names: tuple[str, ...] = getattr(self, "_from_python", ())
+        return names
+
+    def give_from_python(self, *names: str) -> None:
+        """Note which data sets were given from Python."""
+        object.__setattr__(self, "_from_python", names)
 
 
 def circles_for(channels: int, length: int, resolution: int, *, seed: int, hue: bool) -> Circles:

@@ -65,6 +65,7 @@ OBJECTIVE = declared(
 )
 PHRASES: dict[Any, str] = {
     ("circles", False): "has no effect on generated circles",
+    ("from_python", False): "has no effect on a data set that is given from Python",
     ("circles", True): "needs --dataset_name circles",
     "image_channels": "is about images of 4 channels, and the model takes {value}",
     "gaussian": "needs a model with a Gaussian posterior",
@@ -107,6 +108,7 @@ class FinetuneOptions:
         model = self.model
         facts: dict[str, Any] = {
             "circles": self.data.circles,
+            "from_python": bool(self.data.from_python),
             "trains_on_images": model.teacher is None or model.train != "encoder",
             **self.optimization.facts(),
         }
