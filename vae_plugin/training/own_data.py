@@ -25,13 +25,11 @@ class Given:
         dataset: of the images to train on, see `OwnImages`.
         validation_dataset: of those to measure on; by default some of `dataset` are held out.
         perceptual: a perceptual distance (x, y) -> (B,).
-        discriminator: a network, images (B, C, H, W) -> logits.
     """
 
     dataset: Any = None
     validation_dataset: Any = None
     perceptual: nn.Module | None = None
-    discriminator: nn.Module | None = None
 
     def check_losses(self, options: FinetuneOptions, adapter: Adapter) -> None:
         """Refuse networks that the run would not use.
@@ -39,7 +37,7 @@ class Given:
         Raises:
             UserError: for the first of them.
         """
-        for name in ("perceptual", "discriminator"):
+        for name in ("perceptual",):
             network = getattr(self, name)
             if network is None:
                 continue
@@ -51,8 +49,6 @@ class Given:
                 )
         if self.perceptual is not None and options.loss.perceptual_loss is not None:
             raise UserError("perceptual= takes the place of --perceptual_loss: give one of them.")
-        if self.discriminator is not None and options.loss.disc_start is None:
-            raise UserError("discriminator= needs --disc_start, the step from which it is trained: give both.")
 
 
 NOTHING = Given()
