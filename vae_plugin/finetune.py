@@ -52,6 +52,7 @@ def train(
     *,
     dataset: Any = None,
     validation_dataset: Any = None,
+    discriminator: torch.nn.Module | None = None,
 ) -> dict[str, Any] | None:
     """One training run, from the options to the folder `output_dir`.
 
@@ -76,6 +77,9 @@ def train(
             which are float tensors (C, H, W) in [-1, 1], dicts with them as "pixel_values", or tuples that begin with
             them, all of one shape. Random augmentation by torch, NumPy or `random` is repeated by a continued run.
         validation_dataset: images to measure on, of the same shape. By default some of `dataset` are held out.
+        discriminator: a network, images (B, C, H, W) -> logits (B, ...), positive for real images, instead of the one
+            that options describe; give `--disc_start` too. It is trained itself, saved with checkpoints and the result,
+            and a continued run sets the weights of the one it is given.
 
     Returns:
         The content of metrics.json (on the main process), or None if the run was interrupted and can be continued.
@@ -87,7 +91,7 @@ def train(
     accelerator = make_accelerator(options)
     with output_folder(accelerator, Path(options.output.output_dir)):
         with fitting():
-            run = build_run(options, accelerator, Given(dataset, validation_dataset, perceptual))
+            run = build_run(options, accelerator, Given(dataset, validation_dataset, perceptual, discriminator))
         try:
             measure_base(run)
             return finish(run) if take_steps(run, interrupt or InterruptRequest()) else None

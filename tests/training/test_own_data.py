@@ -10,6 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from support.runs import LIKE_SGD, assert_same, curves, finish, start, weights
@@ -235,6 +236,57 @@ def test_the_model_decides_the_channels(tmp_path):
         train(finetune.options(**values), dataset=Images(shape=(3, 16, 15)))
     with pytest.raises(UserError, match="give both"):
         train(finetune.options(**values), validation_dataset=Images())
+
+
+def critic():
+    """With normalisation over the batch, whose averages are part of the state."""
+    torch.manual_seed(1)
+    layers = torch.nn.Conv2d(2, 4, 4, 2), torch.nn.BatchNorm2d(4), torch.nn.LeakyReLU(0.2), torch.nn.Conv2d(4, 1, 3)
+    return torch.nn.Sequential(*layers)
+
+
+def test_a_discriminator_of_ones_own_is_trained_saved_and_continued(tmp_path):
+    adversarial = {"reconstruction_loss": "l1", "disc_start": 0, "max_train_steps": 2}
+    network, at_first = critic(), critic().state_dict()
+    train(own(tmp_path / "out", **adversarial), dataset=Images(), discriminator=network)
+    saved = load_file(tmp_path / "out" / "discriminator" / "model.safetensors")
+    assert_same(saved, network.state_dict())
+    assert not torch.equal(saved["0.weight"], at_first["0.weight"])
+    assert (saved["1.running_mean"] != 0).all()
+    after = weights(tmp_path / "out")
+    again = critic()
+    more = {"resume_from_checkpoint": "step-000001"}
+    train(own(tmp_path / "out", **adversarial, **more), dataset=Images(), discriminator=again)
+    assert_same(weights(tmp_path / "out"), after)
+    assert_same(again.state_dict(), saved)
+    with pytest.raises(UserError, match="cannot be continued so: .*model_1 does not fit"):
+        train(own(tmp_path / "out", **adversarial, **more), dataset=Images(), discriminator=torch.nn.Conv2d(2, 1, 5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "networks", "sentence"),
+    [
+        ({"reconstruction_loss": "l1"}, {"discriminator": critic()}, "needs --disc_start"),
+        (
+            {"disc_start": 0, "disc_layers": 1},
+            {"discriminator": critic()},
+            "takes the place of what --disc_layers says",
+        ),
+        ({"disc_start": 0}, {"discriminator": torch.nn.Conv2d(3, 1, 3)}, "does not take images of 2 x 16 x 16"),
+        ({"disc_start": 0}, {"discriminator": torch.nn.LSTM(16, 4)}, "does not take images|must return a tensor"),
+        ({"disc_start": 0}, {"discriminator": lambda x: x}, "discriminator= is a function: give a torch module"),
+        ({"reconstruction_loss": "elbo"}, {"discriminator": critic()}, "has no effect with --reconstruction_loss elbo"),
+        ({"reconstruction_loss": "elbo"}, {"perceptual": torch.nn.L1Loss()}, "perceptual= has no effect with"),
+        (
+            {"perceptual_loss": "lpips-vgg"},
+            {"perceptual": torch.nn.L1Loss()},
+            "takes the place of what --perceptual_loss",
+        ),
+    ],
+)
+def test_networks_that_a_run_would_not_use_are_refused(tmp_path, changes, networks, sentence):
+    with pytest.raises(UserError, match=sentence):
+        train(own(tmp_path / "out", **{"reconstruction_loss": "l1", **changes}), dataset=Images(), **networks)
 
 
 def test_an_item_that_fails_in_training_is_named(tmp_path):

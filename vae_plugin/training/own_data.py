@@ -13,8 +13,14 @@ from ..datasets.members import DataRecord
 from ..datasets.own import OwnImages
 from ..errors import UserError
 from ..models.distributed import objects_over_processes
-from ..options import judge
+from ..options import given_in, judge
 from .settings import DataSettings, FinetuneOptions
+
+# Network -> the options that would name another one.
+INSTEAD = {
+    "perceptual": ("perceptual_loss",),
+    "discriminator": ("discriminator", "disc_channels", "disc_layers"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,13 @@ class Given:
         dataset: of the images to train on, see `OwnImages`.
         validation_dataset: of those to measure on; by default some of `dataset` are held out.
         perceptual: a perceptual distance (x, y) -> (B,).
+        discriminator: a network, images (B, C, H, W) -> logits.
     """
 
     dataset: Any = None
     validation_dataset: Any = None
     perceptual: nn.Module | None = None
+    discriminator: nn.Module | None = None
 
     def check_losses(self, options: FinetuneOptions, adapter: Adapter) -> None:
         """Refuse networks that the run would not use.
@@ -37,18 +45,19 @@ class Given:
         Raises:
             UserError: for the first of them.
         """
-        for name in ("perceptual",):
+        for name in ("perceptual", "discriminator"):
             network = getattr(self, name)
             if network is None:
                 continue
             if not isinstance(network, nn.Module):
                 raise UserError(f"{name}= is a {type(network).__name__}: give a torch module.")
-            if options.loss_name(adapter) == "elbo":
+            if "elbo" in options.pixel_losses(adapter):
                 raise UserError(
                     f"{name}= has no effect with --reconstruction_loss elbo: give l1 or l2, or leave it out."
                 )
-        if self.perceptual is not None and options.loss.perceptual_loss is not None:
-            raise UserError("perceptual= takes the place of --perceptual_loss: give one of them.")
+            for option in INSTEAD[name]:
+                if option in given_in(options):
+                    raise UserError(f"{name}= takes the place of what --{option} says: give one of them.")
 
 
 NOTHING = Given()

@@ -232,6 +232,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, given: Given =
         resolution=shortest,
         teacher=teacher if base is None else None,
         perceptual=given.perceptual,
+        discriminator=given.discriminator,
     )
     learns_likelihood = "elbo" in options.pixel_losses(adapter)
     select_trained(adapter, options.model, options.optimization, learns_likelihood)
