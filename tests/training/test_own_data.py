@@ -259,7 +259,7 @@ def test_a_discriminator_of_ones_own_is_trained_saved_and_continued(tmp_path):
     train(own(tmp_path / "out", **adversarial, **more), dataset=Images(), discriminator=again)
     assert_same(weights(tmp_path / "out"), after)
     assert_same(again.state_dict(), saved)
-    with pytest.raises(UserError, match="cannot be continued so: .*model_1 does not fit"):
+    with pytest.raises(UserError, match=r"cannot be continued so: .*model_1 does not fit"):
         train(own(tmp_path / "out", **adversarial, **more), dataset=Images(), discriminator=torch.nn.Conv2d(2, 1, 5))
 
 

@@ -114,7 +114,7 @@ class OwnImages(Dataset):
             wanted = "" if image.ndim == 3 and 0 not in image.shape else ": give tensors (C, H, W)"
             raise DataError(f"item {row} of {self.name} is {_shown(image.shape)}{wanted or one_size}.")
         low, high = (float(bound) for bound in image.detach().aminmax())
-        if not (-1 - ROUNDING <= low and high <= 1 + ROUNDING):
+        if not (low >= -1 - ROUNDING and high <= 1 + ROUNDING):
             raise DataError(f"item {row} of {self.name} {_out_of_range(low, high)}.")
         return image.detach().to("cpu", torch.float32)
 
