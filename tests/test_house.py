@@ -38,8 +38,7 @@ NARROWER = {  # may not use all that lies below
 }
 BY_NAME = {  # modules that import what is named at run time
     "export/remote_code.py",  # reads the sources that it bundles
-    "training/losses/own.py",  # MODULE:FUNCTION of the user
-    "training/optimizers.py",  # MODULE:CLASS of the user
+    "training/losses/own.py",  # MODULE:FUNCTION and MODULE:CLASS of the user
 }
 MODEL_CLASS = re.compile(r"(Autoencoder\w+|AsymmetricAutoencoderKL|ConsistencyDecoderVAE|VQModel)$")
 

@@ -8,6 +8,7 @@ from support.tiny_diffusers import tiny
 from support.tiny_exports import vqvae
 from vae_plugin import AutoencoderVAE
 from vae_plugin.autoencoders import adapt
+from vae_plugin.errors import UserError
 from vae_plugin.hub import RunRecord
 from vae_plugin.hub.preview import preview_code
 from vae_plugin.metrics.preview import LatentToRGB
@@ -85,3 +86,6 @@ def test_the_card_has_it_as_code():
     exec(str(preview_code(RunRecord(latent_preview=given))).strip("`").removeprefix("python"), names)
     assert (names["latent_rgb_factors"], names["latent_rgb_factors_bias"]) == (given["factors"], given["bias"])
     assert preview_code(RunRecord()) is None
+    for edited in ({"factors": "abc", "bias": [0, 0, 0]}, {"factors": [[1, 2]], "bias": [0, 0, 0]}, {"r2": 1}):
+        with pytest.raises(UserError, match=r"latent_preview of run\.json is no matrix of three"):
+            preview_code(RunRecord(latent_preview=edited))

@@ -89,7 +89,7 @@ def model_card(
         "command": None if record.command is None else fenced(record.command, "bash"),
         "discrete": adapter.discrete,
         "preview": preview_code(record),
-        "preview_r2": f"{float(record.latent_preview.get('r2', 0)):.2f}",
+        "preview_r2": _share(record.latent_preview.get("r2")),
         "files": dict(files or {}),
         "in_channels": adapter.in_channels,
         "height": height,
@@ -148,6 +148,10 @@ def rendered(kind: str, facts: Mapping[str, Any], data: ModelCardData) -> ModelC
     keys = ", ".join(key for key in GENERATED_KEYS if data.get(key) is not None)
     values = {"card_data": Markdown(data.to_yaml()), "generated_keys": keys, **facts}
     return ModelCard(made.get_template(f"{kind}.md").render(values))
+
+
+def _share(value: Any) -> str | None:
+    return f"{value:.2f}" if type(value) in (int, float) else None
 
 
 def _example(record: RunRecord, repo_id: str | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch.optim import Optimizer
 from ..errors import UserError
 from ..near import hint, nearest
 from ..wording import either, shown
+from .losses.own import own_object
 
 ADAMW = "adamw"
 # What runs begin with, of our own choice: for fine-tuning, 0.99 follows the gradients of a changing image loss.
@@ -133,12 +133,7 @@ def _of_library(name: str, own: Iterable[str]) -> type[Optimizer]:
 
 
 def _imported(name: str) -> type[Optimizer]:
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # whatever the code of the user raises
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"--optimizer {name}: {reason}. Give MODULE:CLASS that can be imported.") from error
+    found = own_object("optimizer", name, "CLASS", lambda named: named)
     if not (inspect.isclass(found) and issubclass(found, Optimizer)):
         raise UserError(f"--optimizer {name} is no subclass of torch.optim.Optimizer: give one that is.")
     return found

@@ -1,12 +1,13 @@
-"""Networks of one's own, by MODULE:FUNCTION."""
+"""What users bring of their own, by MODULE:FUNCTION or MODULE:CLASS."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -14,25 +15,36 @@ from ...errors import UserError
 
 
 def own_network(option: str, name: str) -> nn.Module:
-    """Call the function that an option names.
-
-    Args:
-        option: for errors, such as "perceptual_loss".
-        name: "module:function"; the module is found as `python -m` would, also in the working directory.
+    """Call the function that an option names by "module:function", see `own_object`.
 
     Raises:
         UserError: if it cannot be imported, fails, or returns no torch module.
     """
-    module, _, function = name.partition(":")
-    try:
-        with _working_directory():
-            network = getattr(importlib.import_module(module), function)()
-    except Exception as error:  # whatever the code of the user raises
-        reason = (" ".join(str(error).split()) or type(error).__name__).rstrip(".")
-        raise UserError(f"--{option} {name}: {reason}. Give MODULE:FUNCTION that can be imported.") from error
+    network = own_object(option, name, "FUNCTION", lambda function: function())
     if not isinstance(network, nn.Module):
         raise UserError(f"--{option} {name} returns a {type(network).__name__}: it must return a torch module.")
     return network
+
+
+def own_object(option: str, name: str, kind: str, use: Callable[[Any], Any]) -> Any:
+    """What an option names by "module:name".
+
+    Args:
+        option: for errors, such as "perceptual_loss".
+        name: its value; the module is found as `python -m` would, also in the working directory.
+        kind: for errors: "FUNCTION" or "CLASS".
+        use: is given what is found there; its result is returned.
+
+    Raises:
+        UserError: if it cannot be imported or used.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        with _working_directory():
+            return use(getattr(importlib.import_module(module), attribute))
+    except Exception as error:  # whatever the code of the user raises
+        reason = (" ".join(str(error).split()) or type(error).__name__).rstrip(".")
+        raise UserError(f"--{option} {name}: {reason}. Give MODULE:{kind} that can be imported.") from error
 
 
 @contextmanager
