@@ -1,0 +1,67 @@
+"""`encode` and `evaluate` on two processes: what one process gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from support.built import ROOT
+from vae_plugin import AutoencoderVAE
+from vae_plugin.cli import main
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("here")
+    torch.manual_seed(0)
+    own = {"in_channels": 3, "block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16}
+    AutoencoderVAE(**own, latent_channels=2, sigma=0.3).save_pretrained(folder / "model")
+    (folder / "photos").mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(13):
+        Image.fromarray(noise.integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(folder / f"photos/{number:02d}.png")
+    (folder / "photos" / "04.png").write_bytes(b"no image")
+    return folder
+
+
+def on_two(here: Path, command: str, *words: str) -> str:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    arguments = ["-m", "vae_plugin.cli", command, "model", "--data_dir", "photos", *words]
+    done = subprocess.run([*launch, *arguments], cwd=here, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_encode_writes_the_same_files(here, monkeypatch):
+    monkeypatch.chdir(here)
+    words = ["--shard_size", "3", "--batch_size", "2", "--content", "samples"]
+    assert main(["encode", "model", "--data_dir", "photos", "--output", "one", *words]) == 0
+    shown = on_two(here, "encode", "--output", "two", *words)
+    assert shown.count("the latents of 12 images") == 1
+    files = [{p.name: p.read_bytes() for p in Path(name).iterdir() if p.name != ".lock"} for name in ("one", "two")]
+    assert len(files[0]) == 6
+    assert files[0] == files[1]
+
+
+def test_evaluate_measures_the_same(here, monkeypatch):
+    monkeypatch.chdir(here)
+    assert main(["evaluate", "model", "--data_dir", "photos", "--output_file", "one.json"]) == 0
+    on_two(here, "evaluate", "--output_file", "two.json")
+    one, two = (json.loads(Path(name).read_text()) for name in ("one.json", "two.json"))
+    assert one.keys() == two.keys()
+    assert two["num_images"] == 12
+    assert two == pytest.approx(one, rel=1e-5)
