@@ -37,11 +37,9 @@ def test_a_resumed_stream_ends_bit_for_bit_like_an_uninterrupted_one(shards, tmp
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     changes = {**STREAMED, "train_data_dir": str(shards), "gradient_accumulation_steps": 2, "random_flip": True}
     finetune.train(options(whole, **changes))
-    for checkpoint in ("step-000005", "step-000010"):
-        shutil.rmtree(resumed, ignore_errors=True)
-        shutil.copytree(whole / "checkpoints" / checkpoint, resumed / "checkpoints" / checkpoint)
-        finetune.train(options(resumed, **changes, resume_from_checkpoint="latest"))
-        assert_same(weights(whole), weights(resumed))
+    shutil.copytree(whole / "checkpoints" / "step-000005", resumed / "checkpoints" / "step-000005")
+    finetune.train(options(resumed, **changes, resume_from_checkpoint="latest"))
+    assert_same(weights(whole), weights(resumed))
 
 
 @pytest.mark.slow

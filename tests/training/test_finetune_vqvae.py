@@ -61,8 +61,10 @@ def test_the_latents_that_pipelines_see_are_standard(tmp_path):
     [
         {"dead_code_threshold": 0.5},
         {"codebook_size": 400, "use_ema": True},  # more codes than half a batch: k-means goes on for two steps
-        {"quantizer": "rvq", "mixed_precision": "bf16"},
-        {"quantizer": "vq", "entropy_weight": 0.1, "quantizer_gradient": "rotation"},
+        pytest.param({"quantizer": "rvq", "mixed_precision": "bf16"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"quantizer": "vq", "entropy_weight": 0.1, "quantizer_gradient": "rotation"}, marks=pytest.mark.slow
+        ),
     ],
     ids=["revival", "k-means in portions", "residual", "by gradient"],
 )
