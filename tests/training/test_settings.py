@@ -368,6 +368,7 @@ def made(values):
         "unreadable": run.data.intake.limit,
         "average": None if run.average.ema is None else run.average.ema.decay,
         "reader": getattr(getattr(train, "dataset", train), "reader", None),
+        "memory": getattr(getattr(getattr(train, "dataset", train), "kept", None), "limit", None),
         "precision": run.accelerator.mixed_precision,
         "trackers": [str(tracker) for tracker in run.accelerator.log_with],
         "intervals": [hook.every for hook in run.hooks],

@@ -16,8 +16,10 @@ import torch
 from torch.utils.data import Dataset
 
 from ..notices import printable, say_once
+from .decoded import tensors_of
 from .errors import DataError
 from .framing import Framing, ViewOf, nearest
+from .kept import KeptImages
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out
 from .paths import RefusedError
 from .reading import DEFAULT_READER, ImageReader
@@ -44,6 +46,7 @@ class ImageDataset(Dataset):
         seed: random seed of crop, flip and `split`, not negative.
         origin: of the table: what its rows are called.
         reader: how an image is opened.
+        keep_bytes: memory for decoded images, see `KeptImages`; what an item is does not depend on it.
 
     Raises:
         DataError: for an empty table, or a number of channels or seed out of range. Also when an item is
@@ -60,6 +63,7 @@ class ImageDataset(Dataset):
         seed: int = 0,
         origin: Origin = UNKNOWN_ORIGIN,
         reader: ImageReader = DEFAULT_READER,
+        keep_bytes: int = 0,
     ) -> None:
         if seed < 0:
             raise DataError(f"seed is {seed}: it must not be negative.")
@@ -74,6 +78,7 @@ class ImageDataset(Dataset):
         self.seed = seed
         self.origin = origin
         self.reader = reader
+        self.kept = KeptImages(len(table), keep_bytes)
         self.rows = np.arange(len(table))
         self.sizes = self._sizes() if framing.buckets else None
         self.survey: Any = None  # see `survey.survey`
@@ -84,22 +89,55 @@ class ImageDataset(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        index = range(len(self))[operator.index(index)]
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The items of these indices, converted together; a `DataLoader` asks for its batches so."""
+        places = [range(len(self))[operator.index(index)] for index in indices]
+        rows = self.rows[places].tolist()
+        found = [self._find(place, values) for place, values in zip(places, self._values(rows), strict=True)]
+        items: list[dict[str, Any]] = [{} for _ in found]
+        alike: dict[Any, list[int]] = {}
+        for number, (seen, _, _) in enumerate(found):
+            alike.setdefault((seen.shape, seen.dtype), []).append(number)
+        for numbers in alike.values():
+            for number, pixels in zip(numbers, tensors_of([found[number][0] for number in numbers]), strict=True):
+                items[number]["pixel_values"] = pixels
+        for item, (_, unreadable, side) in zip(items, found, strict=True):
+            item["unreadable"] = unreadable
+            if self.counts_small:
+                item["side"] = side
+        return items
+
+    def _values(self, rows: list[int]) -> list[Any]:
+        """What the table holds in some rows; None for those whose image is kept."""
+        wanted = [row for row in rows if row not in self.kept]
+        read = self.table[wanted][self.image_column] if wanted else []
+        values = {row: value_of(value, self._dtype) for row, value in zip(wanted, read, strict=True)}
+        return [values.get(row) for row in rows]
+
+    def _find(self, index: int, value: Any) -> tuple[np.ndarray, tuple[str, ...], int]:
+        """What is seen in the place of an index, the names of unreadable images on the way, and the shorter side.
+
+        Args:
+            index: of an item.
+            value: of its row in the table, or None if that was not read.
+        """
         view_of = self._view_of(index)
-        unreadable = []
+        unreadable: list[str] = []
         for step in range(min(len(self), MOST_SUBSTITUTES)):
             row = int(self.rows[(index + step) % len(self)])
-            value = self._value(row)
+            image = self.kept.get(row)
             try:
-                pixels = self.reader.tensor(value, self.channels, view_of)
-                side = min(self.reader.size(value, self.channels)) if self.counts_small else None
+                if image is None or not image.serves(view_of, self.reader.rules):
+                    found = value if step == 0 and value is not None else self._value(row)
+                    image = self.reader.decode(found, self.channels, view_of)
+                    self.kept.put(row, image)
+                return image.seen(view_of, self.reader.rules), tuple(unreadable), min(image.size)
             except DataError as error:
-                unreadable.append(self._name(row, value, error))
+                unreadable.append(self._name(row, found, error))
                 say_if_refused(unreadable[-1], error)
                 reason = error
-                continue
-            item = {"pixel_values": pixels, "unreadable": tuple(unreadable)}
-            return item if side is None else {**item, "side": side}
         nothing = DataError(
             f"none of the {len(unreadable)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read ({reason}): "
             "give data with images that an image viewer can open."

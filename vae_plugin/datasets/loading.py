@@ -84,6 +84,7 @@ def load_images(
     max_image_pixels: int = MAX_PIXELS,
     remote_images: bool = False,
     value_range: tuple[float, float] | None = None,
+    keep_bytes: int = 0,
     **framing: Any,
 ) -> ImageDataset:
     """Load the images of a data set on the Hub, or of a local folder or shard.
@@ -108,6 +109,7 @@ def load_images(
         max_image_pixels: largest number of pixels of an image; larger ones are left out.
         remote_images: whether to open the addresses (http, s3, ...) that rows name instead of holding an image.
         value_range: see `ImageReader`.
+        keep_bytes: see `ImageDataset`.
         framing: arguments of `Framing`: resolution, which is required, crop, center_crop, random_flip, buckets.
 
     Raises:
@@ -132,6 +134,7 @@ def load_images(
         seed=seed,
         origin=table.origin,
         reader=ImageReader(rules, max_image_pixels, Places(table.roots, remote_images), value_range),
+        keep_bytes=keep_bytes,
     )
     images[0]  # fails here, rather than in a loading process, if no image at all can be read
     if not remote_images:  # which would be fetched for it

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ..notices import say_once
@@ -189,8 +188,3 @@ def resized(values: np.ndarray, view: View) -> np.ndarray:
         ]
         result = np.stack(bands, axis=-1).clip(-1, 1)  # the filter overshoots at edges
     return result[:, ::-1] if view.flip else result
-
-
-def tensor_of(values: np.ndarray) -> torch.Tensor:
-    """An image (H, W, C) as a tensor (C, H, W)."""
-    return torch.from_numpy(np.array(np.moveaxis(values, -1, 0), order="C", dtype=np.float32))

@@ -14,19 +14,21 @@ from typing import IO, Any
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from ..notices import printable
 from .colours import note_range_of_16_bits
+from .decoded import Decoded, reduction, tensors_of
 from .deep import DeepFile, open_deep
 from .depth import is_deep, is_deep_png, raster_of_bands, raster_of_image, raster_of_png
 from .errors import DataError
 from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
-from .framing import ViewOf
+from .framing import Size, ViewOf
 from .paths import RefusedError, regular_file
 from .places import Places
-from .rasters import Range, Raster, note_clipped, resized, tensor_of
+from .rasters import Range, Raster, note_clipped
 from .rules import LATEST, DataRules
-from .transforms import MODES, convert, to_tensor, upright, upright_size
+from .transforms import MODES, convert, upright, upright_size
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses an image, and release 0.1 did
 MOST_BYTES = 8  # of an encoded image for each pixel, and
@@ -84,12 +86,28 @@ class ImageReader:
         Raises:
             DataError: if it cannot be read, or its pixels have no known range.
         """
+        decoded = self.decode(source, channels, view_of)
+        with one_sentence(_name(source)):
+            return tensors_of([decoded.seen(view_of, self.rules)])[0]
+
+    def decode(self, source: Source, channels: int, view_of: ViewOf | None = None) -> Decoded:
+        """Decode an image, a large JPEG no larger than the view needs it.
+
+        Args:
+            source: see `open`.
+            channels: see `tensor`.
+            view_of: see `tensor`.
+
+        Raises:
+            DataError: see `tensor`.
+        """
         name = _name(source)
         with one_sentence(name):
-            found = self._decode(source, channels, name)
+            found, whole, factor = self._decode(source, channels, name, view_of)
             if isinstance(found, Raster):
-                return self._scaled(found, channels, view_of, name)
-            return to_tensor(found, channels, view_of, self.rules, name)
+                return Decoded(self._scaled(found, channels, name), found.size)
+            image = convert(found, channels, self.rules, name)
+            return Decoded(image, whole or image.size, factor, isinstance(found, JpegImageFile))
 
     def raster(self, source: Source, channels: int) -> Raster | None:
         """The numbers of an image, for a model of so many channels; None of photographs of 8 bits.
@@ -144,10 +162,16 @@ class ImageReader:
                 image = self._identify(file)
                 return upright_size(image) if as_seen else image.size
 
-    def _decode(self, source: Source, channels: int, name: str) -> Image.Image | Raster:
-        """The image of a model of so many channels: Pillow's where that has all of it, and the numbers otherwise."""
+    def _decode(
+        self, source: Source, channels: int, name: str, view_of: ViewOf | None
+    ) -> tuple[Image.Image | Raster, Size | None, int]:
+        """The image of a model of so many channels: Pillow's where that has all of it, and the numbers otherwise.
+
+        Of one that was decoded smaller also its whole size when upright, and the factor.
+        """
         if not self.rules.keep_depth:
-            return self._open(source)
+            return self._open(source), None, 1
+        whole, factor = None, 1
         if isinstance(source, Image.Image):
             image = self._loaded(self._within_limit(source), name)
         else:
@@ -155,17 +179,29 @@ class ImageReader:
                 deep = open_deep(file, channels, name)
                 if deep is not None:
                     self._check_size(deep, channels)
-                    return self._eight_bits(deep.raster(channels), channels)
+                    return self._eight_bits(deep.raster(channels), channels), None, 1
                 file.seek(0)
                 image = self._identify(file)
                 if is_deep_png(image):
-                    return raster_of_png(self.encoded(source), image, name)
+                    return raster_of_png(self.encoded(source), image, name), None, 1
+                if view_of is not None and channels in MODES and self.value_range is None:
+                    whole, factor = self._reduce(image, view_of)
                 image = self._loaded(image, name)
         if is_deep(image):
-            return raster_of_image(image, name)
+            return raster_of_image(image, name), None, 1
         if channels in MODES and self.value_range is not None:
-            return raster_of_bands(convert(image, channels, self.rules, name))
-        return image if channels in MODES else raster_of_bands(upright(image))
+            return raster_of_bands(convert(image, channels, self.rules, name)), None, 1
+        return (image if channels in MODES else raster_of_bands(upright(image))), whole, factor
+
+    def _reduce(self, image: Image.Image, view_of: ViewOf) -> tuple[Size | None, int]:
+        """Have a JPEG decoded smaller where a view needs no more; its whole size when upright, and the factor."""
+        if not (self.rules.reduce_jpegs and isinstance(image, JpegImageFile)):
+            return None, 1
+        size, width = upright_size(image), image.width
+        factor = reduction(view_of(size), self.rules)
+        if factor > 1:
+            image.draft(image.mode, (image.width // factor, image.height // factor))
+        return (size, factor) if image.width < width else (None, 1)
 
     def _eight_bits(self, raster: Raster, channels: int) -> Image.Image | Raster:
         """Gray and colours of 8 bits as Pillow would have read them, so that they become the same whatever the file."""
@@ -175,13 +211,13 @@ class ImageReader:
         raster.check()
         return Image.fromarray(np.ascontiguousarray(bands[..., 0] if bands.shape[-1] == 1 else bands))
 
-    def _scaled(self, raster: Raster, channels: int, view_of: ViewOf | None, name: str) -> torch.Tensor:
+    def _scaled(self, raster: Raster, channels: int, name: str) -> np.ndarray:
         if self.value_range is None and raster.bands.dtype == np.uint16:
             note_range_of_16_bits(int(raster.without_alpha.max()), 65535, name)
         values, clipped = raster.scaled(channels, self.value_range)
         if clipped:
             note_clipped(raster, self.value_range, name)
-        return tensor_of(values if view_of is None else resized(values, view_of(raster.size)))
+        return values
 
     def _check_size(self, deep: DeepFile, channels: int) -> None:
         """Refuse an image that is too large, by its header.

@@ -14,7 +14,8 @@ class DataRules:
     Attributes:
         version: 1 is release 0.1; 2 converts embedded colour profiles to sRGB, reads the usual image formats only,
             finds the images of folders and archives in one way, draws samples by the seed, and cuts out as it is
-            what needs no resizing; 3 keeps more than 8 bits, and reads arrays and any number of bands.
+            what needs no resizing; 3 keeps more than 8 bits, reads arrays and any number of bands, and decodes large
+            JPEGs smaller for small views.
     """
 
     version: int = CURRENT
@@ -62,6 +63,11 @@ class DataRules:
     @property
     def keep_depth(self) -> bool:
         """Whether 16 bits are kept rather than scaled to 8, and arrays, floats and any number of bands are read."""
+        return self.version >= 3
+
+    @property
+    def reduce_jpegs(self) -> bool:
+        """Whether JPEGs of which a view needs few pixels are decoded smaller, see `decoded.reduction`."""
         return self.version >= 3
 
 

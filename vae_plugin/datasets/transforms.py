@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .colours import has_alpha, note_transparent_16_bits, to_8_bits, to_srgb
+from .decoded import Decoded, tensors_of
 from .errors import DataError
-from .framing import View, ViewOf
+from .framing import ViewOf
 from .rules import LATEST, DataRules
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -124,28 +124,7 @@ def to_tensor(
         DataError: see `convert`.
     """
     image = convert(image, channels, rules, name)
-    if view_of is not None:
-        image = _seen(image, view_of(image.size), rules)
-    return _scale(image)
-
-
-def _seen(image: Image.Image, view: View, rules: DataRules) -> Image.Image:
-    """What is seen of an image."""
-    if view.as_it_is and rules.cut_as_it_is:
-        left, top, right, bottom = map(int, view.box)
-        image = image.crop((left, top, right, bottom))
-    else:
-        # A single call resizes and crops. PIL's filter still sees the pixels outside the box, nothing is computed only
-        # to be thrown away, and the aspect ratio is exact, where resizing first would round the longer side to whole
-        # pixels.
-        image = image.resize(view.size, Image.Resampling.LANCZOS, box=view.box)
-    return ImageOps.mirror(image) if view.flip else image
-
-
-def _scale(image: Image.Image) -> torch.Tensor:
-    pixels = torch.from_numpy(np.array(image))
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-    return (pixels.float() / 127.5 - 1).contiguous()
+    return tensors_of([Decoded(image, image.size).seen(view_of, rules)])[0]
 
 
 def to_uint8(x: torch.Tensor) -> torch.Tensor:

@@ -333,7 +333,7 @@ def load_data(
         images = stream_images(**source, shuffle_window=window, min_image_size=smallest, num_validation=count)
         size, notes = None, []
     else:
-        every = load_images(**source)
+        every = load_images(**source, keep_bytes=settings.image_cache_mib << 20)
         images = every if settings.min_image_size is None else every.at_least(settings.min_image_size)
         size, notes = len(images), look_over(every, images, settings, record.rules)
     own = open_validation_set(settings, source, seed, record) if settings.has_validation_set else None

@@ -134,6 +134,16 @@ class DataSettings:
         at_least=0,
         on_resume=True,
     )
+    image_cache_mib: int = option(
+        512,
+        "Memory in MiB of each training process for decoded images of 8 bits, the first that fit into it: they are "
+        "decoded once rather than in every epoch. It changes no image, and 0 keeps none.",
+        at_least=0,
+        at_most=2**24,
+        when={"streaming": (False,), **IMAGES},
+        on_resume=True,
+        since="0.2",
+    )
 
     @property
     def has_validation_set(self) -> bool:
