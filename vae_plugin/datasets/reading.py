@@ -117,7 +117,7 @@ class ImageReader:
         """
         name = _name(source)
         with one_sentence(name):
-            found = self._decode(source, channels, name)
+            found = self._decode(source, channels, name, None)[0]
             return found if isinstance(found, Raster) else None
 
     def encoded(self, source: Source) -> bytes:
