@@ -5,10 +5,10 @@
     python tests/benchmarks/loading.py large [--data_dir PHOTOGRAPHS] --resolution 256
     python tests/benchmarks/loading.py start --files 1000 10000 100000
 
-All by CPU time of one thread, in turn in one process, medians of --repeats. "plain PIL" opens, converts, resizes the largest
-centre square and stacks, with numpy; "one by one" are the items of our data set singly. Without --data_dir `large` makes
-JPEGs of 12 megapixels with the spectrum of photographs. `start` makes folders of tiny files, and opens each by `load_data`,
-as a run does.
+All by CPU time of one thread, in turn in one process, medians of --repeats. "plain PIL" opens, converts, resizes the
+largest centre square and scales, with numpy; "one by one" are the items of our data set singly. Without --data_dir
+`large` makes JPEGs of 12 megapixels with the spectrum of photographs. `start` makes folders of tiny files, and opens
+each by `load_data`, as a run does.
 """
 
 import argparse
