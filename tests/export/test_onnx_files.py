@@ -19,6 +19,7 @@ from vae_plugin.export import onnx_files, save_onnx
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.xdist_group("onnx")  # they share the files
 pytest.importorskip("onnxscript")
 
 SIZES = [(1, 1, 1), (2, 3, 7), (5, 4, 2)]  # batch, and places of the latent
@@ -74,7 +75,9 @@ def run(opened, value):
     return {o.name: torch.from_numpy(v) for o, v in zip(opened.get_outputs(), outputs, strict=True)}
 
 
-@pytest.fixture(scope="module", params=["kl", "vae", "tiny", pytest.param("dc", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["vae", *(pytest.param(n, marks=pytest.mark.slow) for n in ("kl", "tiny", "dc"))]
+)
 def continuous(request, tmp_path_factory):
     model, folder = MODELS[request.param](), tmp_path_factory.mktemp(request.param) / "out"
     return model, folder, save_onnx(model, folder)

@@ -40,7 +40,7 @@ MLP = {"network": "mlp", "likelihood": "bernoulli", "sample_size": (16, 24)}
 @pytest.mark.parametrize(
     ("make", "changes"),
     [
-        (vae, {}),
+        pytest.param(vae, {}, marks=pytest.mark.slow),
         pytest.param(vae, MLP, marks=pytest.mark.slow),
         pytest.param(vqvae, {}, marks=pytest.mark.slow),
         (vqvae, {"quantizer_type": "rvq"}),
