@@ -17,9 +17,13 @@ from support.runs import LIKE_SGD, assert_same, curves, finish, start, weights
 from support.tiny_diffusers import tiny
 from vae_plugin import finetune
 from vae_plugin.datasets.errors import DataError
-from vae_plugin.datasets.own import OwnImages, seeded
+from vae_plugin.datasets.own import OwnImages, generators_kept, seed_generators
 from vae_plugin.errors import TrainingStopped, UserError
 from vae_plugin.finetune import train
+from vae_plugin.options import given_in, parse
+from vae_plugin.training.losses import PatchDiscriminator
+from vae_plugin.training.own_data import Given, open_own
+from vae_plugin.training.settings import FinetuneOptions
 
 SMALL = {
     "block_out_channels": (8, 8),
@@ -140,10 +144,12 @@ def test_numbers_drawn_within_a_block_leave_the_generators_as_they_were():
     torch.manual_seed(3), np.random.seed(3), random.seed(3)
     expected = torch.rand(1), np.random.rand(), random.random()
     torch.manual_seed(3), np.random.seed(3), random.seed(3)
-    with seeded((1, 2)):
+    with generators_kept():
+        seed_generators((1, 2))
         inside = torch.rand(1), np.random.rand(), random.random()
     assert (torch.rand(1), np.random.rand(), random.random()) == expected
-    with seeded((1, 2)):
+    with generators_kept():
+        seed_generators((1, 2))
         assert (torch.rand(1), np.random.rand(), random.random()) == inside
 
 
@@ -197,6 +203,19 @@ def test_a_run_continues_to_the_bit(run, tmp_path):
 def test_a_run_continues_with_the_same_data_set_only(run, data, sentence):
     with pytest.raises(UserError, match=sentence):
         train(own(run[0], resume_from_checkpoint="latest"), **data)
+
+
+def test_the_options_that_a_run_wrote_name_its_data_set(run, tmp_path):
+    """Without it, a run that starts from them would train on the default data."""
+    words = ["--config", str(run[0] / "training_options.yaml"), "--output_dir", str(tmp_path / "again")]
+    with pytest.raises(UserError, match=r"a data set that was given from Python: give one again by train\(options"):
+        train(parse(FinetuneOptions, words))
+    again = parse(FinetuneOptions, words)
+    assert open_own(Given(Images()), again).size == (16, 16)
+    assert "dataset_name" not in given_in(again)
+    assert again.data.dataset_name is None
+    folder = parse(FinetuneOptions, [*words, "--train_data_dir", "photos"]).data
+    assert (folder.train_data_dir, folder.dataset_name) == (("photos",), None)
 
 
 def test_a_validation_set_of_its_own(tmp_path):
@@ -273,6 +292,11 @@ def test_a_discriminator_of_ones_own_is_trained_saved_and_continued(tmp_path):
             "takes the place of what --disc_layers says",
         ),
         ({"disc_start": 0}, {"discriminator": torch.nn.Conv2d(3, 1, 3)}, "does not take images of 2 x 16 x 16"),
+        (
+            {"disc_start": 0},
+            {"discriminator": PatchDiscriminator(3, 4, 1)},
+            r"made for images of 3 channel\(s\), and this run shows it 2",
+        ),
         ({"disc_start": 0}, {"discriminator": torch.nn.LSTM(16, 4)}, "does not take images|must return a tensor"),
         ({"disc_start": 0}, {"discriminator": lambda x: x}, "discriminator= is a function: give a torch module"),
         ({"reconstruction_loss": "elbo"}, {"discriminator": critic()}, "has no effect with --reconstruction_loss elbo"),

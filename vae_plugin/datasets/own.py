@@ -55,15 +55,21 @@ class OwnImages(Dataset):
             raise DataError(f"{name} is empty: give at least one image.")
         self._epoch = _shared_zero()
         self.shape: tuple[int, ...] | None = None
-        first = self._image(0)
-        self.shape = tuple(first.shape)
-        self.digest = self._look(first)
+        with generators_kept():
+            first = self._image(0)
+            self.shape = tuple(first.shape)
+            self.digest = self._look(first)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"pixel_values": self._image(int(self.rows[index])), "unreadable": ()}
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The items of these indices; a `DataLoader` asks for its batches so."""
+        with generators_kept():
+            return [{"pixel_values": self._image(int(self.rows[index])), "unreadable": ()} for index in indices]
 
     def set_epoch(self, epoch: int) -> None:
         """Select the random numbers of an epoch, counted from 0."""
@@ -92,14 +98,15 @@ class OwnImages(Dataset):
         return view
 
     def _image(self, row: int) -> torch.Tensor:
-        with seeded((self.seed, int(self._epoch), row)):
-            try:
-                found = self.dataset[row]
-            except Exception as error:  # whatever the code of the user raises
-                reason = " ".join(str(error).split()).rstrip(".")
-                raise DataError(
-                    f"item {row} of {self.name} cannot be read: {type(error).__name__}{': ' * bool(reason)}{reason}."
-                ) from error
+        """The image of an item. It seeds the generators, which the caller keeps."""
+        seed_generators((self.seed, int(self._epoch), row))
+        try:
+            found = self.dataset[row]
+        except Exception as error:  # whatever the code of the user raises
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise DataError(
+                f"item {row} of {self.name} cannot be read: {type(error).__name__}{': ' * bool(reason)}{reason}."
+            ) from error
         image = _tensor_in(found)
         if image is None:
             raise DataError(f"item {row} of {self.name} is a {type(found).__name__} without a tensor: {ACCEPTED}.")
@@ -167,19 +174,26 @@ def _out_of_range(low: float, high: float) -> str:
 
 
 @contextmanager
-def seeded(key: Sequence[int]) -> Iterator[None]:
-    """Random numbers of torch (on the CPU), NumPy and `random` that depend on the key alone, within a block."""
+def generators_kept() -> Iterator[None]:
+    """Leave the generators of torch (on the CPU), NumPy and `random` after a block as they were before it.
+
+    Reading and setting their states takes ten times as long as seeding them, so that it is done once for many items.
+    """
     torch_state, numpy_state, state = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    seed = int(np.random.SeedSequence(list(key)).generate_state(1)[0])
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
     try:
         yield
     finally:
         torch.set_rng_state(torch_state)
         np.random.set_state(numpy_state)
         random.setstate(state)
+
+
+def seed_generators(key: Sequence[int]) -> None:
+    """Let what is drawn next by torch (on the CPU), NumPy and `random` depend on the key alone."""
+    seed = int(np.random.SeedSequence(list(key)).generate_state(1)[0])
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
 
 
 def _shared_zero() -> torch.Tensor:

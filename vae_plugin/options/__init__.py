@@ -1,7 +1,7 @@
 """Options declared once, as dataclass fields: flags, keys of YAML files, help and rules in one place."""
 
 from .declare import GIVEN, Declaration, Except, OptionError, declared, group, option
-from .fields import Option, changed, flat, give, given_in, keep_what_was, options_of, to_dict
+from .fields import Option, changed, flat, give, given_in, keep_what_was, options_of, take_back, to_dict
 from .files import save
 from .parse import build, parse
 from .rules import UNKNOWN, judge
@@ -29,6 +29,7 @@ __all__ = [
     "options_of",
     "parse",
     "save",
+    "take_back",
     "to_dict",
     "weights_of",
 ]

@@ -166,11 +166,20 @@ def excused_in(options: Any) -> frozenset[str]:
 
 def give(options: Any, name: str, value: Any) -> None:
     """Set a value as though it had been given when the instance was made."""
-    owner, option = options, options_of(type(options))[name]
-    for part in option.path[:-1]:
+    _set(options, name, options_of(type(options))[name].accept(value), given_in(options) | {name})
+
+
+def take_back(options: Any, name: str) -> None:
+    """Set the default as though nothing had been given when the instance was made."""
+    _set(options, name, options_of(type(options))[name].default, given_in(options) - {name})
+
+
+def _set(options: Any, name: str, value: Any, given: frozenset[str]) -> None:
+    owner = options
+    path = options_of(type(options))[name].path
+    for part in path[:-1]:
         owner = getattr(owner, part)
-    setattr(owner, option.path[-1], option.accept(value))
-    given = given_in(options) | {name}
+    setattr(owner, path[-1], value)
     for part in (options, owner):
         object.__setattr__(part, "_given", given)
 

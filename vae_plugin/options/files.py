@@ -19,18 +19,22 @@ STANDARD_TAGS = "tag:yaml.org,2002:"
 _NULL = f"{STANDARD_TAGS}null"
 
 
-def save(options: Any, path: str | Path, without: Collection[str] = ()) -> None:
+def save(
+    options: Any, path: str | Path, without: Collection[str] = (), instead: Mapping[str, Any] | None = None
+) -> None:
     """Write the YAML file from which `parse` with `--config` makes equal options: what was given, and nothing else.
 
     Args:
         options: an instance of the dataclass.
         path: of the file.
         without: names that are left out although they were given.
+        instead: name -> value that is written, whether or not one was given.
     """
-    given = given_in(options) - set(without)
+    instead = instead or {}
+    given = given_in(options) - set(without) | instead.keys()
     lines = (  # YAML does not know that the string `none` needs quotes
         f'{name}: "{value}"\n' if value is not None and is_null(value) else yaml.safe_dump({name: value})
-        for name, value in to_dict(options).items()
+        for name, value in {**to_dict(options), **instead}.items()
         if name in given
     )
     write_text(Path(path), "".join(lines))

@@ -59,9 +59,14 @@ def check_discriminator(discriminator: nn.Module, settings: LossSettings, channe
         resolution: their side in pixels.
 
     Raises:
-        UserError: if they are too small, or a network of one's own gives no logits for them.
+        UserError: if they have other channels or are too small, or a network of one's own gives no logits for them.
     """
     if isinstance(discriminator, PatchDiscriminator):
+        if (made_for := discriminator.sizes["in_channels"]) != channels:
+            raise UserError(
+                f"the discriminator is made for images of {made_for} channel(s), and this run shows it {channels}: "
+                "give another one."
+            )
         if resolution >= discriminator.smallest_image:
             return
         layers = f"--disc_layers {settings.disc_layers}" if settings.discriminator is None else settings.discriminator

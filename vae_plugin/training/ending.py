@@ -26,6 +26,7 @@ from .lora import merge_lora, save_lora
 from .main_process import on_main
 from .result import load_best, save_weights
 from .run import Run
+from .settings.data import FROM_PYTHON
 from .settings.moved import OPTIONS_FILE
 from .statistics import fit_noise_scale, latent_preview, measured_latents, normalize_latents
 
@@ -109,7 +110,8 @@ def _write_result(run: Run, evaluation: Evaluation, more: dict[str, float], prev
             save_discriminator(network, folder / DISCRIMINATOR, run.options.loss, run.state.step)
         pictures = {**run.pictures.save(folder), **run.pictures.save_extremes(folder, evaluation)}
         write_json(folder / "metrics.json", metrics)
-        save_options(run.options, folder / OPTIONS_FILE, without=OF_A_CONTINUATION)
+        data = {"dataset_name": FROM_PYTHON} if run.options.data.from_python else {}
+        save_options(run.options, folder / OPTIONS_FILE, without=OF_A_CONTINUATION, instead=data)
         record = run.recorder.record(pictures, run.state.seconds, best.facts(is_result=loads_best(run)), preview)
         record.save(folder)
         if (output_dir / CARD).is_file():

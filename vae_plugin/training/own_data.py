@@ -13,8 +13,9 @@ from ..datasets.members import DataRecord
 from ..datasets.own import OwnImages
 from ..errors import UserError
 from ..models.distributed import objects_over_processes
-from ..options import given_in, judge
+from ..options import given_in, judge, take_back
 from .settings import DataSettings, FinetuneOptions
+from .settings.data import FROM_PYTHON
 
 # Network -> the options that would name another one.
 INSTEAD = {
@@ -114,6 +115,13 @@ def open_own(given: Given, options: FinetuneOptions) -> OwnData | None:
         UserError: if they cannot be trained on, or options name other data.
     """
     options.data.give_from_python()
+    if options.data.dataset_name == FROM_PYTHON:  # the options that an earlier run has written
+        if given.dataset is None:
+            raise UserError(
+                "these are the options of a run on a data set that was given from Python: give one again by "
+                "train(options, dataset=...), or other images by --train_data_dir or --dataset_name."
+            )
+        take_back(options, "dataset_name")
     if given.dataset is None:
         if given.validation_dataset is not None:
             raise UserError("validation_dataset is for the images of dataset: give both.")

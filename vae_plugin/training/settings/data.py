@@ -11,6 +11,7 @@ from ...options import GIVEN, option
 from .opening import max_image_pixels, remote_images, value_range
 
 CIRCLES = "circles"
+FROM_PYTHON = "given from Python"  # stands for the data set in the options that such a run writes; no name on the Hub
 FILES = {"from_python": (False,)}
 IMAGES = {"circles": (False,), **FILES}
 ON_CIRCLES = {"circles": (True,)}
