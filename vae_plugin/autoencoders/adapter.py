@@ -24,13 +24,14 @@ from ..models.networks import cropped, pad_to_multiple
 from ..models.posteriors import DiagonalGaussian, Generators
 from ..models.vqvae import CodePosterior
 from .channels import cannot_change_channels, replace_image_convolutions
-from .checkpointing import recompute_activations
+from .checkpointing import enable_checkpointing
+from .decoders import no_other_decoder
 from .folding import no_factors
 from .frames import only_frame
 from .layouts import Layout
 from .padding import check_reflected_size, recorded_padding, set_padding_mode
 from .papers import LATENT_DIFFUSION, Paper
-from .parts import PARTS, select_part
+from .parts import PARTS, select_part, without_decoder
 from .passes import Posterior, TrainingPass
 from .resolution import usual_resolution
 from .scaling import pooled_scaling, scaled, scaling_fields
@@ -250,12 +251,7 @@ class Adapter:
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass; a UserError where neither diffusers nor the adapter can."""
-        if blocks := self.recomputed_blocks:
-            recompute_activations(blocks)
-        elif self.model._supports_gradient_checkpointing:
-            self.model.enable_gradient_checkpointing()
-        else:
-            raise UserError(f"diffusers has no gradient checkpointing for {self.class_name}: leave it out.")
+        enable_checkpointing(self.model, self.recomputed_blocks, self.class_name)
 
     @property
     def output_channels_per_channel(self) -> int:
@@ -302,18 +298,12 @@ class Adapter:
         Raises:
             UserError: if no class has such a decoder for these latents.
         """
-        raise UserError(
-            f"--decoder_block_out_channels: {self.class_name} has no decoder of other widths. Give a --teacher of "
-            "another class, such as AutoencoderKL or AutoencoderKLFlux2."
-        )
+        raise no_other_decoder(self.class_name)
 
     def frozen_encoder(self) -> Adapter:
         """A frozen copy of what computes the latents; it cannot decode."""
-        decoder, self.model.decoder = self.model.decoder, None
-        try:
+        with without_decoder(self.model):
             copied = copy.deepcopy(self)
-        finally:
-            self.model.decoder = decoder
         copied.model.requires_grad_(False).eval()
         return copied
 

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from ..errors import UserError
+
+
+def enable_checkpointing(model: ModelMixin, blocks: Sequence[nn.Module], class_name: str) -> None:
+    """Recompute activations in the backward pass.
+
+    Args:
+        model: whose class diffusers may have gradient checkpointing for.
+        blocks: to recompute in a class where it has none, or has it switched off.
+        class_name: for the error.
+
+    Raises:
+        UserError: where neither can be done.
+    """
+    if blocks:
+        recompute_activations(blocks)
+    elif model._supports_gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    else:
+        raise UserError(f"diffusers has no gradient checkpointing for {class_name}: leave it out.")
 
 
 def recompute_activations(blocks: Iterable[nn.Module]) -> None:

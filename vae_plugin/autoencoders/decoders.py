@@ -75,3 +75,11 @@ def _first_channels(new: torch.Tensor, old: torch.Tensor | None) -> torch.Tensor
         return new
     part = old[tuple(slice(size) for size in new.shape)]
     return part.clone() if old.ndim < 2 else part * (old.shape[1] / new.shape[1]) ** 0.5
+
+
+def no_other_decoder(class_name: str) -> UserError:
+    """The error for a class whose decoder has no other widths."""
+    return UserError(
+        f"--decoder_block_out_channels: {class_name} has no decoder of other widths. Give a --teacher of another "
+        "class, such as AutoencoderKL or AutoencoderKLFlux2."
+    )

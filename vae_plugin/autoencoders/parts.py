@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 
 PARTS = ("all", "decoder", "encoder")
@@ -17,3 +20,13 @@ def select_part(model: nn.Module, part: str) -> None:
         child = getattr(model, name, None)
         if isinstance(child, nn.Module):
             child.requires_grad_(False).eval()
+
+
+@contextmanager
+def without_decoder(model: nn.Module) -> Iterator[None]:
+    """Let the model be without its decoder for a while, for a copy of what computes the latents."""
+    decoder, model.decoder = model.decoder, None
+    try:
+        yield
+    finally:
+        model.decoder = decoder
