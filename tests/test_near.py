@@ -28,6 +28,7 @@ NAMES = [f"--{name}" for name in names_in(options_of(FinetuneOptions))]
         ("--learning_rte", "--learning_rate"),
         ("--trian_batch_size", "--train_batch_size"),
         ("--mixed_precison", "--mixed_precision"),
+        ("--discriminatr", "--discriminator"),  # which disc begins too
         ("seed", "--seed"),
     ],
 )

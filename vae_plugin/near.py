@@ -10,6 +10,7 @@ from .wording import either
 MOST = 5  # names in an answer
 SHORTEST_STEM = 3  # letters by which a word begins another, as val does validation
 ALIKE = 0.7  # ratio of `SequenceMatcher` from which two names are one, misspelt
+ALMOST = 0.9  # from which they are whatever words begin them: discriminatxor is no abbreviation of disc_scale
 
 
 def hint(name: str, known: Iterable[str], otherwise: str) -> str:
@@ -27,24 +28,25 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     `resume` means `resume_from_checkpoint`, however alike `circles_hue` looks.
     """
     typed, candidates = _bare(name), list(known)
+    misspelt, ratio = _most_alike(typed, [_bare(candidate) for candidate in candidates])
     tests: tuple[Callable[[str], bool], ...] = (
         lambda other: other == typed,
         lambda other: len(typed) > 1 and "".join(word[:1] for word in other.split("_")) == typed,  # lr: learning_rate
         lambda other: len(typed) > 1 and (other.startswith(typed) or set(_words(typed)) <= set(_words(other))),
+        lambda other: other == misspelt and ratio >= ALMOST,
         lambda other: all(any(_same_stem(word, its) for its in _words(other)) for word in _words(typed)),
-        lambda other: other == misspelt,
+        lambda other: other == misspelt and ratio >= ALIKE,
         lambda other: len(other) > SHORTEST_STEM and typed.startswith(other),
     )
-    misspelt = _most_alike(typed, [_bare(candidate) for candidate in candidates])
     found = [[c for c in candidates if test(_bare(c))] for test in tests if _words(typed)]
     return sorted(next(filter(None, found), []), key=len)[:MOST]
 
 
-def _most_alike(typed: str, names: Sequence[str]) -> str | None:
-    """The name with the most similar letters, if they are similar enough."""
+def _most_alike(typed: str, names: Sequence[str]) -> tuple[str | None, float]:
+    """The name with the most similar letters, and their ratio."""
     alike = {name: SequenceMatcher(None, typed, name).ratio() for name in names}
     best = max(alike, key=lambda name: alike[name], default=None)
-    return best if best is not None and alike[best] >= ALIKE else None
+    return best, alike.get(best or "", 0.0)
 
 
 def _bare(name: str) -> str:

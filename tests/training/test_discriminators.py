@@ -152,7 +152,7 @@ def _adapter():
     ("name", "message"),
     [
         (f"{__name__}:of_gray_images", r"of_gray_images does not take images of 3 x 16 x 16: .*"),
-        (f"{__name__}:says_a_word", "returns str for an image of 3 x 16 x 16: it must return a tensor of logits"),
+        (f"{__name__}:says_a_word", "returns str for 2 images of 3 x 16 x 16: it must return a tensor of logits"),
         (f"{__name__}:no_network", "returns a int: it must return a torch module"),
         ("nothing.here:network", "--discriminator nothing.here:network: No module named 'nothing'"),
         ("nowhere/at/all", "nowhere/at/all is no file or folder that exists, and no MODULE:FUNCTION"),
@@ -163,6 +163,23 @@ def test_what_is_no_discriminator_is_refused(name, message):
     with pytest.raises(UserError, match=message) as caught:
         check_discriminator(make_discriminator(settings, 3), settings, 3, 16)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda x: x.mean(), r"returns a tensor of shape \(\) for 2 images of 3 x 16 x 16"),
+        (lambda x: x.mean()[None], r"returns a tensor of shape \(1,\)"),  # of the batch as a whole
+        (lambda x: x.detach().mean((1, 2, 3)), "has no gradient towards the images"),
+    ],
+)
+def test_what_gives_no_logits_is_refused(forward, message):
+    network = nn.Conv2d(3, 1, 3)
+    network.forward = forward
+    with pytest.raises(UserError, match=message):
+        check_discriminator(network, LossSettings(disc_start=0), 3, 16)
+    with pytest.raises(UserError, match="the discriminator Conv2d has no weights to train"):
+        check_discriminator(network.requires_grad_(False), LossSettings(disc_start=0), 3, 16)
 
 
 def damaged(kind, weights, folder) -> Path:

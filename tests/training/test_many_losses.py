@@ -20,7 +20,13 @@ from vae_plugin.hub.results import Results
 from vae_plugin.metrics import ssim as measured_ssim
 from vae_plugin.options import build, parse, to_dict
 from vae_plugin.options.fields import changed
-from vae_plugin.training.losses import ImageLoss, PerceptualDistance, PerceptualTerm, load_perceptual_terms
+from vae_plugin.training.losses import (
+    ImageLoss,
+    PerceptualDistance,
+    PerceptualTerm,
+    check_perceptual,
+    load_perceptual_terms,
+)
 from vae_plugin.training.losses import perceptual as perceptual_losses
 from vae_plugin.training.losses.pixels import PIXEL_LOSSES
 from vae_plugin.training.settings import FinetuneOptions
@@ -175,7 +181,7 @@ def test_a_name_alone_is_what_it_was():
     error = (y - x).abs().mean() + 0.7 * distance(y, x).mean()
     assert torch.equal(loss, error)
     assert terms.keys() == {"l1", "perceptual"}
-    again, named = ImageLoss({"l1": 1.0}, perceptual=load_perceptual_terms({f"{HERE}:one": 0.7}))(y, x, None, 0)
+    again, named = ImageLoss({"l1": 1.0}, perceptual=load_perceptual_terms({f"{HERE}:one": 0.7}, 3, 16))(y, x, None, 0)
     assert torch.equal(loss, again)
     assert named.keys() == {"l1", "one", "perceptual"}
     assert torch.equal(named["one"], named["perceptual"])
@@ -183,12 +189,43 @@ def test_a_name_alone_is_what_it_was():
 
 def test_names_of_networks(monkeypatch):
     monkeypatch.setattr(perceptual_losses, "_load_lpips", lambda net: one())
-    terms = load_perceptual_terms({"lpips-vgg": 0.5, f"{HERE}:psnr": 0.45, f"{HERE}:other": 2.0}, taken={"psnr"})
+    weights = {"lpips-vgg": 0.5, f"{HERE}:psnr": 0.45, f"{HERE}:other": 2.0}
+    terms = load_perceptual_terms(weights, 3, 16, taken={"psnr"})
     assert [(term.name, term.weight) for term in terms] == [
         ("lpips_vgg", 0.5), ("perceptual_psnr", 0.45), ("other", 2.0),
     ]  # fmt: skip
     with pytest.raises(UserError, match="would both be logged as one: give one of the functions another name"):
-        load_perceptual_terms({f"{HERE}:one": 1.0, "elsewhere.test_many_losses:one": 1.0})
+        load_perceptual_terms({f"{HERE}:one": 1.0, "elsewhere.test_many_losses:one": 1.0}, 3, 16)
+
+
+def distance_by(forward):
+    network = nn.Conv2d(3, 1, 3)
+    network.forward = forward
+    return network
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda x, y: (x - y).abs().mean(), r"returns a tensor of shape \(\) for 2 images of 3 x 16 x 16: it must "),
+        (lambda x, y: (x - y).abs().mean((0, 1))[:2], r"returns a tensor of shape \(2, 16\) for 2"),
+        (lambda x, y: [x, y], "returns list for 2"),
+        (lambda x, y: x.view(2, 3, 224, 224), "does not take images of 3 x 16 x 16: shape"),
+        (lambda x, y: (x - y).detach().flatten(1).mean(1), "has no gradient towards the images"),
+    ],
+)
+def test_what_is_no_distance_is_refused(forward, message):
+    with pytest.raises(UserError, match=f"--perceptual_loss m:f {message}"):
+        check_perceptual("--perceptual_loss m:f", distance_by(forward), 3, 16)
+
+
+def test_a_distance_may_keep_its_dimensions():
+    """As that of the lpips package does."""
+    network = distance_by(lambda x, y: (x - y).abs().mean((1, 2, 3), keepdim=True))
+    check_perceptual("perceptual=", network, 3, 16)
+    assert ImageLoss("l1", perceptual=network).compare(torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4))[
+        "perceptual"
+    ].tolist() == [1, 1]
 
 
 def options_of_words(*words):

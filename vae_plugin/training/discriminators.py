@@ -15,7 +15,7 @@ from ..autoencoders.weights import header
 from ..errors import UserError
 from ..files import write_json
 from .losses import PatchDiscriminator
-from .losses.own import own_network
+from .losses.own import check_own_network, own_network
 from .memory import check_model_fits
 from .settings import LossSettings
 
@@ -74,29 +74,11 @@ def check_discriminator(discriminator: nn.Module, settings: LossSettings, channe
             f"--resolution {resolution} is too small for a discriminator of {layers}: give at least "
             f"{discriminator.smallest_image}, or {'fewer layers' if settings.discriminator is None else 'another one'}."
         )
-    name, size = settings.discriminator or type(discriminator).__name__, f"{channels} x {resolution} x {resolution}"
-    try:
-        logits = _logits(discriminator, channels, resolution)
-    except Exception as error:  # whatever the code of the user raises
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
-        raise UserError(f"the discriminator {name} does not take images of {size}: {reason}.") from error
-    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point() or len(logits) != 1:
-        raise UserError(
-            f"the discriminator {name} returns {type(logits).__name__} for an image of {size}: it must return a tensor "
-            "of logits, (B, ...), positive for real images."
-        )
-
-
-def _logits(discriminator: nn.Module, channels: int, resolution: int) -> Any:
-    """What it says of a gray image; nothing of it changes."""
-    modes = [(module, module.training) for module in discriminator.modules()]
-    device = next((p.device for p in discriminator.parameters()), torch.device("cpu"))
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return discriminator.eval()(torch.zeros(1, channels, resolution, resolution, device=device))
-    finally:
-        for module, training in modes:
-            module.training = training
+    what = f"the discriminator {settings.discriminator or type(discriminator).__name__}"
+    if not any(p.requires_grad for p in discriminator.parameters()):
+        raise UserError(f"{what} has no weights to train: give a network that has.")
+    logits = "a tensor of logits, (B, ...), positive for real images"
+    check_own_network(what, discriminator, channels, resolution, inputs=1, returns=logits, one_each=False)
 
 
 def save_discriminator(discriminator: nn.Module, folder: Path, settings: LossSettings, step: int) -> None:

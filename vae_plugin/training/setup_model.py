@@ -26,6 +26,7 @@ from .losses import (
     PerceptualTerm,
     ReconstructionLoss,
     TrainingLoss,
+    check_perceptual,
     load_perceptual_terms,
 )
 from .losses.pixels import check_fits_window
@@ -226,18 +227,20 @@ def make_losses(
         pixels: the weights of the losses of pixels, or of "elbo", see `LossSettings.pixels`.
         resolution: shorter side of the images in pixels.
         teacher: of a distillation.
-        perceptual: a perceptual distance (x, y) -> (B,) instead of those that the settings name.
+        perceptual: a perceptual distance (x, y) -> (B,) instead of those that the settings name; it is frozen.
         discriminator: a network, images (B, C, H, W) -> logits, instead of the one that the settings name.
     """
     if "elbo" in pixels:
         return (CodebookLoss(adapter) if adapter.discrete else ELBOLoss(adapter, objective)), None
     if "ssim" in pixels:
         check_fits_window(resolution)
-    distances: nn.Module | list[PerceptualTerm] | None = perceptual
-    if perceptual is None and settings.perceptual_loss is not None:
-        distances = load_perceptual_terms(weights_of(settings.perceptual_loss), taken=NAMES)
     has_alpha = adapter.in_channels == 4 and settings.fourth_channel == "alpha"
     judged = 3 if has_alpha else adapter.in_channels
+    distances: nn.Module | list[PerceptualTerm] | None = perceptual
+    if perceptual is not None:
+        check_perceptual("perceptual=", perceptual.requires_grad_(False).eval(), judged, resolution)
+    elif settings.perceptual_loss is not None:
+        distances = load_perceptual_terms(weights_of(settings.perceptual_loss), judged, resolution, taken=NAMES)
     discriminator_loss, adversary = None, None
     if discriminator is not None and settings.disc_start is None:
         raise UserError("a discriminator needs --disc_start, the step from which it is trained: give both.")

@@ -5,7 +5,7 @@ from .discriminator import DiscriminatorLoss, PatchDiscriminator
 from .distillation import DistillationLoss
 from .elbo import CodebookLoss, ELBOLoss
 from .image import Adversary, ImageLoss
-from .perceptual import PerceptualDistance, PerceptualTerm, load_perceptual, load_perceptual_terms
+from .perceptual import PerceptualDistance, PerceptualTerm, check_perceptual, load_perceptual, load_perceptual_terms
 from .pixels import PIXEL_LOSSES
 from .reconstruction import ReconstructionLoss
 
@@ -22,6 +22,7 @@ __all__ = [
     "PerceptualTerm",
     "ReconstructionLoss",
     "TrainingLoss",
+    "check_perceptual",
     "load_perceptual",
     "load_perceptual_terms",
 ]

@@ -139,7 +139,7 @@ class ImageLoss(nn.Module):
         return {name: (value + white[name]) / 2 for name, value in black.items()}
 
     def _distances(self, images: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        return _with_single({term.name: term.distance(images, target) for term in self._perceptual})
+        return _with_single({term.name: term.distance(images, target).flatten() for term in self._perceptual})
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from ...errors import UserError
@@ -24,6 +25,52 @@ def own_network(option: str, name: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise UserError(f"--{option} {name} returns a {type(network).__name__}: it must return a torch module.")
     return network
+
+
+def check_own_network(
+    what: str, network: nn.Module, channels: int, resolution: int, *, inputs: int, returns: str, one_each: bool
+) -> None:
+    """Refuse a network that a step of training could not use, by what it gives for two images.
+
+    Args:
+        what: it is, for errors.
+        network: takes `inputs` batches of images; nothing of it changes.
+        channels: of the images.
+        resolution: their side in pixels.
+        inputs: batches that it takes.
+        returns: what it must return, for errors.
+        one_each: whether that is one number for each image, rather than any tensor (B, ...).
+
+    Raises:
+        UserError: if it fails, returns something else, or has no gradient towards the images.
+    """
+    size = f"images of {channels} x {resolution} x {resolution}"
+    try:
+        result = _tried(network, channels, resolution, inputs)
+    except Exception as error:  # whatever the code of the user raises
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
+        raise UserError(f"{what} does not take {size}: {reason}.") from error
+    shape = tuple(result.shape) if isinstance(result, torch.Tensor) and result.is_floating_point() else None
+    if shape is None or shape[:1] != (2,) or (one_each and result.numel() != 2):
+        found = type(result).__name__ if shape is None else f"a tensor of shape {shape}"
+        raise UserError(f"{what} returns {found} for 2 {size}: it must return {returns}.")
+    if not result.requires_grad:
+        raise UserError(f"{what} has no gradient towards the images, and so would train nothing: give one that has.")
+
+
+def _tried(network: nn.Module, channels: int, resolution: int, inputs: int) -> Any:
+    """What it says of gray images, with a graph to them only, as in training."""
+    modes = [(module, module.training) for module in network.modules()]
+    frozen = {name: p.detach() for name, p in network.named_parameters()}
+    device = next((p.device for p in frozen.values()), torch.device("cpu"))
+    shape = 2, channels, resolution, resolution
+    images = [torch.full(shape, gray, device=device, requires_grad=True) for gray in (0.0, 0.5)[:inputs]]
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            return torch.func.functional_call(network.eval(), frozen, tuple(images))
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def own_object(option: str, name: str, kind: str, use: Callable[[Any], Any]) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 
 from ...errors import UserError
 from ...near import hint
-from .own import own_network
+from .own import check_own_network, own_network
 
 EPSILON = 1e-10
 LPIPS_NETWORKS = {"lpips-vgg": "vgg", "lpips-alex": "alex", "lpips-squeeze": "squeeze"}
@@ -81,7 +81,9 @@ def _normalized(features: torch.Tensor) -> torch.Tensor:
     return features * (features.square().sum(1, keepdim=True) + EPSILON).rsqrt()
 
 
-def load_perceptual_terms(weights: Mapping[str, float], taken: Collection[str] = ()) -> list[PerceptualTerm]:
+def load_perceptual_terms(
+    weights: Mapping[str, float], channels: int, resolution: int, taken: Collection[str] = ()
+) -> list[PerceptualTerm]:
     """Load the networks that `--perceptual_loss` names, each with its weight.
 
     In the curves lpips-vgg is `lpips_vgg`, and MODULE:FUNCTION has the name of the function, or
@@ -89,10 +91,12 @@ def load_perceptual_terms(weights: Mapping[str, float], taken: Collection[str] =
 
     Args:
         weights: by name, see `load_perceptual`.
+        channels: of the images that are compared.
+        resolution: their shorter side in pixels.
         taken: what else is logged or measured.
 
     Raises:
-        UserError: if one cannot be loaded, or two would have one name.
+        UserError: if one cannot be loaded or compare such images, or two would have one name.
     """
     terms: dict[str, PerceptualTerm] = {}
     sources: dict[str, str] = {}
@@ -104,8 +108,17 @@ def load_perceptual_terms(weights: Mapping[str, float], taken: Collection[str] =
                 f"--perceptual_loss {sources[name]} and {source} would both be logged as {name}: give one of the "
                 "functions another name."
             )
-        terms[name], sources[name] = PerceptualTerm(name, load_perceptual(source), weight), source
+        network = load_perceptual(source)
+        if source not in LPIPS_NETWORKS:
+            check_perceptual(f"--perceptual_loss {source}", network, channels, resolution)
+        terms[name], sources[name] = PerceptualTerm(name, network, weight), source
     return list(terms.values())
+
+
+def check_perceptual(what: str, network: nn.Module, channels: int, resolution: int) -> None:
+    """Refuse a network that cannot compare the images of a run, see `check_own_network`."""
+    returns = "a distance for each pair, (B,)"
+    check_own_network(what, network, channels, resolution, inputs=2, returns=returns, one_each=True)
 
 
 def load_perceptual(name: str) -> nn.Module:
