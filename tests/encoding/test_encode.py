@@ -23,7 +23,7 @@ from PIL import Image
 from support.kills import killed_at
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.cli import main
-from vae_plugin.datasets import LatentDataset
+from vae_plugin.datasets import DataError, LatentDataset, load_images
 from vae_plugin.encoding import run as encoding_run
 
 COUNT, DAMAGED = 11, 4  # images, and the number of the one that cannot be read
@@ -320,6 +320,66 @@ def test_a_run_that_fails_says_how_to_go_on_and_leaves_no_half_file(models, phot
         monkeypatch.setattr(encoding_run, "encode_batch", real)
         assert run(models / "vae", photos, output, *words) == 0
         assert contents(output) == contents(tmp_path / "whole")
+
+
+SHAPES = ((64, 16), (32, 32), (16, 64))  # of --crop whole, each of which is a bucket of its own
+
+
+@pytest.fixture(scope="module")
+def wide_and_tall(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    noise = np.random.default_rng(2)
+    for number in range(11):
+        width, height = SHAPES[number % 3]
+        Image.fromarray(noise.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(folder / f"{number:02d}.png")
+    (folder / "04.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["webdataset", "kohya-sdxl"])
+def test_whole_images_are_encoded_in_batches_of_one_size(layout, models, wide_and_tall, tmp_path, monkeypatch):
+    real, batches = encoding_run.encode_batch, []
+
+    def seen(adapter, found, *rest):
+        batches.append([one.number for one in found])
+        return real(adapter, found, *rest)
+
+    monkeypatch.setattr(encoding_run, "encode_batch", seen)
+    words = ["--crop", "whole", "--resolution", "32", "--shard_size", "6", "--batch_size", "2", "--content", "samples"]
+    assert run(models / "eight", wide_and_tall, tmp_path / "out", *words, "--format", layout) == 0
+    assert batches == [[2, 5], [1, 4], [0, 3], [8], [7, 10], [6, 9]]  # number 4, which cannot be read, is a square
+    found = LatentDataset(tmp_path / "out")
+    assert [item["number"] for item in found] == [number for number in range(11) if number != 4]
+    vae = AutoencoderVAE.from_pretrained(models / "eight").eval()
+    for item in found:
+        pixels = np.asarray(Image.open(wide_and_tall / item["name"]))
+        with torch.no_grad():
+            q = vae.encode(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1).latent_dist
+        width, height = SHAPES[item["number"] % 3]
+        assert item["latents"].shape == (2, height // 8, width // 8)
+        assert ((item["latents"] - q.mean[0]) / q.std[0]).abs().max() < 5
+        if layout == "kohya-sdxl":
+            path = tmp_path / "out" / f"{item['number']:02d}_{width:04d}x{height:04d}_sdxl.npz"
+            with np.load(path) as npz:
+                assert np.array_equal(npz[f"latents_{height // 8}x{width // 8}"], item["latents"])
+                assert npz["crop_ltrb"].tolist() == [0, 0, width, height]
+
+
+def test_whole_images_are_refused_where_latents_have_one_size(models, wide_and_tall, tmp_path, capsys):
+    for layout in ("parquet", "lightningdit"):
+        words = ["--crop", "whole", "--resolution", "32", "--format", layout]
+        assert run(models / "eight", wide_and_tall, tmp_path / "out", *words) == 2
+        assert "--crop whole gives latents of several sizes" in capsys.readouterr().err
+
+
+def test_an_image_that_cannot_be_read_has_no_substitute(photos):
+    images = load_images(train_data_dir=str(photos), resolution=16, channels=3, center_crop=True)
+    found = images.without_substitutes([3, DAMAGED, 10, -1])
+    assert isinstance(found[1], DataError)
+    assert all(not item["unreadable"] for item in (found[0], *found[2:]))
+    for item, number in ((found[0], 3), (found[2], 10), (found[3], 10)):
+        assert torch.equal(item["pixel_values"], images[number]["pixel_values"])
+    assert len(images[DAMAGED]["unreadable"]) == 1
 
 
 def test_other_options_another_model_and_other_data_are_refused(models, photos, tmp_path, capsys):

@@ -93,20 +93,35 @@ class ImageDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """The items of these indices, converted together; a `DataLoader` asks for its batches so."""
+        items = []
+        for item in self._items(indices, MOST_SUBSTITUTES):
+            if isinstance(item, DataError):
+                raise item
+            items.append(item)
+        return items
+
+    def without_substitutes(self, indices: Sequence[int]) -> list[dict[str, Any] | DataError]:
+        """As `__getitems__`, but in the place of an image that cannot be read there is the reason."""
+        return self._items(indices, 1)
+
+    def _items(self, indices: Sequence[int], most_tried: int) -> list[dict[str, Any] | DataError]:
         places = [range(len(self))[operator.index(index)] for index in indices]
-        rows = self.rows[places].tolist()
-        found = [self._find(place, values) for place, values in zip(places, self._values(rows), strict=True)]
-        items: list[dict[str, Any]] = [{} for _ in found]
-        alike: dict[Any, list[int]] = {}
-        for number, (seen, _, _) in enumerate(found):
-            alike.setdefault((seen.shape, seen.dtype), []).append(number)
-        for numbers in alike.values():
-            for number, pixels in zip(numbers, tensors_of([found[number][0] for number in numbers]), strict=True):
-                items[number]["pixel_values"] = pixels
-        for item, (_, unreadable, side) in zip(items, found, strict=True):
-            item["unreadable"] = unreadable
+        items: list[dict[str, Any] | DataError] = []
+        alike: dict[Any, list[tuple[dict[str, Any], np.ndarray]]] = {}
+        for place, value in zip(places, self._values(self.rows[places].tolist()), strict=True):
+            try:
+                seen, unreadable, side = self._find(place, value, most_tried)
+            except DataError as error:
+                items.append(error)
+                continue
+            item: dict[str, Any] = {"unreadable": unreadable}
             if self.counts_small:
                 item["side"] = side
+            alike.setdefault((seen.shape, seen.dtype), []).append((item, seen))
+            items.append(item)
+        for group in alike.values():
+            for (item, _), pixels in zip(group, tensors_of([seen for _, seen in group]), strict=True):
+                item["pixel_values"] = pixels
         return items
 
     def _values(self, rows: list[int]) -> list[Any]:
@@ -116,16 +131,17 @@ class ImageDataset(Dataset):
         values = {row: value_of(value, self._dtype) for row, value in zip(wanted, read, strict=True)}
         return [values.get(row) for row in rows]
 
-    def _find(self, index: int, value: Any) -> tuple[np.ndarray, tuple[str, ...], int]:
+    def _find(self, index: int, value: Any, most_tried: int) -> tuple[np.ndarray, tuple[str, ...], int]:
         """What is seen in the place of an index, the names of unreadable images on the way, and the shorter side.
 
         Args:
             index: of an item.
             value: of its row in the table, or None if that was not read.
+            most_tried: number of images, the first of which is its own.
         """
         view_of = self._view_of(index)
         unreadable: list[str] = []
-        for step in range(min(len(self), MOST_SUBSTITUTES)):
+        for step in range(min(len(self), most_tried)):
             row = int(self.rows[(index + step) % len(self)])
             image = self.kept.get(row)
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ def encode_batch(adapter: Adapter, found: Sequence[Found], plan: Plan, moments: 
 
     Args:
         adapter: of the model.
-        found: the batch.
+        found: the batch, of one size.
         plan: of what is kept.
         moments: of the latents, without those of mirrored images.
 
@@ -31,22 +30,22 @@ def encode_batch(adapter: Adapter, found: Sequence[Found], plan: Plan, moments: 
     """
     encoded: list[Encoded] = []
     readable = [one for one in found if one.pixels is not None]
-    for _, group in groupby(readable, lambda one: one.pixels.shape):  # type: ignore[union-attr]
-        same_size = list(group)
-        x = torch.stack([one.pixels for one in same_size])  # type: ignore[misc]
-        x = x.to(adapter.model.device, adapter.model.dtype)
-        tensors, z = _tensors(adapter, x, [_generator(plan.seed, one.number) for one in same_size], plan)
-        moments.update(z.cpu())
-        if plan.flips:
-            generators = [_generator(plan.seed, one.number, 1) for one in same_size]
-            mirrored, _ = _tensors(adapter, x.flip(-1), generators, plan)
-            tensors |= {name + FLIP: value for name, value in mirrored.items()}
-        for i, one in enumerate(same_size):
-            own = {name: value[i] for name, value in tensors.items()}
-            if not all(value.isfinite().all() for value in own.values()):
-                raise NotFiniteError(f"the latents of {one.name} in {plan.dtype}")
-            size = (x.shape[-1], x.shape[-2])
-            encoded.append(Encoded(one.number, one.name, one.label, own, one.image_size, size))
+    if not readable:
+        return []
+    x = torch.stack([one.pixels for one in readable])  # type: ignore[misc]
+    x = x.to(adapter.model.device, adapter.model.dtype)
+    tensors, z = _tensors(adapter, x, [_generator(plan.seed, one.number) for one in readable], plan)
+    moments.update(z.cpu())
+    if plan.flips:
+        generators = [_generator(plan.seed, one.number, 1) for one in readable]
+        mirrored, _ = _tensors(adapter, x.flip(-1), generators, plan)
+        tensors |= {name + FLIP: value for name, value in mirrored.items()}
+    for i, one in enumerate(readable):
+        own = {name: value[i] for name, value in tensors.items()}
+        if not all(value.isfinite().all() for value in own.values()):
+            raise NotFiniteError(f"the latents of {one.name} in {plan.dtype}")
+        size = (x.shape[-1], x.shape[-2])
+        encoded.append(Encoded(one.number, one.name, one.label, own, one.image_size, size))
     return encoded
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets import DataError, ImageDataset
-from ..datasets.images import say_if_refused
 from ..datasets.labels import Label, Labels
 from ..datasets.rows import value_of
 from ..signals import leave_signals_to_the_parent
@@ -54,19 +54,23 @@ class NumberedImages(Dataset):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, number: int) -> Found:
-        alone = copy.copy(self._images)
-        row = int(self._images.rows[number])
-        alone.rows = self._images.rows[number : number + 1]  # so that no other image takes its place
+    def __getitems__(self, numbers: Sequence[int]) -> list[Found]:
+        """What is found of a batch, read and converted together."""
+        rows = self._images.rows[list(numbers)].tolist()
+        items = self._images.without_substitutes(numbers)
+        return [self._found(*each) for each in zip(numbers, rows, items, strict=True)]
+
+    def _found(self, number: int, row: int, item: dict[str, Any] | DataError) -> Found:
         found = Found(number, self._images.origin.name_of(row))
         try:
-            found.pixels = alone[0]["pixel_values"]
+            if isinstance(item, DataError):
+                raise item
             if self._sizes:
                 value = value_of(self._images.table[row][self._images.image_column])
                 found.image_size = self._images.reader.size(value)
+            found.pixels = item["pixel_values"]
         except DataError as error:
-            say_if_refused(found.name, error)
-            found.pixels, found.reason = None, error.reason or str(error)
+            found.reason = error.reason or str(error)
         else:
             try:
                 found.label = self._labels.of(row)
@@ -81,18 +85,24 @@ class Batches:
     Args:
         shards: ranges of numbers.
         batch_size: most images of a batch.
+        buckets: of every image of the data set, where they have several sizes: a batch is then of one of them.
     """
 
-    def __init__(self, shards: Sequence[range], batch_size: int) -> None:
-        self._shards, self._size = shards, batch_size
+    def __init__(self, shards: Sequence[range], batch_size: int, buckets: np.ndarray | None = None) -> None:
+        self._shards, self._size, self._buckets = shards, batch_size, buckets
 
-    def __len__(self) -> int:
-        return sum(-(-len(shard) // self._size) for shard in self._shards)
-
-    def __iter__(self) -> Iterator[range]:
+    def __iter__(self) -> Iterator[list[int]]:
         for shard in self._shards:
-            for start in range(0, len(shard), self._size):
-                yield shard[start : start + self._size]
+            yield from self.of(shard)
+
+    def of(self, shard: range) -> list[list[int]]:
+        """The batches of a shard, in order or bucket by bucket."""
+        numbers = np.arange(shard.start, shard.stop)
+        groups = [numbers]
+        if self._buckets is not None:
+            buckets = self._buckets[numbers]
+            groups = [numbers[buckets == bucket] for bucket in np.unique(buckets)]
+        return [group[at : at + self._size].tolist() for group in groups for at in range(0, len(group), self._size)]
 
 
 def read_batches(images: NumberedImages, batches: Batches, num_workers: int) -> Iterator[list[Found]]:

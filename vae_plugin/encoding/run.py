@@ -167,7 +167,7 @@ def _encode_shards(
     work: Work, output: Output, shards: list[range], own: list[int], advanced: Callable[[int, int], None], done: int
 ) -> None:
     images = NumberedImages(work.images, work.labels, sizes=work.plan.layout.needs_image_files)
-    batches = Batches([shards[shard] for shard in own], work.batch_size)
+    batches = Batches([shards[shard] for shard in own], work.batch_size, work.images.bucket_numbers())
     with evaluation_mode(work.adapter.model):
         found = read_batches(images, batches, work.num_workers)
         for shard in own:
@@ -175,7 +175,7 @@ def _encode_shards(
             left_out: dict[str, str] = {}
             place = Shard(output.folder, work.split, shard, output.count, work.labels.integers)
             with work.plan.layout.writer(place) as writer:
-                for batch in islice(found, -(-len(shards[shard]) // work.batch_size)):
+                for batch in islice(found, len(batches.of(shards[shard]))):
                     left_out |= {one.name: one.reason for one in batch if one.pixels is None}
                     count += _write(work, batch, moments, writer)
                     advanced(len(batch), done)

@@ -77,6 +77,7 @@ class _Files:
                     if ending == "safetensors":  # the first of a sample
                         self._samples.append((number, {}))
                     self._samples[-1][1][ending] = member
+        self._samples.sort(key=lambda sample: sample[1]["safetensors"].name)  # NUMBER: images come bucket by bucket
 
     def __len__(self) -> int:
         return len(self._samples)
