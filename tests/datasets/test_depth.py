@@ -187,11 +187,11 @@ def test_a_range_that_is_given_is_that_of_every_file(capsys):
     assert "values from 0 to 10000, and those beyond --value_range 0 5000 are clipped" in said
 
 
-def pages(*found):
+def pages(*found, **metadata):
     stream = io.BytesIO()
     with tifffile.TiffWriter(stream) as file:
         for page in found:
-            file.write(page, metadata=None, photometric="minisblack")
+            file.write(page, photometric="minisblack", **(metadata or {"metadata": None}))
     return stream.getvalue()
 
 
@@ -204,6 +204,18 @@ def test_pages_are_bands_where_they_are_as_many_and_else_the_first_is_read(capsy
     assert "has 4 pages, of which the first is read" in capsys.readouterr().err
     assert "1 band(s) in each of 4 pages, and the model takes 5" in refused(data, 5)
     assert "1 band(s) in each of 2 pages" in refused(pages(stack[0], stack[1, :3]), 2)
+    own = ImageReader().tensor(pages(*stack, metadata={}), 4)  # tifffile takes such pages for an image each
+    assert torch.equal(own, ImageReader().tensor(data, 4))
+    small = (stack[:3] >> 8).astype(np.uint8)
+    x = ImageReader().tensor(pages(*small, metadata={}), 3)
+    assert torch.allclose(x, tensor(small.transpose(1, 2, 0), 0, 255), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_band_beside_rgb_is_kept(dtype):
+    pixels = noise(3, (6, 9, 4)).astype(dtype)
+    data = tiff(pixels, photometric="rgb", extrasamples=["unspecified"])
+    assert torch.allclose(ImageReader().tensor(data, 4), tensor(pixels, 0, np.iinfo(dtype).max), atol=1e-6)
 
 
 def test_pixels_without_data_are_counted_and_refused():

@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 from .errors import DataError
 from .rasters import COLOURS, NUMBERS, Raster, fit, other_bands
 
-NPY, NPZ = b"\x93NUMPY", b"PK\x03\x04"
+NPY, NPZ, EMPTY_NPZ = b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06"
 ARRAY_ENDINGS = frozenset({".npy", ".npz"})
 IMAGE = "image"  # the array of an .npz with several that is read
 
@@ -71,7 +71,7 @@ class ArrayFile:
     @staticmethod
     def matches(head: bytes) -> bool:
         """Whether a file that begins like this is one."""
-        return head.startswith((NPY, NPZ))
+        return head.startswith((NPY, NPZ, EMPTY_NPZ))
 
     @property
     def num_bytes(self) -> int:

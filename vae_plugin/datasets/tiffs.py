@@ -76,6 +76,8 @@ class TiffImage:
             return False
         if page.photometric in (MIN_IS_WHITE, MIN_IS_BLACK) and page.samplesperpixel == 1:
             return self._pages_are_bands(channels) is None
+        if channels == page.samplesperpixel and not self.colours:  # of which Pillow leaves out those without a meaning
+            return page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
         return page.samplesperpixel <= 4 and page.planarconfig == 1
 
     def layout(self, channels: int) -> _Layout:
@@ -134,7 +136,8 @@ class TiffImage:
         if any(0 in each.databytecounts or not each.databytecounts for each in pages):
             raise DataError("parts of it are missing (it is a sparse file): fill them, or leave it out.")
         if layout.page is None:
-            found = self._tiff.series[0].asarray(maxworkers=1)
+            parts = [one.asarray(maxworkers=1) for one in self._tiff.series]
+            found = parts[0] if len(parts) == 1 else np.stack(parts)
         else:
             found = page.asarray(maxworkers=1)
             if self.count > 1 and not self._reduced():
@@ -156,10 +159,15 @@ class TiffImage:
 
     def _pages_are_bands(self, channels: int) -> int | None:
         """The axis of the bands, where as many pages as the model has channels are its bands; None otherwise."""
-        if self.count != channels or channels == 1 or len(self._tiff.series) != 1:
+        if self.count != channels or channels == 1:
             return None
-        shape, axes = self._tiff.series[0].shape, self._tiff.series[0].axes
-        return 0 if len(shape) == 3 and axes.endswith("YX") and shape[0] == channels else None
+        # One series of all pages, or of each, as tifffile's own writer makes of pages that are written one by one.
+        series, page = self._tiff.series, self._page
+        shapes = {1: (channels, *page.shape), channels: page.shape}
+        alike = all(
+            one.shape == shapes.get(len(series)) and one.axes.endswith("YX") and one.dtype == page.dtype for one in series
+        )
+        return 0 if alike else None
 
     def _reduced(self) -> bool:
         """Whether the other pages are the image at smaller sizes, as in a pyramid, or its mask."""
