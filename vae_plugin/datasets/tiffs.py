@@ -165,7 +165,8 @@ class TiffImage:
         series, page = self._tiff.series, self._page
         shapes = {1: (channels, *page.shape), channels: page.shape}
         alike = all(
-            one.shape == shapes.get(len(series)) and one.axes.endswith("YX") and one.dtype == page.dtype for one in series
+            one.shape == shapes.get(len(series)) and one.axes.endswith("YX") and one.dtype == page.dtype
+            for one in series
         )
         return 0 if alike else None
 
