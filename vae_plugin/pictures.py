@@ -12,7 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
 
 from .autoencoders import Adapter, Autoencoder, AutoencoderVAE, AutoencoderVQVAE, adapt
-from .datasets.transforms import to_uint8
+from .datasets.transforms import bands_to_show, to_uint8
 from .files import replacing_file
 from .latents import traverse
 
@@ -23,11 +23,11 @@ BACKGROUND = 255
 def grid(images: torch.Tensor, columns: int, min_side: int = 64) -> Image.Image:
     """Arrange images (N, C, H, W) in [-1, 1] row by row; small ones are enlarged to about `min_side` pixels.
 
-    Images with 2 or more than 4 channels show only the first one, in gray.
+    Of images with 2 or more than 4 channels some are shown, see `bands_to_show`.
     """
     pixels = to_uint8(images.detach().float().cpu())
-    if pixels.shape[1] not in (1, 3, 4):
-        pixels = pixels[:, :1]
+    if (bands := bands_to_show(pixels.shape[1])) is not None:
+        pixels = pixels[:, bands]
     enlarge = max(1, math.ceil(min_side / max(pixels.shape[-2:])))
     pixels = pixels.repeat_interleave(enlarge, 2).repeat_interleave(enlarge, 3)
     count, channels, height, width = pixels.shape
@@ -197,4 +197,4 @@ def code_changes(model: AutoencoderVQVAE, images: torch.Tensor, columns: int = 8
 
 
 def _as_rgb(images: torch.Tensor) -> torch.Tensor:
-    return images[:, :3] if images.shape[1] in (3, 4) else images[:, :1].expand(-1, 3, -1, -1)
+    return images[:, :3] if images.shape[1] > 2 else images[:, :1].expand(-1, 3, -1, -1)

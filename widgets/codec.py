@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from vae_plugin.arguments import Whole
 from vae_plugin.autoencoders import Adapter, adapt, autoencoder_of, load_autoencoder
 from vae_plugin.autoencoders.registry import accepted_classes
-from vae_plugin.datasets.transforms import to_uint8
+from vae_plugin.datasets.transforms import bands_to_show, to_uint8
 from vae_plugin.errors import NotFiniteError, UserError
 from vae_plugin.models.posteriors import DiagonalGaussian
-from vae_plugin.wording import shown
+from vae_plugin.widgets.bands import ShownBands
 
 SLOW = 0.08  # seconds; a slower decode cannot follow a drag, and a smaller picture comes first
 TRIALS = 3  # decodes with all threads, then with one; the faster way is kept
@@ -87,9 +87,10 @@ class Codec:
     Args:
         model: the autoencoder. Its device and dtype are looked up at every call, so that it may be moved.
         resolution: side of the images in pixels. Default: what the model is made for, at most 256.
-        bands: of the images to show, see `check_bands`.
+        bands: of the images to show, see `bands.check_bands`.
 
     Attributes:
+        shown: the bands of images that pictures show.
         decode_seconds: duration of a decode of one latent at full size, a moving average; None before the first.
     """
 
@@ -97,7 +98,7 @@ class Codec:
         self, model: Adapter | ModelMixin, resolution: int | None = None, bands: Sequence[int] | int | None = None
     ) -> None:
         self.adapter = adapt(model)
-        self.bands = check_bands(bands, self.adapter.in_channels)
+        self.shown = ShownBands(bands, self.adapter.in_channels)
         if resolution is not None and resolution < 1:
             raise UserError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
         self.image_size = self._image_size(None if resolution is None else int(resolution))
@@ -146,7 +147,7 @@ class Codec:
 
     def to_rgba(self, images: torch.Tensor) -> np.ndarray:
         """Images (B, C, H, W) as pictures of the bands that are shown, see `to_rgba`."""
-        return to_rgba(images, self.bands)
+        return to_rgba(images, self.shown.chosen)
 
     def _to_device(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.model.device, self.model.dtype)
@@ -297,31 +298,15 @@ def _on_cpu(x: torch.Tensor) -> torch.Tensor:
     return x.detach().float().cpu()
 
 
-def check_bands(bands: Sequence[int] | int | None, channels: int) -> tuple[int, ...] | None:
-    """The bands of an image to show, counted from 0: one in gray, or three as red, green and blue.
-
-    Raises:
-        UserError: for another number of them, or one that the images do not have.
-    """
-    if bands is None:
-        return None
-    chosen = (bands,) if isinstance(bands, int) else tuple(bands)
-    if len(chosen) not in (1, 3) or not all(type(band) is int and 0 <= band < channels for band in chosen):
-        raise UserError(
-            f"bands is {shown(bands)}: give one band, or three for red, green and blue, each from 0 to {channels - 1}."
-        )
-    return chosen
-
-
 def to_rgba(images: torch.Tensor, bands: Sequence[int] | None = None) -> np.ndarray:
     """Images (B, C, H, W) in [-1, 1] as 8-bit RGBA (B, H, W, 4); gray and RGB become opaque.
 
     Args:
         images: to show.
-        bands: of them to show, one or three, see `check_bands`. By default gray, RGB and RGBA are shown as they are; of
-            2 channels, or more than 4, the first in gray.
+        bands: of them to show, one or three, see `bands.check_bands`. By default those of
+            `bands_to_show`.
     """
-    if bands is not None:
+    if (bands := bands or bands_to_show(images.shape[1])) is not None:
         images = images[:, list(bands)]
     pixels = to_uint8(images).permute(0, 2, 3, 1).numpy()
     channels = pixels.shape[-1]

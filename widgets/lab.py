@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from vae_plugin.widgets.shelf import TEXT, Saved, Shelf
 from vae_plugin.widgets.shelf_view import ShelfView
 from vae_plugin.widgets.space import LatentSpace
 from vae_plugin.widgets.state import given_state
-from vae_plugin.widgets.views import FrameView, model_info, original_rgba, publish_space
+from vae_plugin.widgets.views import FrameView, model_info, original_rgba, publish_space, publish_thumbnails
 from vae_plugin.wording import shown
 
 BUNDLED = Path(__file__).resolve().parent / "circles"
@@ -64,7 +64,7 @@ class LatentLab(anywidget.AnyWidget):
             256.
         max_images: how many of the images to use, evenly spread.
         bands: of images of many bands to show, counted from 0: one in gray, or three as red, green and blue. Default:
-            the first in gray.
+            of more than 4 the first three, of 2 the first in gray.
 
     Raises:
         UserError: if the model or the images cannot be used; the message says what is accepted.
@@ -84,6 +84,7 @@ class LatentLab(anywidget.AnyWidget):
     _thumbnails = traitlets.Dict().tag(sync=True)
     _shelf = traitlets.List(traitlets.Dict()).tag(sync=True)
     _picture = traitlets.Dict().tag(sync=True)
+    _bands = traitlets.List(traitlets.Int()).tag(sync=True)
     _progress = traitlets.List(traitlets.Int(), [0, 0]).tag(sync=True)
 
     @accepts(resolution=Whole(1, optional=True), max_images=Whole(1))
@@ -112,13 +113,14 @@ class LatentLab(anywidget.AnyWidget):
         self._frames = FrameView(session, outlet)
         self._panel = Panel(session, outlet, self._frames)
         key = f"lab-{next(_numbers)}-{id(self):x}"
-        self._still = Still(key, codec.bands)
+        self._still = Still(key, codec.shown)
         self._shown_once = threading.Event()
-        super().__init__(_lab=key, _info=model_info(codec, image_set))
+        super().__init__(_lab=key, _info=model_info(codec, image_set), _bands=list(codec.shown.chosen or ()))
         type(self).latent.publish(self, session.state.latent)
         type(self).shelf.publish(self, session.keeper.shelf)
         ShelfView(session.keeper, codec, session.worker, outlet)
         session.keeper.observe(lambda shelf: type(self).shelf.publish(self, shelf))
+        codec.shown.observe(self._show_bands)
         self.on_msg(lambda _, content, buffers: self._panel.receive(content, buffers))
         session.open_from_set(0)
         session.worker.background(
@@ -159,8 +161,21 @@ class LatentLab(anywidget.AnyWidget):
     @property
     def original(self) -> Image.Image | None:
         """The image that the latent was encoded from."""
-        original = original_rgba(self._session.state, self._session.codec.bands)
+        original = original_rgba(self._session.state, self.bands)
         return None if original is None else pil(original)
+
+    @property
+    def bands(self) -> tuple[int, ...] | None:
+        """The bands that are shown, counted from 0: one in gray, or three as red, green and blue. Set it to see others.
+
+        None for gray, RGB and RGBA images as they are.
+        """
+        return self._session.codec.shown.chosen
+
+    @bands.setter
+    def bands(self, bands: Sequence[int] | int | None) -> None:
+        self._session.codec.shown.choose(bands)
+        self._session.renderer.show_and_wait()
 
     @property
     def pixels(self) -> torch.Tensor | None:
@@ -310,6 +325,16 @@ class LatentLab(anywidget.AnyWidget):
             self._outlet.fail(error)
         self._shown_once.set()
         self._session.worker.settle(lambda: self._leave_picture(frame, rgba), PUBLISH)
+
+    def _show_bands(self) -> None:
+        self._outlet.publish(bands=list(self.bands or ()))
+        space = self._session.survey.space
+        if space is not None:
+            self._session.worker.background(self._draw_thumbnails(space), soon=True)
+
+    def _draw_thumbnails(self, space: LatentSpace) -> Iterator[None]:
+        publish_thumbnails(space, self._session, self._outlet)
+        yield
 
     def _leave_picture(self, frame: Frame, rgba: np.ndarray) -> None:
         """Put the last picture where a saved notebook keeps it."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from vae_plugin.widgets.bands import ShownBands
 from vae_plugin.widgets.outlet import plain_words
 from vae_plugin.widgets.pictures import still, still_bundle
 from vae_plugin.widgets.state import State
@@ -29,11 +28,11 @@ class Still:
 
     Args:
         key: identifies the output.
-        bands: of the images to show, see `codec.check_bands`.
+        shown: the bands of images that the pictures show.
     """
 
-    def __init__(self, key: str, bands: Sequence[int] | None = None) -> None:
-        self._key, self._bands = key, bands
+    def __init__(self, key: str, shown: ShownBands) -> None:
+        self._key, self._bands = key, shown
         self._shown = False
 
     def show(self, state: State, rgba: np.ndarray) -> None:
@@ -51,5 +50,5 @@ class Still:
         from IPython.display import display
 
         words = f"Latent Lab: {plain_words(state.name)}"
-        bundle = still_bundle(self._key, still(original_rgba(state, self._bands), rgba), words)
+        bundle = still_bundle(self._key, still(original_rgba(state, self._bands.chosen), rgba), words)
         display(bundle, raw=True, display_id=self._key, update=update)

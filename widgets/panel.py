@@ -91,6 +91,10 @@ class Panel:
 
     # --- images and files ---
 
+    def _do_bands(self, tag: Any, buffers: Sequence[Any], *, bands: list[int]) -> None:
+        self._session.codec.shown.choose(bands)
+        self._session.renderer.show(tag)
+
     def _do_pick(self, tag: Any, buffers: Sequence[Any], *, index: int) -> None:
         self._session.open_from_set(index, tag=tag)
 

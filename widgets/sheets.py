@@ -78,6 +78,8 @@ class Sheets:
         self._worker = worker
         self._dropped = dropped
         self._sheets: dict[str, Sheet] = {}
+        self._last: dict[str, tuple[Callable[[SheetPart], None], Any]] = {}
+        codec.shown.observe(self._draw_again)
         self._number = 0
 
     def draw(self, name: str, sheet: Sheet, send: Callable[[SheetPart], None], tag: Any) -> None:
@@ -91,7 +93,7 @@ class Sheets:
         """
         self._number += 1
         number = self._number
-        self._sheets[name] = sheet
+        self._sheets[name], self._last[name] = sheet, (send, tag)
 
         def steps() -> Iterator[None]:
             batch = BATCH if (self._codec.decode_seconds or 0.0) < FAST else 1
@@ -108,6 +110,10 @@ class Sheets:
                 yield
 
         self._worker.background(steps(), soon=True)
+
+    def _draw_again(self) -> None:
+        for name, (send, tag) in list(self._last.items()):
+            self.draw(name, replace(self._sheets[name]), send, tag)  # another object, so that one under way ends
 
     def adopted(self, name: str, i: int) -> State:
         """The state of picture i of a sheet.

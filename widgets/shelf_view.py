@@ -32,6 +32,7 @@ class ShelfView:
         self._pictures: dict[str, bytes] = {}  # by key; empty until decoded
         self._lock = threading.RLock()
         keeper.observe(self._show)
+        codec.shown.observe(self._draw_again)
 
     def _show(self, shelf: Shelf) -> None:
         with self._lock:
@@ -40,6 +41,11 @@ class ShelfView:
             self._publish()
         if any(key not in known for key in self._pictures):
             self._worker.background(self._draw(shelf), soon=True)
+
+    def _draw_again(self) -> None:
+        with self._lock:
+            self._pictures = {}
+        self._show(self._keeper.shelf)
 
     def _draw(self, shelf: Shelf) -> Iterator[None]:
         for item in shelf:

@@ -63,7 +63,7 @@ class FrameView:
     def __init__(self, session: Session, outlet: Outlet) -> None:
         self._session = session
         self._outlet = outlet
-        self._original_sent: torch.Tensor | None = None
+        self._original_sent: tuple[torch.Tensor | None, Sequence[int] | None] = (None, None)
         self.fill_segments = False
 
     def send(self, frame: Frame, rgba: np.ndarray) -> None:
@@ -76,10 +76,11 @@ class FrameView:
         if session.survey.space is not None:
             content["coordinates"] = session.survey.space.coordinates(state.latent).tolist()
         content["gesture"] = session.history.gesture
-        if state.original is not self._original_sent:
-            self._original_sent = state.original
+        bands = session.codec.shown.chosen
+        if state.original is not self._original_sent[0] or bands != self._original_sent[1]:
+            self._original_sent = (state.original, bands)
             content["original"] = "none"
-            original = original_rgba(state, self._session.codec.bands)
+            original = original_rgba(state, bands)
             if original is not None:
                 content["original"], data = _encoded_pixels(original, False)
                 content["original_size"] = [original.shape[1], original.shape[0]]
@@ -97,7 +98,7 @@ class FrameView:
     def publish(self, frame: Frame, rgba: np.ndarray) -> None:
         """Leave the last picture for views that open later, with or without a kernel."""
         state, space = frame.state, self._session.survey.space
-        original = original_rgba(state, self._session.codec.bands)
+        original = original_rgba(state, self._session.codec.shown.chosen)
         picture: dict[str, Any] = {
             "facts": frame.facts(),
             "decoded": png(rgba),
@@ -126,6 +127,11 @@ def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
         }
     )
     outlet.publish(progress=[len(space.means), len(space.means)])
+    publish_thumbnails(space, session, outlet)
+
+
+def publish_thumbnails(space: LatentSpace, session: Session, outlet: Outlet) -> None:
+    """Show small pictures of the images."""
     rows = space.rows[:THUMBNAILS]
     pictures = [thumbnail(session.codec.to_rgba(session.images[i][None])[0], THUMBNAIL_SIDE) for i in rows]
     height, width = pictures[0].shape[:2]

@@ -37,6 +37,13 @@ vq = AutoencoderVQVAE(block_out_channels=(8, 16, 16), norm_num_groups=4, sample_
 second = LatentLab(vq.eval(), max_images=24)
 second
 """
+BANDS = """
+from vae_plugin import AutoencoderVAE
+torch.manual_seed(0)
+five = AutoencoderVAE(in_channels=5, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, sigma=0.3)
+third = LatentLab(five.eval(), torch.rand(6, 5, 16, 16) * 2 - 1)
+third
+"""
 COUNT = """
 count, receive = 0, LAB._panel.receive
 def counted(*message):
@@ -104,10 +111,10 @@ class Panel:
 
 @pytest.fixture(scope="module")
 def page(server, browser, rig_folders):
-    write_notebook(rig_folders[0] / "lab.ipynb", [CIRCLES, CODES])
+    write_notebook(rig_folders[0] / "lab.ipynb", [CIRCLES, CODES, BANDS])
     browser.open(server, "lab.ipynb")
     browser.run_all()
-    browser.page.wait_for_selector(".latent-lab >> nth=1")
+    browser.page.wait_for_selector(".latent-lab >> nth=2")
     browser.page.wait_for_selector(".latent-lab input[data-axis]")
     return browser
 
@@ -460,3 +467,24 @@ def test_after_a_restart_the_picture_stays_and_running_again_works(circles, page
     again.settle()
     assert again.shown() == again.python("print(digest(LAB))")
     assert page.errors == []
+
+
+def test_the_bands_are_chosen_by_the_keyboard(page, circles):
+    panel = Panel(page, 2, "third")
+    panel.settle()
+    expected = (
+        "print(hashlib.sha256(to_rgba(LAB.model.decode(LAB.latent[None]).sample.detach(), {}).tobytes()).hexdigest())"
+    )
+    assert panel.shown() == panel.python(expected.format((0, 1, 2)))
+    red = panel.root.get_by_role("group", name="Bands").get_by_label("Red: band that is shown")
+    assert red.locator("option").all_inner_texts() == [f"band {number}" for number in range(5)]
+    red.focus()
+    page.page.keyboard.type("band 4")
+    panel.settle()
+    assert panel.python("print(LAB.bands)") == "(4, 1, 2)"
+    assert panel.shown() == panel.python(expected.format((4, 1, 2)))
+    panel.python("LAB.bands = 3")
+    panel.settle()
+    assert [panel.find(f"[data-band={colour}]").input_value() for colour in ("red", "green", "blue")] == ["3"] * 3
+    assert panel.shown() == panel.python(expected.format((3,)))
+    assert not circles.find("[data-band]").count()  # gray and RGB are shown as they are

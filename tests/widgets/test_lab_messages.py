@@ -52,6 +52,7 @@ def requests(lab):
         {"op": "attribute", "label": "radius", "value": None, "strength": 0.5},
     ):
         yield {"do": "combine", "operation": operation, "gesture": "v:3"}, ()
+    yield {"do": "bands", "bands": [0, 0, 0]}, ()
     yield from (({"do": "posterior", "seed": 3}, ()), ({"do": "pick", "index": 1}, ()))
     yield {"do": "open", "name": "a.png"}, [picture()]
     tensors = {"a": torch.zeros(shape), "a.indices": torch.zeros(*shape[1:], 3, dtype=torch.int64)}

@@ -12,7 +12,7 @@ import torch
 from .. import pictures
 from ..datasets import ImageReader
 from ..datasets.rasters import unscaled
-from ..datasets.transforms import MODES, to_pil
+from ..datasets.transforms import bands_to_show, to_pil
 from ..datasets.writing import ending_like, write_values
 from ..errors import NotFiniteError, UserError
 from ..files import make_folder
@@ -35,8 +35,9 @@ class ReconstructOptions(ModelSource):
     )
     output_dir: str = option(
         "reconstructions",
-        "Folder for NAME-reconstruction.png, which shows the original and the reconstruction (of many bands the "
-        "first). Of more than 8 bits or other bands, NAME-reconstruction.tif (.npy of arrays) keeps the values.",
+        "Folder for NAME-reconstruction.png, which shows the original and the reconstruction (of more than 4 bands the "
+        "first three as RGB, of 2 the first). Of more than 8 bits or other bands, NAME-reconstruction.tif (.npy of "
+        "arrays) keeps the values.",
         path=True,
     )
     value_range: tuple[float, ...] | None = value_range()
@@ -64,7 +65,8 @@ def run(argv: Sequence[str] | None, prog: str) -> list[Path]:
         if not reconstruction.isfinite().all():
             raise NotFiniteError(f"the reconstruction of {name}")
         pair = torch.cat([x, reconstruction], dim=3)[0]
-        pictures.save_png(to_pil(pair if len(pair) in MODES else pair[:1]), path)
+        bands = bands_to_show(len(pair))
+        pictures.save_png(to_pil(pair if bands is None else pair[list(bands)]), path)
         written.append(path)
         if (raster := reader.raster(name, adapter.in_channels)) is not None:
             values = reconstruction[0].float().cpu().permute(1, 2, 0).numpy()

@@ -41,6 +41,15 @@ def check_colours(channels: int) -> int:
     return channels
 
 
+def bands_to_show(channels: int) -> tuple[int, ...] | None:
+    """The bands of an image that its picture shows, unless others are chosen.
+
+    None for gray, RGB and RGBA, which are shown as they are; of 2 the first in gray; of more than 4 the first three as red,
+    green and blue.
+    """
+    return None if channels in MODES else (0,) if channels < 3 else (0, 1, 2)
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF orientation says."""
     # ImageOps.exif_transpose would also write the EXIF back, and fails where that cannot be done.

@@ -1,5 +1,6 @@
 import { Actions } from "./actions.js";
 import { Arithmetic } from "./arithmetic.js";
+import { Bands, hasBands } from "./bands.js";
 import { Brush } from "./brush.js";
 import { Codes } from "./codes.js";
 import { h } from "./dom.js";
@@ -20,7 +21,7 @@ export function buildView(lab) {
     h("header", {}, h("strong", {}, "Latent Lab"), h("span", { class: "ll-model" }, describeModel(lab.info)), notices.state, notices.status),
     notices.quiet,
     notices.alert,
-    h("div", { class: "ll-body" }, h("div", { class: "ll-left" }, stage.element, new Actions(lab).element), tabs(lab, "Tools", tools(lab, images))),
+    h("div", { class: "ll-body" }, h("div", { class: "ll-left" }, stage.element, hasBands(lab.info) ? new Bands(lab).element : null, new Actions(lab).element), tabs(lab, "Tools", tools(lab, images))),
     new ShelfView(lab).element,
     savedPictureHider(lab.model.get("_lab")),
   );
