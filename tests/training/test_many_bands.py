@@ -54,6 +54,7 @@ def test_the_run_measures_and_records_the_range(result):
     card = (out / "README.md").read_text()
     assert "an image of 5 channels" in card
     assert "The values -1000 to 3000 of image files are -1 to 1" in card
+    assert "Its pictures show channels 0, 1 and 2 of an image, counted from 0, as red, green and blue." in card
     assert {"psnr", "ssim"} <= json.loads((out / "metrics.json").read_text()).keys()
     assert (out / "samples" / "reconstructions.png").exists()
 

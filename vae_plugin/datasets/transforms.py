@@ -44,8 +44,8 @@ def check_colours(channels: int) -> int:
 def bands_to_show(channels: int) -> tuple[int, ...] | None:
     """The bands of an image that its picture shows, unless others are chosen.
 
-    None for gray, RGB and RGBA, which are shown as they are; of 2 the first in gray; of more than 4 the first three as red,
-    green and blue.
+    None for gray, RGB and RGBA, which are shown as they are. Of 2 it is the first, in gray; of more than 4 the first
+    three, as red, green and blue.
     """
     return None if channels in MODES else (0,) if channels < 3 else (0, 1, 2)
 

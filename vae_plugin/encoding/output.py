@@ -90,8 +90,8 @@ class Output:
         if not images:
             name = min(left_out)
             raise UserError(
-                f"none of the {len(left_out)} images can be read ({name}: {left_out[name].rstrip('.')}): give data with "
-                "images."
+                f"none of the {len(left_out)} images can be read ({name}: {left_out[name].rstrip('.')}): give "
+                "data with images."
             )
         statistics = {"mean": moments.mean.tolist(), "std": moments.std.tolist(), "values_per_channel": moments.count}
         found = {"images": images, "left_out": left_out, "images_of_shards": shards, "statistics": statistics}

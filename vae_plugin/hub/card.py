@@ -111,6 +111,7 @@ def model_card(
         "rule": scaling.rule(adapter.latent_scaling()),
         "standardized": None,
         "value_range": prose.value_range(adapter.value_range),
+        "shown_bands": prose.shown_bands(adapter.in_channels) if record.pictures else "",
         "padding": None if (mode := recorded_padding(config)) == "zeros" else mode,
     }
     subfolder = "teacher_subfolder" if record.decoder else "subfolder"

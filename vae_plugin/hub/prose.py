@@ -10,6 +10,7 @@ from urllib.parse import quote
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ..datasets.transforms import bands_to_show
 from ..json_types import fits
 from .record import RunRecord
 from .results import Results, duration, written
@@ -68,6 +69,17 @@ def value_range(found: tuple[float, float] | None) -> Markdown:
         " The values {} to {} of image files are -1 to 1 to the model (`_value_range` in its config): convert values v "
         "by 2 (v - {}) / ({} - {}) - 1."
     ).format(low, high, low, high, low)
+
+
+def shown_bands(channels: int) -> Markdown:
+    """Which channels pictures show, counted from 0; empty where they show all."""
+    bands = bands_to_show(channels)
+    if bands is None:
+        return Markdown("")
+    if len(bands) == 1:
+        return Markdown(" Its pictures show channel {} of an image, counted from 0, in gray.").format(*bands)
+    text = Markdown(" Its pictures show channels {}, {} and {} of an image, counted from 0, as red, green and blue.")
+    return text.format(*bands)
 
 
 def what_was_trained(record: RunRecord, results: Results) -> Markdown:
