@@ -19,10 +19,12 @@ from torch.nn import functional as F
 from vae_plugin.arguments import Whole
 from vae_plugin.autoencoders import Adapter, adapt, autoencoder_of, load_autoencoder
 from vae_plugin.autoencoders.registry import accepted_classes
+from vae_plugin.autoencoders.value_range import is_range
 from vae_plugin.datasets.transforms import bands_to_show, to_uint8
 from vae_plugin.errors import NotFiniteError, UserError
 from vae_plugin.models.posteriors import DiagonalGaussian
 from vae_plugin.widgets.bands import ShownBands
+from vae_plugin.wording import shown
 
 SLOW = 0.08  # seconds; a slower decode cannot follow a drag, and a smaller picture comes first
 TRIALS = 3  # decodes with all threads, then with one; the faster way is kept
@@ -88,17 +90,26 @@ class Codec:
         model: the autoencoder. Its device and dtype are looked up at every call, so that it may be moved.
         resolution: side of the images in pixels. Default: what the model is made for, at most 256.
         bands: of the images to show, see `bands.check_bands`.
+        value_range: see `LatentLab`.
 
     Attributes:
         shown: the bands of images that pictures show.
+        value_range: the values of image files that become -1 and 1; None where their type says it.
         decode_seconds: duration of a decode of one latent at full size, a moving average; None before the first.
     """
 
     def __init__(
-        self, model: Adapter | ModelMixin, resolution: int | None = None, bands: Sequence[int] | int | None = None
+        self,
+        model: Adapter | ModelMixin,
+        resolution: int | None = None,
+        bands: Sequence[int] | int | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         self.adapter = adapt(model)
         self.shown = ShownBands(bands, self.adapter.in_channels)
+        if value_range is not None and not is_range(value_range):
+            raise UserError(f"value_range is {shown(value_range)}: give two numbers, the lower one first.")
+        self.value_range = self.adapter.value_range if value_range is None else (value_range[0], value_range[1])
         if resolution is not None and resolution < 1:
             raise UserError(f"resolution is {resolution}: give the side of the images in pixels, at least 1.")
         self.image_size = self._image_size(None if resolution is None else int(resolution))

@@ -65,6 +65,8 @@ class LatentLab(anywidget.AnyWidget):
         max_images: how many of the images to use, evenly spread.
         bands: of images of many bands to show, counted from 0: one in gray, or three as red, green and blue. Default:
             of more than 4 the first three, of 2 the first in gray.
+        value_range: the values of image files that become -1 and 1. Default: what the config of the model records, or
+            what their type says.
 
     Raises:
         UserError: if the model or the images cannot be used; the message says what is accepted.
@@ -97,9 +99,10 @@ class LatentLab(anywidget.AnyWidget):
         resolution: int | None = None,
         max_images: int = 256,
         bands: Sequence[int] | int | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
-        codec = Codec(open_model(str(BUNDLED) if model is None else model), resolution, bands)
-        image_set = ImageSet(images, codec.channels, codec.image_size, max_images, labels, codec.adapter.value_range)
+        codec = Codec(open_model(str(BUNDLED) if model is None else model), resolution, bands, value_range)
+        image_set = ImageSet(images, codec.channels, codec.image_size, max_images, labels, codec.value_range)
         outlet = self._outlet = Outlet(self)
         session = self._session = Session(
             codec,
@@ -227,7 +230,7 @@ class LatentLab(anywidget.AnyWidget):
             source,
             self._session.codec.channels,
             self._session.codec.image_size,
-            self._session.codec.adapter.value_range,
+            self._session.codec.value_range,
         )
 
     @accepts(name=TEXT, value=OPTIONAL_TEXT, inside=Instance((bool, np.bool_), "True or False"))

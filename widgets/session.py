@@ -109,7 +109,7 @@ class Session:
     def open_image(self, source: Any, name: str, code: str, *, tag: Any = None) -> None:
         """Encode an image of any form in the worker's thread, and show it."""
         self._open(
-            lambda: as_image(source, self.codec.channels, self.codec.image_size, self.codec.adapter.value_range),
+            lambda: as_image(source, self.codec.channels, self.codec.image_size, self.codec.value_range),
             name,
             code,
             tag,

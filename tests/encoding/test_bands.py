@@ -57,7 +57,9 @@ def test_the_range_of_the_model_is_taken_and_recorded_and_another_one_wins(place
     assert encode(place, "told", tmp_path / "other", "--value_range", "-50", "50") == 0
     for found, expected in means(place, tmp_path / "other", -50, 50):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    capsys.readouterr()
+    assert "clipped" not in capsys.readouterr().err
+    assert encode(place, "told", tmp_path / "narrow", "--value_range", "-40", "0") == 0
+    assert "3 image(s) have values beyond --value_range -40 0, which were clipped: 0.npy, 1" in capsys.readouterr().err
     assert encode(place, "told", tmp_path / "out", "--value_range", "-50", "50") == 2
     assert "holds latents of --value_range [-40.0, 10.0] instead of [-50.0, 50.0]" in capsys.readouterr().err
 

@@ -65,6 +65,11 @@ def test_evaluate_reconstruct_and_a_fine_tune_know_the_range(result, tmp_path, c
     assert measured["psnr"] == pytest.approx(
         json.loads((result / "out" / "metrics.json").read_text())["psnr"], abs=1e-3
     )
+    assert "clipped" not in capsys.readouterr().err
+    evaluate([out, "--train_data_dir", chips, "--resolution", "16", "--value_range", "0", "3000"], "evaluate")
+    held_out = json.loads((result / "out" / "metrics.json").read_text())["num_images"]
+    said = f"note: {held_out} image(s) have values beyond --value_range 0 3000, which were clipped: "
+    assert said in capsys.readouterr().err
     tifffile.imwrite(tmp_path / "chip.tif", chip(1), photometric="minisblack", metadata=None)
     words = [str(result / "chips" / "00.npy"), str(tmp_path / "chip.tif"), "--output_dir", str(tmp_path / "made")]
     assert main(["reconstruct", out, *words]) == 0
@@ -98,6 +103,16 @@ def test_the_lab_shows_the_bands_that_are_chosen(result):
         assert np.abs(shown - expected).max() <= 0.51
     finally:
         lab.close()
+    lab = LatentLab(str(result / "out"), str(result / "chips"), resolution=16, max_images=2, value_range=(-2000, 6000))
+    try:
+        half = (lab.load(result / "chips" / "03.npy") + 1) * 4000 - 2000
+        assert torch.allclose(half, (x + 1) * 2000 - 1000, atol=0.1)
+        assert torch.equal(lab.images[0], lab.load(result / "chips" / "00.npy"))
+    finally:
+        lab.close()
+    for wrong in ((3000, 0), (0,), (0, float("nan")), "01", 5):
+        with pytest.raises(UserError, match=r"value_range is .*: give two numbers, the lower one first"):
+            LatentLab(str(result / "out"), torch.zeros(1, 5, 16, 16), resolution=16, value_range=wrong)
     for bands in ((0, 1), (5,), 5, (0, 1, True)):
         with pytest.raises(UserError, match="give one band, or three for red, green and blue, each from 0 to 4"):
             LatentLab(str(result / "out"), torch.zeros(1, 5, 16, 16), resolution=16, bands=bands)

@@ -18,13 +18,16 @@ RANGE_KEY = "_value_range"
 RECORDED = (PADDING_KEY, RANGE_KEY)  # what a config has beside the fields of its class
 
 
+def is_range(value: object) -> bool:
+    """Whether something is two numbers, the lower one first."""
+    fits = isinstance(value, (list, tuple)) and len(value) == 2 and all(type(v) in (int, float) for v in value)
+    return fits and all(map(is_finite, value)) and value[0] < value[1]  # type: ignore[arg-type, index]  # it fits
+
+
 def range_misfit(config: Mapping[str, Any]) -> str | None:
     """What is wrong with the range that a config records, in a clause; None if nothing."""
     value = config.get(RANGE_KEY)
-    if value is None:
-        return None
-    fits = isinstance(value, (list, tuple)) and len(value) == 2 and all(type(v) in (int, float) for v in value)
-    if fits and all(map(is_finite, value)) and value[0] < value[1]:
+    if value is None or is_range(value):
         return None
     return f"{RANGE_KEY} is {shown(value)}, expected two numbers, the lower one first"
 

@@ -14,6 +14,7 @@ from ..datasets.files import SPLITS
 from ..datasets.labels import find_labels
 from ..datasets.latents import LAYOUTS, MANIFEST
 from ..datasets.paths import lies_under
+from ..datasets.survey import clipped
 from ..encoding import CONTENTS, Work, data_facts, encode, model_facts, plan_for
 from ..errors import UserError
 from ..files import make_folder
@@ -193,6 +194,8 @@ def _report(manifest: Mapping[str, Any], folder: Path, did: bool, rate: float) -
         )
     if rank():
         return
+    if manifest.get("clipped"):
+        say(clipped(manifest["clipped"], manifest["value_range"]))
     if not did:
         show(f"{folder} has the latents of all {manifest['images']:,} images already: --overwrite encodes them again.")
         return

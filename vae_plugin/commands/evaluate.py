@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from .. import metrics
 from ..autoencoders import Adapter
 from ..datasets import ImageDataset, draw, shared_batches
+from ..datasets.survey import clipped
 from ..datasets.trained_on import find_record, held_out_of
 from ..errors import UserError
 from ..files import json_text, write_json
@@ -66,16 +67,20 @@ def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
             images = draw(found, options.max_images, options.seed)
         adapter.model.to(device)
         own_unreadable: set[str] = set()
+        own_clipped: set[str] = set()
         result = metrics.evaluate(
             adapter,
-            shared_batches(images, BATCH, own_unreadable, together=BATCH),
+            shared_batches(images, BATCH, own_unreadable, together=BATCH, clipped=own_clipped),
             num_importance_samples=options.num_importance_samples,
             seed=options.seed,
             shared=True,
         )
         unreadable = set[str]().union(*objects_over_processes(own_unreadable))
+        beyond = set[str]().union(*objects_over_processes(own_clipped))
         if rank() == 0:
             _report(options, result, unreadable)
+            if beyond and (value_range := options.range_of(adapter)) is not None:
+                say(clipped(beyond, value_range))
         return result
 
 

@@ -75,6 +75,10 @@ class ImageSource(ModelSource):
         say(f"images are cropped as in training, which run.json tells: --crop {crop}.")
         return crop
 
+    def range_of(self, adapter: Adapter) -> tuple[float, float] | None:
+        """The values that become -1 and 1: those that were given, or those that the model records."""
+        return checked_range(self.value_range) or adapter.value_range
+
     def load(self, adapter: Adapter, size: int, crop: str, rules: DataRules = LATEST) -> ImageDataset:
         """The images, in the order of the data set.
 
@@ -96,7 +100,7 @@ class ImageSource(ModelSource):
             buckets=aspect_buckets(size, adapter.spatial_compression_ratio) if crop == WHOLE else (),
             center_crop=True,
             channels=adapter.in_channels,
-            value_range=checked_range(self.value_range) or adapter.value_range,
+            value_range=self.range_of(adapter),
             max_image_pixels=self.max_image_pixels,
             remote_images=self.remote_images,
             rules=rules,

@@ -27,12 +27,14 @@ class Decoded:
         size: width and height of the whole image in its file, upright.
         reduction: factor by which it was decoded smaller.
         reducible: whether its file can be decoded smaller.
+        clipped: whether values lay beyond the range that was given.
     """
 
     source: Image.Image | np.ndarray
     size: Size
     reduction: int = 1
     reducible: bool = False
+    clipped: bool = False
 
     @property
     def pixels(self) -> np.ndarray:

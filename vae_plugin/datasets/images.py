@@ -27,7 +27,7 @@ from .rows import array_type, undecoded, value_of
 from .transforms import check_channels
 
 MOST_SUBSTITUTES = 1000  # images that are tried in place of one that cannot be read
-LISTED = ("unreadable", "side")
+LISTED = ("unreadable", "side", "clipped")
 
 
 class ImageDataset(Dataset):
@@ -110,11 +110,13 @@ class ImageDataset(Dataset):
         alike: dict[Any, list[tuple[dict[str, Any], np.ndarray]]] = {}
         for place, value in zip(places, self._values(self.rows[places].tolist()), strict=True):
             try:
-                seen, unreadable, side = self._find(place, value, most_tried)
+                seen, unreadable, side, clipped = self._find(place, value, most_tried)
             except DataError as error:
                 items.append(error)
                 continue
             item: dict[str, Any] = {"unreadable": unreadable}
+            if self.reader.value_range is not None:
+                item["clipped"] = clipped
             if self.counts_small:
                 item["side"] = side
             alike.setdefault((seen.shape, seen.dtype), []).append((item, seen))
@@ -131,8 +133,11 @@ class ImageDataset(Dataset):
         values = {row: value_of(value, self._dtype) for row, value in zip(wanted, read, strict=True)}
         return [values.get(row) for row in rows]
 
-    def _find(self, index: int, value: Any, most_tried: int) -> tuple[np.ndarray, tuple[str, ...], int]:
-        """What is seen in the place of an index, the names of unreadable images on the way, and the shorter side.
+    def _find(
+        self, index: int, value: Any, most_tried: int
+    ) -> tuple[np.ndarray, tuple[str, ...], int, tuple[str, ...]]:
+        """What is seen in the place of an index, the names of unreadable images on the way, the shorter side, and the
+        name of the image if it has values beyond the range that was given.
 
         Args:
             index: of an item.
@@ -149,7 +154,8 @@ class ImageDataset(Dataset):
                     found = value if step == 0 and value is not None else self._value(row)
                     image = self.reader.decode(found, self.channels, view_of)
                     self.kept.put(row, image)
-                return image.seen(view_of, self.reader.rules), tuple(unreadable), min(image.size)
+                clipped = (self.origin.name_of(row),) if image.clipped else ()
+                return image.seen(view_of, self.reader.rules), tuple(unreadable), min(image.size), clipped
             except DataError as error:
                 unreadable.append(self._name(row, found, error))
                 say_if_refused(unreadable[-1], error)
@@ -329,12 +335,14 @@ def collate(batch: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         A dict with "pixel_values" (B, C, H, W), "factors" (B, F) if the items have them, and "unreadable", a single
-        list of names; and "sides", the shorter side of each image, if the items have them.
+        list of names; and "sides", the shorter side of each image, and "clipped", names, if the items have them.
     """
     stacked = {name: torch.stack([item[name] for item in batch]) for name in batch[0] if name not in LISTED}
     listed: dict[str, list[Any]] = {"unreadable": [name for item in batch for name in item.get("unreadable", ())]}
     if "side" in batch[0]:
         listed["sides"] = [item["side"] for item in batch]
+    if "clipped" in batch[0]:
+        listed["clipped"] = [name for item in batch for name in item["clipped"]]
     return {**stacked, **listed}
 
 

@@ -87,9 +87,15 @@ class ImageReader:
         Raises:
             DataError: if it cannot be read, or its pixels have no known range.
         """
+        return self.tensor_and_clipped(source, channels, view_of)[0]
+
+    def tensor_and_clipped(
+        self, source: Source, channels: int, view_of: ViewOf | None = None
+    ) -> tuple[torch.Tensor, bool]:
+        """As `tensor`, and whether values lay beyond `value_range`."""
         decoded = self.decode(source, channels, view_of)
         with one_sentence(_name(source)):
-            return tensors_of([decoded.seen(view_of, self.rules)])[0]
+            return tensors_of([decoded.seen(view_of, self.rules)])[0], decoded.clipped
 
     def decode(self, source: Source, channels: int, view_of: ViewOf | None = None) -> Decoded:
         """Decode an image, a large JPEG no larger than the view needs it.
@@ -106,7 +112,8 @@ class ImageReader:
         with one_sentence(name):
             found, whole, factor = self._decode(source, channels, name, view_of)
             if isinstance(found, Raster):
-                return Decoded(self._scaled(found, channels, name), found.size)
+                values, clipped = self._scaled(found, channels, name)
+                return Decoded(values, found.size, clipped=clipped)
             image = convert(found, channels, self.rules, name)
             return Decoded(image, whole or image.size, factor, isinstance(found, JpegImageFile))
 
@@ -212,13 +219,13 @@ class ImageReader:
         raster.check()
         return Image.fromarray(np.ascontiguousarray(bands[..., 0] if bands.shape[-1] == 1 else bands))
 
-    def _scaled(self, raster: Raster, channels: int, name: str) -> np.ndarray:
+    def _scaled(self, raster: Raster, channels: int, name: str) -> tuple[np.ndarray, bool]:
         if self.value_range is None and raster.bands.dtype == np.uint16:
             note_range_of_16_bits(int(raster.without_alpha.max()), 65535, name)
         values, clipped = raster.scaled(channels, self.value_range)
         if clipped:
             note_clipped(raster, self.value_range, name)
-        return values
+        return values, clipped
 
     def _check_size(self, deep: DeepFile, channels: int) -> None:
         """Refuse an image that is too large, by its header.

@@ -20,6 +20,7 @@ def shared_batches(
     unreadable: set[str] | None = None,
     limit: int | None = None,
     together: int | None = None,
+    clipped: set[str] | None = None,
 ) -> Iterator[Share]:
     """Yield this process's share of every batch; each image is read by one process, and unreadable ones by none.
 
@@ -34,6 +35,7 @@ def shared_batches(
         limit: maximum number of images, as of `image_batches`.
         together: images of all processes, instead of `batch_size` times their number: what is in a batch is then the
             same for any number of processes.
+        clipped: set to which the names of images with values beyond the range that was given are added.
 
     Raises:
         UserError: on every process, if the images of one of them cannot be read.
@@ -43,7 +45,7 @@ def shared_batches(
     whole = batch_size * processes if together is None else together
     for indices, start in ((each, at) for each in by_size(dataset) for at in range(0, len(each), whole)):
         first, end = (start + part * whole // processes for part in (own, own + 1))
-        found = _read(dataset, indices[first:end], unreadable)
+        found = _read(dataset, indices[first:end], unreadable, clipped)
         counts = objects_over_processes(found if isinstance(found, UserError) else len(found[1]))
         for failure in counts:
             if isinstance(failure, UserError):
@@ -54,7 +56,7 @@ def shared_batches(
 
 
 def _read(
-    dataset: Dataset, numbers: Sequence[int], unreadable: set[str] | None
+    dataset: Dataset, numbers: Sequence[int], unreadable: set[str] | None, clipped: set[str] | None
 ) -> tuple[torch.Tensor, tuple[int, ...]] | UserError:
     """The images that can be read, and their numbers; without any a substitute, which has no number."""
     images, read, substitute = [], [], None
@@ -65,6 +67,8 @@ def _read(
                 if unreadable is not None:
                     unreadable.update(item["unreadable"])
                 continue
+            if clipped is not None:
+                clipped.update(item.get("clipped", ()))
             images.append(item["pixel_values"])
             read.append(number)
     except UserError as error:

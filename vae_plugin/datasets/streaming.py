@@ -174,7 +174,8 @@ class ImageStream:
         Returns:
             An iterator over dicts with "pixel_values" (B, C, H, W); "unreadable", the names of damaged images, each of
             which is replaced by another image of its window; "lost", the number of samples that damaged shards have
-            lost since the last batch; "sides", the shorter side of each image in pixels; "images", the numbers of the
+            lost since the last batch; "sides", the shorter side of each image in pixels; "clipped", the names of images
+            with values beyond the range that was given; "images", the numbers of the
             images within the run; and "positions", the positions after the batch of the lanes that this process reads.
         """
         global_batch = batch_size * num_processes
@@ -202,9 +203,10 @@ class ImageStream:
                 lost, self._lost = self._lost, 0
                 yield {
                     "lost": lost,
-                    "pixel_values": torch.stack([pixels for pixels, _, _ in items]),
-                    "unreadable": [name for _, names, _ in items for name in names],
-                    "sides": [side for _, _, side in items],
+                    "pixel_values": torch.stack([pixels for pixels, _, _, _ in items]),
+                    "unreadable": [name for _, names, _, _ in items for name in names],
+                    "sides": [side for _, _, side, _ in items],
+                    "clipped": [name for _, _, _, names in items for name in names],
                     "images": numbers,
                     "positions": after,
                 }
@@ -294,7 +296,7 @@ class ImageStream:
     def _samples(self, shard: int, skip: int) -> Iterator[dict[str, Any]]:
         return (value for _, value in self._named(shard, skip))
 
-    def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str], int]:
+    def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str], int, list[str]]:
         view_of = self.framing.keyed((self.seed, 3, number))
         unreadable: list[str] = []
         reason: object = f"--min_image_size {self.min_image_size}"
@@ -304,9 +306,10 @@ class ImageStream:
                     value = {**value, "bytes": self.reader.encoded(value)}
                 side = min(self.reader.size(value, self.channels))
                 if side >= self.min_image_size:
-                    return self.reader.tensor(value, self.channels, view_of), unreadable, side
+                    found, clipped = self.reader.tensor_and_clipped(value, self.channels, view_of)
+                    return found, unreadable, side, [_name(value, number)] if clipped else []
             except DataError as error:
-                unreadable.append(printable(value.get("path") or "") or f"an image in the window of image {number}")
+                unreadable.append(_name(value, number))
                 say_if_refused(unreadable[-1], error)
                 reason = error
         raise DataError(
@@ -327,3 +330,8 @@ class ImageStream:
             origin=origin,
             reader=self.reader,
         )
+
+
+def _name(value: dict[str, Any], number: int) -> str:
+    """What an image of a window is called."""
+    return printable(value.get("path") or "") or f"an image in the window of image {number}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from ..notices import some
 from .images import ImageDataset
 
 LOOKED_OVER = 1000  # images whose headers are read when a data set is opened
@@ -62,6 +63,14 @@ def enlarged(count: int, images: int, resolution: int, smallest: int) -> str:
     return (
         f"{count:,} of {images:,} images are smaller than --resolution {resolution} and are enlarged (the smallest has "
         f"{smallest} pixels): --min_image_size {resolution} leaves them out."
+    )
+
+
+def clipped(names: Collection[str], value_range: tuple[float, float]) -> str:
+    """The sentence on images with values beyond the range that was given."""
+    low, high = value_range
+    return (
+        f"{len(names):,} image(s) have values beyond --value_range {low:g} {high:g}, which were clipped: {some(names)}."
     )
 
 

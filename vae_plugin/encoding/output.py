@@ -80,11 +80,12 @@ class Output:
 
     def finish(self) -> dict[str, Any]:
         """Gather what the shards tell, write what stands beside them, and say that all are there."""
-        moments, images, left_out, shards = RunningMoments(), 0, {}, []
+        moments, images, left_out, clipped, shards = RunningMoments(), 0, {}, [], []
         for shard in range(self.count):
             part = read_json_object(self.part(shard))
             images += part["images"]
             left_out.update(part["left_out"])
+            clipped += part.get("clipped", [])
             shards.append(part["images"])
             moments.merge(part["moments"])
         if not images:
@@ -94,7 +95,13 @@ class Output:
                 "data with images."
             )
         statistics = {"mean": moments.mean.tolist(), "std": moments.std.tolist(), "values_per_channel": moments.count}
-        found = {"images": images, "left_out": left_out, "images_of_shards": shards, "statistics": statistics}
+        found = {
+            "images": images,
+            "left_out": left_out,
+            "clipped": clipped,
+            "images_of_shards": shards,
+            "statistics": statistics,
+        }
         self.manifest = {**self.manifest, **found, "complete": True}
         LAYOUTS[self.manifest["format"]].finish(self.folder, self.manifest)
         write_json(self.folder / MANIFEST, self.manifest)

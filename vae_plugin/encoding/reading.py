@@ -28,6 +28,7 @@ class Found:
         reason: why not.
         failure: what is wrong with its label, which ends the work.
         image_size: width and height of its file, where they are asked for.
+        clipped: whether values lay beyond the range that was given.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Found:
     reason: str = ""
     failure: str = ""
     image_size: tuple[int, int] | None = None
+    clipped: bool = False
 
 
 class NumberedImages(Dataset):
@@ -68,7 +70,7 @@ class NumberedImages(Dataset):
             if self._sizes:
                 value = value_of(self._images.table[row][self._images.image_column])
                 found.image_size = self._images.reader.size(value)
-            found.pixels = item["pixel_values"]
+            found.pixels, found.clipped = item["pixel_values"], bool(item.get("clipped"))
         except DataError as error:
             found.reason = error.reason or str(error)
         else:

@@ -173,13 +173,15 @@ def _encode_shards(
         for shard in own:
             moments, count = RunningMoments(), 0
             left_out: dict[str, str] = {}
+            clipped: list[str] = []
             place = Shard(output.folder, work.split, shard, output.count, work.labels.integers)
             with work.plan.layout.writer(place) as writer:
                 for batch in islice(found, len(batches.of(shards[shard]))):
                     left_out |= {one.name: one.reason for one in batch if one.pixels is None}
+                    clipped += [one.name for one in batch if one.clipped]
                     count += _write(work, batch, moments, writer)
                     advanced(len(batch), done)
-            part = {"images": count, "left_out": left_out, "moments": moments.state()}
+            part = {"images": count, "left_out": left_out, "clipped": clipped, "moments": moments.state()}
             write_json(output.part(shard), part)
 
 

@@ -15,6 +15,7 @@ from ..datasets.batches import bucket_numbers
 from ..datasets.errors import DataError
 from ..datasets.framing import WHOLE, aspect_buckets
 from ..datasets.members import DataRecord
+from ..datasets.survey import clipped
 from ..errors import UserError
 from ..models.distributed import objects_over_processes
 from ..models.shares import Share
@@ -100,6 +101,7 @@ class TrainingData:
             self.regrouped = record.global_batch not in (None, self.global_batch)
         self.buckets = None if isinstance(self.train, ImageStream) else bucket_numbers(self.train)
         self.unreadable: set[str] = set()
+        self.clipped: set[str] = set()
         self.passed_over: set[str] = set()
         if self.images_per_epoch is not None and self.images_per_epoch < self.images_per_step:
             of_one_size = "" if self.buckets is None else " of one size"
@@ -147,6 +149,7 @@ class TrainingData:
         while True:
             for loaded in _failing_as_a_step(self._epoch(state)):
                 self.unreadable.update(loaded["unreadable"])
+                self.clipped.update(loaded.get("clipped", ()))
                 self.intake.add(len(loaded["pixel_values"]), loaded)
                 x = loaded["pixel_values"].to(self.accelerator.device, non_blocking=True)
                 if self.optimization.channels_last:
@@ -171,7 +174,7 @@ class TrainingData:
 
     def validation_images(self) -> Iterator[Share]:
         """This process's shares of the images held out, each that can be read once."""
-        return shared_batches(self.validation, self.batch_size, self.unreadable)
+        return shared_batches(self.validation, self.batch_size, self.unreadable, clipped=self.clipped)
 
     def check_readable(self) -> None:
         """Stop the run if too many of the images that all processes have read are not readable.
@@ -188,12 +191,13 @@ class TrainingData:
     def gather_unreadable(self) -> None:
         """Let every process know which images were left out."""
         self.unreadable.update(*objects_over_processes(self.unreadable))
+        self.clipped.update(*objects_over_processes(self.clipped))
         if isinstance(self.train, ImageStream):
             self.passed_over.update(*objects_over_processes(self.train.passed_over))
         self.intake.merge(objects_over_processes(self.intake.enlarged))
 
     def report_unreadable(self) -> None:
-        """Say which images were left out."""
+        """Say which images were left out, passed over, clipped or enlarged."""
         owner = getattr(self.train, "dataset", self.train)
         ignored = owner.origin.ignored_files if isinstance(owner, ImageDataset) else ()
         for kind, files in (("could not be read as images", self.unreadable), ("are not images", ignored)):
@@ -201,6 +205,10 @@ class TrainingData:
                 show(f"{len(files)} file(s) {kind} and were skipped: {some(files)}")
         if self.passed_over:
             show(f"{len(self.passed_over)} image(s) of the stream are in the validation set too and were passed over.")
+        if self.clipped:
+            value_range = checked_range(self.settings.value_range)
+            assert value_range is not None  # else nothing is clipped
+            show(clipped(self.clipped, value_range))
         if (sentence := self.intake.sentence()) is not None:
             show(sentence)
 
