@@ -20,8 +20,9 @@ RECORDED = (PADDING_KEY, RANGE_KEY)  # what a config has beside the fields of it
 
 def is_range(value: object) -> bool:
     """Whether something is two numbers, the lower one first."""
-    fits = isinstance(value, (list, tuple)) and len(value) == 2 and all(type(v) in (int, float) for v in value)
-    return fits and all(map(is_finite, value)) and value[0] < value[1]  # type: ignore[arg-type, index]  # it fits
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return False
+    return all(type(v) in (int, float) and is_finite(v) for v in value) and value[0] < value[1]
 
 
 def range_misfit(config: Mapping[str, Any]) -> str | None:
