@@ -104,6 +104,8 @@ class Sheets:
                 try:
                     pictures = self._pictures(sheet, slice(first, first + batch))
                 except Exception:
+                    if self._sheets[name] is sheet:
+                        self._last.pop(name, None)  # it would fail again
                     self._dropped(tag)
                     raise
                 send(SheetPart(sheet, number, first, pictures))
