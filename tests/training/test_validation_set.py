@@ -86,7 +86,11 @@ def test_common_images_are_those_of_the_same_bytes(tmp_path, kind, other):
     contents = {sets[1].content(row) for row in range(len(sets[1]))}
     expected = [row for row in range(len(sets[0])) if sets[0].content(row) in contents]
     assert len(expected) == 6
-    assert shared_rows(*sets).tolist() == expected
+    rows, all_compared = shared_rows(*sets)
+    assert (rows.tolist(), all_compared) == (expected, True)
+    few, all_compared = shared_rows(*sets, most=4, most_bytes=1 << 20)
+    assert set(few) <= set(expected)
+    assert not all_compared
 
 
 @pytest.mark.parametrize("kind", ["parquet", "streamed tar"])

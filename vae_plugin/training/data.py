@@ -23,6 +23,7 @@ from ..notices import show, some
 from ..signals import leave_signals_to_the_parent
 from .buckets import fill_buckets
 from .failures import DataFailed
+from .hold_out import copies_left, hold_out
 from .intake import Intake
 from .overview import look_over, unreadable_limit
 from .own_data import OwnData, split_own
@@ -352,15 +353,17 @@ def load_data(
     if own is not None:
         train, told = own.leave_out(images)
         validation, notes = own.measured, [*notes, *told]
+    elif isinstance(images, ImageDataset):
+        train, validation, told = hold_out(images, settings, record, same_files=not changed)
+        notes = [*notes, *told]
     elif then is not None:
         train, validation = images.split_by_names(then, same_files=not changed)
-    elif isinstance(images, ImageStream):
-        train, validation = images, images.validation()
     else:
-        train, validation = images.split(max(1, min(settings.num_validation_images, len(images) // 10)))
+        train, validation = images, images.validation()
     if isinstance(train, ImageDataset):
         most = settings.max_train_samples
         train = draw(train, most, seed) if record.rules.draw_samples else _first(train, most)
+        notes = notes if own is not None else [*notes, *copies_left(train, validation)]
     if own is not None:
         held_out, changed = own.contents, changed or own.changed
     else:

@@ -48,7 +48,7 @@ class ValidationSet:
             images.left_out = frozenset(contents.values()) - {""}
             return images, []
         assert self.every is not None  # only beside a stream it is one too
-        rows = shared_rows(images, self.every)
+        rows, _ = shared_rows(images, self.every)
         if not len(rows):
             return images, []
         if len(rows) == len(images):

@@ -12,6 +12,7 @@ from .opening import max_image_pixels, remote_images, value_range
 
 CIRCLES = "circles"
 FROM_PYTHON = "given from Python"  # stands for the data set in the options that such a run writes; no name on the Hub
+FOLDER = "folder"
 FILES = {"from_python": (False,)}
 IMAGES = {"circles": (False,), **FILES}
 ON_CIRCLES = {"circles": (True,)}
@@ -70,6 +71,14 @@ class DataSettings:
         "Split of the training data to measure on, as --validation_data_dir.",
         when={"validation_data_dir": (None,), **IMAGES},
         on_resume=True,
+        since="0.2",
+    )
+    split_by: str = option(
+        "image",
+        "What is held out of the training data: single images, or whole folders ('folder'), such as the frames of a "
+        "video, drawn by the seed until there are --num_validation_images.",
+        choices=("image", FOLDER),
+        when={"streaming": (False,), "validation_data_dir": (None,), "validation_split": (None,), **IMAGES},
         since="0.2",
     )
     streaming: bool = option(
