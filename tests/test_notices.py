@@ -75,7 +75,8 @@ def test_the_end_of_a_run_names_what_was_left_out_on_any_terminal(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
     intake = SimpleNamespace(sentence=lambda: None)
-    TrainingData.report_unreadable(SimpleNamespace(train=None, unreadable=set(NAMES), clipped=set(), intake=intake))
+    data = SimpleNamespace(train=None, unreadable=set(NAMES), clipped=set(), passed_over=set(), intake=intake)
+    TrainingData.report_unreadable(data)
     (line,) = written.getvalue().decode("ascii").splitlines()
     assert line.startswith("5 file(s) could not be read as images and were skipped: ")
     assert "\\udcff" in line

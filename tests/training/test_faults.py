@@ -154,8 +154,8 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(tmp_path):
 def test_a_bad_batch_stops_the_discriminator_too(tmp_path, monkeypatch):
     real = DiscriminatorLoss.forward
 
-    def broken(self, x, y):
-        terms = real(self, x, y)
+    def broken(self, x, y, *more):
+        terms = real(self, x, y, *more)
         return {**terms, "loss": terms["loss"] * float("nan")}
 
     monkeypatch.setattr(DiscriminatorLoss, "forward", broken)

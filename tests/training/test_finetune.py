@@ -312,8 +312,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tmp_path,
 
     forward = ELBOLoss.forward
 
-    def poisoned(self, x, noise, step):
-        terms = forward(self, x, noise, step)
+    def poisoned(self, x, noise, step, *more):
+        terms = forward(self, x, noise, step, *more)
         return {**terms, "loss": terms["loss"] * (math.nan if step == 7 else 1)}
 
     monkeypatch.setattr(ELBOLoss, "forward", poisoned)
@@ -331,8 +331,8 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(tmp_p
 
     forward = ELBOLoss.forward
 
-    def poisoned(self, x, noise, step):
-        terms = forward(self, x, noise, step)
+    def poisoned(self, x, noise, step, *more):
+        terms = forward(self, x, noise, step, *more)
         # A finite loss with an infinite gradient: d sqrt(u)/du at u = 0.
         extra = (terms["loss"] - terms["loss"].detach()).abs().sqrt()
         return {**terms, "loss": terms["loss"] + extra}

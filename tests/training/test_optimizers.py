@@ -11,7 +11,7 @@ from support.runs import assert_same, options, weights
 from support.tiny_parts import tiny_checkpoint, tiny_parts
 from vae_plugin import finetune
 from vae_plugin.errors import UserError
-from vae_plugin.options import build, changed, to_dict
+from vae_plugin.options import build, changed, keep_what_was, to_dict
 from vae_plugin.training import checkpoints
 from vae_plugin.training import run as run_module
 from vae_plugin.training.settings import FinetuneOptions
@@ -113,8 +113,10 @@ def test_old_checkpoints_are_of_adamw():
     then = {"adam_beta1": 0.9, "adam_beta2": 0.99, "adam_weight_decay": 0.0, "adam_epsilon": 1e-8}
     now = build(FinetuneOptions)
     now.optimization.settle_optimizer()
+    keep_what_was(then, now)
     assert changed(then, now) == {}
     other = build(FinetuneOptions, {"optimizer": "adam"})
+    keep_what_was(then, other)
     with pytest.raises(UserError, match="--optimizer was adamw and is now adam"):
         changed(then, other)
 

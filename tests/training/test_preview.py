@@ -80,12 +80,13 @@ def test_there_is_none_of_gray_images_and_of_vectors():
         assert statistics.latent_preview(adapt(model), [images]) == {}
 
 
-def test_the_card_has_it_as_code():
+def test_the_card_has_it_as_code(tmp_path):
     given = {"factors": [[0.1, 0.2, 0.3], [-1, 0, 1]], "bias": [0.5, 0, -0.5], "r2": 0.5, "psnr": 20.0}
     names = {}
     exec(str(preview_code(RunRecord(latent_preview=given))).strip("`").removeprefix("python"), names)
     assert (names["latent_rgb_factors"], names["latent_rgb_factors_bias"]) == (given["factors"], given["bias"])
     assert preview_code(RunRecord()) is None
     for edited in ({"factors": "abc", "bias": [0, 0, 0]}, {"factors": [[1, 2]], "bias": [0, 0, 0]}, {"r2": 1}):
-        with pytest.raises(UserError, match=r"latent_preview of run\.json is no matrix of three"):
-            preview_code(RunRecord(latent_preview=edited))
+        RunRecord(latent_preview=edited).save(tmp_path)
+        with pytest.raises(UserError, match=r"run\.json: latent_preview is no matrix of three"):
+            RunRecord.load(tmp_path)

@@ -72,7 +72,10 @@ def test_a_checkpoint_that_names_no_images_keeps_where_they_are(saved, accelerat
 
     def restore(record, **options):
         checkpoint = out / "checkpoints" / "step-000003"
-        said = replace(checkpoints.read_checkpoint(checkpoint), options={"train_data_dir": "photographs"})
+        said = replace(
+            checkpoints.read_checkpoint(checkpoint),
+            options={"train_data_dir": "photographs", "fourth_channel": "alpha"},
+        )
         beginning = Beginning(said.state, record, checkpoint, said)
         beginning.restore(parts, build(FinetuneOptions, {"output_dir": str(out), **options}))
 

@@ -25,8 +25,9 @@ def select_part(model: nn.Module, part: str) -> None:
 @contextmanager
 def without_decoder(model: nn.Module) -> Iterator[None]:
     """Let the model be without its decoder for a while, for a copy of what computes the latents."""
-    decoder, model.decoder = model.decoder, None
+    decoder = model._modules["decoder"]
+    model._modules["decoder"] = None
     try:
         yield
     finally:
-        model.decoder = decoder
+        model._modules["decoder"] = decoder

@@ -117,7 +117,7 @@ def read_batches(images: NumberedImages, batches: Batches, num_workers: int) -> 
     """
     loader: DataLoader = DataLoader(
         images,
-        batch_sampler=batches,  # type: ignore[arg-type]  # it need not be a Sampler
+        batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=list,
         worker_init_fn=leave_signals_to_the_parent,

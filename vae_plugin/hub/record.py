@@ -107,6 +107,10 @@ class RunRecord:
         record = cls(**content)
         if record.part not in PARTS:
             raise UserError(f"{path}: part is {record.part!r}: it must be one of {', '.join(PARTS)}.")
+        if record.value_range is not None and len(record.value_range) != 2:
+            raise UserError(f"{path}: value_range is {shown(record.value_range)}: it must be two numbers.")
+        if record.latent_preview and not _is_preview(record.latent_preview):
+            raise UserError(f"{path}: latent_preview is no matrix of three columns with a bias: correct or remove it.")
         return record
 
 
@@ -129,6 +133,12 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     return read_json_object(path) if path.exists() else {}
+
+
+def _is_preview(preview: dict[str, Any]) -> bool:
+    factors = preview.get("factors")
+    rows = [*factors, preview.get("bias")] if fits(factors, list) and factors else [None]
+    return all(isinstance(row, list) and fits(row, list[float]) and len(row) == 3 for row in rows)
 
 
 def _check(value: Any, annotation: Any, name: str) -> None:
