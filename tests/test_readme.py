@@ -139,7 +139,8 @@ def published(commands: list[list[str]], home: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("page", [pytest.param(p, marks=[pytest.mark.slow] * (p != "README.md")) for p in PAGES])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_the_page_runs(page, here):
     names: dict = {}
     publishing = []

@@ -150,6 +150,7 @@ def test_what_the_files_say_of_themselves(continuous):
         assert str(Path(onnx_files.__file__).parent).encode() not in (folder / f"{part}.onnx").read_bytes()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_codes(tmp_path):
     model = vqvae(**CHEAP)

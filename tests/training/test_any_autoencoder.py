@@ -317,7 +317,10 @@ def test_a_class_that_cannot_be_trained_says_why(photographs, tmp_path):
         load_autoencoder(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["VQModel", "AutoencoderDC", "AutoencoderKLWan"])
+SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("VQModel", "AutoencoderDC")]
+
+
+@pytest.mark.parametrize("name", ["AutoencoderKLWan", *SLOWLY])
 def test_gradient_checkpointing(name, photographs, tmp_path):
     plain = tuned(tiny(name), tmp_path / "plain", photographs)
     saving = tuned(tiny(name), tmp_path / "saving", photographs, gradient_checkpointing=True)

@@ -115,7 +115,8 @@ SCENARIOS = {
 SLOW = {  # what another scenario shows too, but for a rule or two
     "new vqvae, l2", "new vq", "new lfq", "new rvq", "new simvq", "new from a config", "tiny, teacher, encoder",
     "tiny, teacher, decoder", "our vae", "our vae, encoder", "our vae, encoder, l2", "our vqvae", "AutoencoderTiny",
-    "AutoencoderKL, LoRA, perceptual", "VQModel", "pushed, averaged",
+    "AutoencoderKL, LoRA, perceptual", "VQModel", "pushed, averaged", "new decoder", "new vae, l1",
+    "new vae of mixtures",
 }  # fmt: skip
 
 # Values that differ from those of the scenarios, and act within three steps.
