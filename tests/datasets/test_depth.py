@@ -306,3 +306,18 @@ def test_a_transparent_colour_of_16_bits_is_transparent():
     assert x[3, 0, 1] == -1
     assert (x[3] == 1).sum() == 5
     assert (ImageReader().tensor(data, 3)[:, 0, 1] == 1).all()  # on white
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("form", ["jpeg2000", "ppm"])
+def test_colours_of_more_than_8_bits_keep_them(form, bits):
+    largest = (1 << bits) - 1
+    pixels = np.random.default_rng(0).integers(0, largest + 1, (8, 8, 3)).astype(np.uint16)
+    pixels[0, 0], pixels[0, 1] = largest, 0
+    if form == "ppm":
+        file = b"P6\n8 8\n%d\n" % largest + pixels.astype(">u2").tobytes()
+    else:
+        file = imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="jp2", bitspersample=bits)
+    found = ImageReader().tensor(file, 3, Framing(8).keyed(())).numpy().transpose(1, 2, 0)
+    assert np.abs(found - (pixels / largest * 2 - 1)).max() <= 1 / 65535
+    assert ImageReader(OLD).tensor(file, 3, Framing(8).keyed(())).shape == (3, 8, 8)

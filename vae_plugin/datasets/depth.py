@@ -1,6 +1,8 @@
-"""Images that Pillow opens with more than 8 bits (modes I, I;16 and F), or would with 8 of 16: colours in PNG."""
+"""Images that Pillow opens with more than 8 bits (modes I, I;16 and F), or would with 8 of 16: colours."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -17,23 +19,45 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith(DEEP)
 
 
-def is_deep_png(image: Image.Image) -> bool:
-    """Whether an image is of a PNG whose colours have 16 bits, of which Pillow would keep 8."""
-    return image.format == "PNG" and not is_deep(image) and ";16" in str(getattr(image, "tile", ""))
+def deep_colours(read: Callable[[], bytes], header: Image.Image) -> np.ndarray | None:
+    """The colours (H, W, C) of an image of which Pillow would keep 8 of up to 16 bits, as uint16; None of others.
 
-
-def raster_of_png(encoded: bytes, header: Image.Image, name: str) -> Raster:
-    """The colours of a PNG of 16 bits; one that the file declares transparent is.
+    Those are PNG, JPEG2000 (whose values near white Pillow also takes for black) and binary PPM.
 
     Args:
-        encoded: the file.
+        read: gives the bytes of the file; called for those only that may be deep.
         header: as Pillow has opened it.
-        name: of the image, for notices.
     """
-    import imagecodecs  # slow to import, and most data sets have none
+    tile = next(iter(getattr(header, "tile", ())), None)
+    if is_deep(header) or tile is None:
+        return None
+    if header.format == "PNG" and ";16" in str(tile):
+        import imagecodecs  # slow to import, and most data sets have none
 
-    bands = imagecodecs.png_decode(encoded)
-    return finished(Raster(bands[..., None] if bands.ndim == 2 else bands, colours=True), header, name)
+        return imagecodecs.png_decode(read())
+    if header.format == "JPEG2000" and (bits := _bits_of_jpeg2000(encoded := read())) > 8:
+        import imagecodecs
+
+        return _of_16_bits(imagecodecs.jpeg2k_decode(encoded), (1 << bits) - 1)
+    if tile.codec_name == "ppm" and tile.args[1] > 255:
+        values = np.frombuffer(read(), ">u2", header.width * header.height * 3, tile.offset)
+        return _of_16_bits(values.reshape(header.height, header.width, 3), tile.args[1])
+    return None
+
+
+def raster_of_colours(colours: np.ndarray, header: Image.Image, name: str) -> Raster:
+    """An image of `deep_colours`; what the file declares transparent is."""
+    return finished(Raster(colours[..., None] if colours.ndim == 2 else colours, colours=True), header, name)
+
+
+def _bits_of_jpeg2000(encoded: bytes) -> int:
+    start = encoded.find(b"\xff\x4f\xff\x51")  # SOC and SIZ; the bits of the first component follow after 42 bytes
+    return (encoded[start + 42] & 0x7F) + 1 if 0 <= start < len(encoded) - 42 else 0
+
+
+def _of_16_bits(values: np.ndarray, largest: int) -> np.ndarray:
+    """Whole numbers from 0 to `largest` as those from 0 to 65535."""
+    return ((values.astype(np.uint32) * 65535 + largest // 2) // largest).astype(np.uint16)
 
 
 def raster_of_image(image: Image.Image, name: str) -> Raster:

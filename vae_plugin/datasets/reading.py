@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +21,7 @@ from ..notices import printable
 from .colours import note_range_of_16_bits
 from .decoded import Decoded, reduction, tensors_of
 from .deep import DeepFile, open_deep
-from .depth import is_deep, is_deep_png, raster_of_bands, raster_of_image, raster_of_png
+from .depth import deep_colours, is_deep, raster_of_bands, raster_of_colours, raster_of_image
 from .errors import DataError
 from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
 from .framing import Size, ViewOf
@@ -190,8 +191,8 @@ class ImageReader:
                     return self._eight_bits(deep.raster(channels), channels), None, 1
                 file.seek(0)
                 image = self._identify(file)
-                if is_deep_png(image):
-                    return raster_of_png(self.encoded(source), image, name), None, 1
+                if (colours := deep_colours(partial(self.encoded, source), image)) is not None:
+                    return raster_of_colours(colours, image, name), None, 1
                 if view_of is not None and channels in MODES and self.value_range is None:
                     whole, factor = self._reduce(image, view_of)
                 image = self._loaded(image, name)
