@@ -161,8 +161,8 @@ class ImageDataset(Dataset):
                 say_if_refused(unreadable[-1], error)
                 reason = error
         nothing = DataError(
-            f"none of the {len(unreadable)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read ({reason}): "
-            "give data with images that an image viewer can open."
+            f"none of the {len(unreadable)} image(s) from {unreadable[0]} to {unreadable[-1]} can be read. The last: "
+            f"{str(reason).rstrip('.')}."
         )
         nothing.reason = reason.reason or str(reason)
         raise nothing

@@ -299,7 +299,7 @@ class ImageStream:
     def _decode(self, window: Sequence[dict[str, Any]], number: int) -> tuple[torch.Tensor, list[str], int, list[str]]:
         view_of = self.framing.keyed((self.seed, 3, number))
         unreadable: list[str] = []
-        reason: object = f"--min_image_size {self.min_image_size}"
+        reason: object = f"it is smaller than --min_image_size {self.min_image_size}"
         for value in window:
             try:
                 if value.get("bytes") is None:  # not fetched twice
@@ -312,10 +312,7 @@ class ImageStream:
                 unreadable.append(_name(value, number))
                 say_if_refused(unreadable[-1], error)
                 reason = error
-        raise DataError(
-            f"none of {len(window)} consecutive images can be used ({reason}): give data with images that an image "
-            "viewer can open."
-        )
+        raise DataError(f"none of {len(window)} consecutive images can be used. The last: {str(reason).rstrip('.')}.")
 
     def _in_memory(self, values: list[dict[str, Any]], origin: Origin = UNKNOWN_ORIGIN) -> ImageDataset:
         # `first` passes windows, which start with the sample itself.
