@@ -41,6 +41,7 @@ LATER = {
     "optimizer_args",
     "padding_mode",
     "pipeline_family",
+    "split_by",
     "value_range",
     "variant",
 }
