@@ -58,7 +58,7 @@ def test_ways_of_saving(save, tmp_path):
 
 
 @every_quantizer
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
 def test_the_quantiser_stays_in_float32_however_the_model_is_cast(options, dtype, tmp_path):
     model = tiny(**options)
     with torch.no_grad():  # numbers that half precision does not have

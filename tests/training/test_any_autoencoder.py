@@ -53,10 +53,17 @@ def tuned(model, tmp_path, photographs, **changes):
     return out
 
 
+PARTED = ("AutoencoderKL", "AutoencoderKLWan")
+TYPICAL = (
+    "AutoencoderKL",
+    "AutoencoderTiny",
+    "AutoencoderKLWan",
+    "AutoencoderKLHunyuanImage",
+    "AutoencoderRAE",
+    "VQModel",
+)
 PARTS = [
-    pytest.param(
-        name, part, marks=[pytest.mark.slow] * (part != "all" and name not in ("AutoencoderKL", "AutoencoderKLWan"))
-    )
+    pytest.param(name, part, marks=[pytest.mark.slow] * (name not in TYPICAL or (part != "all" and name not in PARTED)))
     for name in BY_NAME
     for part in ("all", "decoder", "encoder")
 ]

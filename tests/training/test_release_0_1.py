@@ -16,6 +16,7 @@ from vae_plugin.training.settings import FinetuneOptions
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "release-0.1"
 RUNS = sorted(folder.parent.name for folder in FIXTURES.glob("*/checkpoints"))
+FEW = [pytest.param(run, marks=[pytest.mark.slow] * (run not in ("vae", "vqvae", "gan"))) for run in RUNS]
 
 KEPT = """
     pretrained_model_name_or_path subfolder revision model_type model_config train lora_rank lora_alpha teacher
@@ -94,7 +95,7 @@ def test_a_result_of_release_0_1_opens_and_is_carded(fixtures, run):
     assert f"{json.loads((fixtures / run / 'metrics.json').read_text())['psnr']:.4g}" in card
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", FEW)
 def test_options_of_release_0_1_start_a_new_run(fixtures, run):
     """Every field stands in that file, so that a value equal to its default counts as not given."""
     words = ["--config", f"{run}/training_options.yaml", "--output_dir", "again", "--max_train_steps", "2"]
@@ -104,7 +105,7 @@ def test_options_of_release_0_1_start_a_new_run(fixtures, run):
     assert json.loads(first)["loss"] == pytest.approx(json.loads(before)["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", FEW)
 def test_a_checkpoint_of_release_0_1_resumes_with_the_flags_that_it_was_made_with(fixtures, run):
     """Its checkpoints also hold what the options came to: the data set, the resolution and the learning rate."""
     make = runpy.run_path(str(fixtures / "make.py"))

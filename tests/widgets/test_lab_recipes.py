@@ -15,7 +15,21 @@ DISCRETE = ("ema", "rvq", "fsq", "VQModel")
 CERTAIN = (*DISCRETE, "AutoencoderTiny", "AutoencoderTinyFlux2", "AutoencoderDC", "AutoencoderRAE")
 
 
-@pytest.fixture(scope="module", params=MODELS)
+# The others are of a kind with one of these.
+TYPICAL = (
+    "conv",
+    "mlp",
+    "ema",
+    "rvq",
+    "AutoencoderTiny",
+    "AutoencoderKLWan",
+    "AutoencoderKLHunyuanImageRefiner",
+    "AutoencoderRAE",
+)
+EVERY = [pytest.param(name, marks=[pytest.mark.slow] * (name not in TYPICAL)) for name in MODELS]
+
+
+@pytest.fixture(scope="module", params=EVERY)
 def name(request):
     return request.param
 
