@@ -26,8 +26,6 @@ def assert_range(result, batches):
     values = np.concatenate([np.moveaxis(z.double().numpy(), 1, 0).reshape(z.shape[1], -1) for z in batches], 1)
     for name, expected in {"min": values.min(1), "max": values.max(1)}.items():
         assert result[name] == expected.tolist()
-    for name, expected in {"mean": values.mean(1), "std": values.std(1)}.items():
-        np.testing.assert_allclose(result[name], expected, rtol=1e-9)
     for name, share in {"low": 0.001, "high": 0.999}.items():
         error = np.abs(result[name] - np.quantile(values, share, axis=1, method="lower"))
         assert (error <= np.abs(values).max(1) / 4096).all()
@@ -43,8 +41,12 @@ def test_a_range_that_grows_is_that_of_everything_at_once():
     forth, back = seen(batches).result(), seen(batches[::-1]).result()
     assert_range(forth, batches)
     at_once = seen([torch.cat(batches)]).result()
-    for name in ("min", "low", "high", "max"):
-        assert forth[name] == back[name] == at_once[name]
+    assert forth == back == at_once
+
+
+def test_a_channel_that_begins_with_nothing_is_as_exact_as_another():
+    batches = [torch.zeros(9, 3, 16, 16), *stream(5)]
+    assert_range(seen(batches).result(), batches)
 
 
 def test_flat_latents_and_values_at_the_ends_of_a_histogram():
@@ -59,17 +61,13 @@ def test_processes_together_have_what_one_has(monkeypatch):
     batches = stream(4, 2)
     parts = [seen(batches[:1]), LatentRange(), seen([100 * batches[1]])]
     states = [(one._low, one._high, one._exponents, one._counts.to_sparse()) for one in parts]
-    moments = seen([batches[0], 100 * batches[1]])._moments
     monkeypatch.setattr(latent_range, "objects_over_processes", lambda own: states)
-    monkeypatch.setattr(parts[1]._moments, "all_reduce", lambda: None)
-    parts[1]._moments = moments
-    monkeypatch.setattr(moments, "all_reduce", lambda: moments)
     assert parts[1].all_reduce().result() == seen([batches[0], 100 * batches[1]]).result()
 
 
 def test_nothing_and_what_is_not_finite():
     assert LatentRange().result() == {}
     accumulator = seen([torch.zeros(0, 4, 2, 2), torch.ones(1, 4, 2, 2)])
-    assert accumulator.result()["mean"] == [1, 1, 1, 1]
+    assert accumulator.result()["max"] == [1, 1, 1, 1]
     with pytest.raises(NotFiniteError, match="a latent"):
         accumulator.update(torch.full((1, 4, 2, 2), float("inf")))

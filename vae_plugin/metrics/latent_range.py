@@ -8,7 +8,6 @@ from ..arguments import Tensor, accepts
 from ..errors import NotFiniteError
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
-from .latent import RunningMoments
 
 BINS = 2**14  # of the histogram of a channel, between minus and plus a power of two
 TAIL = 0.001
@@ -16,7 +15,7 @@ SMALLEST = -60  # exponent of the narrowest histogram
 
 
 class LatentRange:
-    """Accumulator of the least, the mean and the largest value per channel, and of the tails, over a stream of latents.
+    """Accumulator of the extremes and the tails of each channel over a stream of latents; see `RunningMoments` as well.
 
     Quantiles come from a histogram that doubles its range, and joins its bins in pairs, when a value lies beyond it. So
     they are exact to 1 / 4096 of the largest absolute value of the channel, in constant memory, and the same in any
@@ -24,7 +23,6 @@ class LatentRange:
     """
 
     def __init__(self) -> None:
-        self._moments = RunningMoments()
         self._low = self._high = torch.zeros(0, dtype=torch.float64)
         self._exponents = torch.zeros(0, dtype=torch.long)  # the range of a channel is +- 2^exponent
         self._counts = torch.zeros(0, BINS, dtype=torch.long)
@@ -40,9 +38,10 @@ class LatentRange:
             return
         if not z.isfinite().all():
             raise NotFiniteError("a latent")
-        self._moments.update(z)
         values = exact(z).movedim(1, 0).flatten(1)  # (C, N)
-        exponents = torch.frexp(values.abs().amax(1))[1].long().clamp_min(SMALLEST)  # max < 2^exponent
+        largest = values.abs().amax(1)
+        exponents = torch.frexp(largest)[1].long().clamp_min(SMALLEST)  # largest < 2^exponent
+        exponents[largest == 0] = SMALLEST
         bins = (values * torch.exp2(-exponents.double())[:, None] + 1) * (BINS // 2)
         bins = bins.long() + BINS * torch.arange(len(values))[:, None]
         counts = torch.bincount(bins.flatten(), minlength=BINS * len(values)).view(-1, BINS)
@@ -59,7 +58,6 @@ class LatentRange:
 
     def all_reduce(self) -> LatentRange:
         """Add what the other processes have seen; every process has to call it, once. Returns the object itself."""
-        self._moments.all_reduce()
         seen = objects_over_processes((self._low, self._high, self._exponents, self._counts.to_sparse()))
         self._low = torch.zeros(0, dtype=torch.float64)
         for low, high, exponents, counts in seen:
@@ -71,16 +69,14 @@ class LatentRange:
         """The range of each channel.
 
         Returns:
-            "min", "low" (the 0.1 % quantile), "mean", "std" (normalised by the count), "high" (the 99.9 % quantile) and
-            "max", each with one number per channel. Empty without latents.
+            "min", "low" (the 0.1 % quantile), "high" (the 99.9 % quantile) and "max", each with one number per channel.
+            Empty without latents.
         """
         if not len(self._low):
             return {}
         values = {
             "min": self._low,
             "low": self._quantile(TAIL),
-            "mean": self._moments.mean,
-            "std": self._moments.std,
             "high": self._quantile(1 - TAIL),
             "max": self._high,
         }
@@ -89,11 +85,11 @@ class LatentRange:
     def _quantile(self, share: float) -> torch.Tensor:
         """The value (C,) below which that share of a channel lies, interpolated within its bin."""
         cumulative = self._counts.cumsum(1)
-        rank = share * (self._moments.count - 1)
+        rank = share * (cumulative[:, -1:] - 1)
         place = (cumulative <= rank).sum(1).clamp_max(BINS - 1)
         within = self._counts.gather(1, place[:, None])[:, 0]
         before = cumulative.gather(1, place[:, None])[:, 0] - within
-        position = place + (rank - before + 0.5) / within
+        position = place + (rank[:, 0] - before + 0.5) / within
         value = (position / (BINS // 2) - 1) * torch.exp2(self._exponents.double())
         return torch.minimum(torch.maximum(value, self._low), self._high)
 
