@@ -16,6 +16,8 @@ from ..wording import NO_VIDEOS
 MAX_PSNR = 100.0  # dB
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of MS-SSIM from fine to coarse (Wang et al. 2003)
+MS_SSIM_SIDE = (WINDOW - 1) * 2 ** (len(SCALES) - 1) + 1  # the smallest whose coarsest scale holds a window: 161
 
 
 @torch.no_grad()
@@ -91,6 +93,52 @@ def ssim_map(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, lowest: fl
     Returns:
         (B C, 1, H - size + 1, W - size + 1).
     """
+    luminance, covariance, variances = _ssim_parts(x, y, weights, lowest, span)
+    return luminance * covariance / variances
+
+
+def ms_ssim_factors(
+    x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, lowest: float, span: float
+) -> torch.Tensor:
+    """What MS-SSIM multiplies, scale by scale (Wang et al. 2003, eq. 7), with a gradient; see `ms_ssim_of`.
+
+    Args:
+        x: images (B, C, H, W) with both sides at least `MS_SSIM_SIDE`, as for `ssim_map`.
+        y: images of the same shape.
+        weights: see `ssim_map`.
+        lowest: see `ssim_map`.
+        span: see `ssim_map`.
+
+    Returns:
+        (B, C, 5): means over positions of contrast times structure, and at the coarsest scale of SSIM, without their
+        exponents. Each scale is the one before averaged over 2 x 2 pixels; the last row or column of an odd number
+        counts twice, as by the authors' code.
+    """
+    found = []
+    for scale in range(len(SCALES)):
+        if scale:
+            x, y = (F.avg_pool2d(t, 2, ceil_mode=True, count_include_pad=False) for t in (x, y))
+        luminance, covariance, variances = _ssim_parts(x, y, weights, lowest, span)
+        coarsest = scale == len(SCALES) - 1
+        found.append(((luminance * covariance if coarsest else covariance) / variances).mean((1, 2, 3)))
+    return torch.stack(found, 1).unflatten(0, x.shape[:2])
+
+
+def ms_ssim_of(factors: torch.Tensor) -> torch.Tensor:
+    """MS-SSIM of the factors (..., 5), (...): their weighted geometric mean, 0 where one of them is not positive.
+
+    There the gradient is 0 too: that of a power has no limit at 0.
+    """
+    positive = (factors > 0).all(-1)
+    exponents = factors.new_tensor(SCALES)
+    product = torch.where(positive.unsqueeze(-1), factors, 1).pow(exponents).prod(-1)
+    return torch.where(positive, product, 0)
+
+
+def _ssim_parts(
+    x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, lowest: float, span: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Luminance, and numerator and denominator of contrast times structure, at every position; see `ssim_map`."""
 
     def window_mean(values: torch.Tensor) -> torch.Tensor:
         channels = values.flatten(0, 1).unsqueeze(1)
@@ -103,7 +151,7 @@ def ssim_map(x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, lowest: fl
     mean_x, mean_y = mean_x - lowest, mean_y - lowest
     c1, c2 = (K1 * span) ** 2, (K2 * span) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return luminance * (2 * covariance + c2) / (variances + c2)
+    return luminance, 2 * covariance + c2, variances + c2
 
 
 def _to_8_bits(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..hub import METRICS
 from ..hub.results import COSTS
 from .best import HIGHER_IS_BETTER
+from .losses.base import logged_name
 from .losses.pixels import PIXEL_LOSSES
 
 _OF_LOSSES = (
@@ -16,7 +17,7 @@ _OF_RESULTS = (
     "steps", "step", "num_images", "num_importance_samples", "images_per_second", "finite", "psnr_std", "psnr_worst",
     "psnr_median", "psnr_best", "psnr_gain", "psnr_gain_ci95", "clip_psnr_gain", "clip_psnr_gain_ci95",
 )  # fmt: skip
-NAMES = frozenset((*PIXEL_LOSSES, *HIGHER_IS_BETTER, *METRICS, *COSTS, *_OF_LOSSES, *_OF_RESULTS))
+NAMES = frozenset((*map(logged_name, PIXEL_LOSSES), *HIGHER_IS_BETTER, *METRICS, *COSTS, *_OF_LOSSES, *_OF_RESULTS))
 
 
 def may_name_a_loss(name: str) -> bool:

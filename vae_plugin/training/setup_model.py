@@ -29,7 +29,7 @@ from .losses import (
     check_perceptual,
     load_perceptual_terms,
 )
-from .losses.pixels import check_fits_window
+from .losses.pixels import check_fits_windows
 from .memory import check_model_fits
 from .names import NAMES
 from .new_model import new_model, new_tiny
@@ -232,8 +232,7 @@ def make_losses(
     """
     if "elbo" in pixels:
         return (CodebookLoss(adapter) if adapter.discrete else ELBOLoss(adapter, objective)), None
-    if "ssim" in pixels:
-        check_fits_window(resolution)
+    check_fits_windows(pixels, resolution)
     has_alpha = adapter.in_channels == 4 and settings.fourth_channel == "alpha"
     judged = 3 if has_alpha else adapter.in_channels
     distances: nn.Module | list[PerceptualTerm] | None = perceptual

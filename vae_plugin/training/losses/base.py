@@ -10,6 +10,11 @@ from ...autoencoders import Adapter
 Terms = dict[str, torch.Tensor]
 
 
+def logged_name(name: str) -> str:
+    """The name in the curves of a loss that an option calls so: that of lpips-vgg is lpips_vgg."""
+    return name.replace("-", "_")
+
+
 class TrainingLoss(nn.Module):
     """A model together with its loss, and what a run asks of the two.
 

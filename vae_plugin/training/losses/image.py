@@ -10,6 +10,7 @@ from torch import nn
 
 from ...metrics import psnr
 from ...models.distributed import mean_over_processes
+from .base import logged_name
 from .discriminator import generator_loss
 from .perceptual import PERCEPTUAL, Distance, PerceptualTerm
 from .pixels import PIXEL_LOSSES
@@ -174,7 +175,7 @@ class ImageLoss(nn.Module):
         for term in self._perceptual:
             distances[term.name] = term.distance(images, target).mean()
             error = error + self.perceptual_scale * term.weight * distances[term.name]
-        terms = {name: value.detach() for name, value in {**found, **_with_single(distances)}.items()}
+        terms = {logged_name(name): value.detach() for name, value in {**found, **_with_single(distances)}.items()}
         if self.log_variance is not None:
             terms["variance"] = self.log_variance.detach().exp()
         return error, terms

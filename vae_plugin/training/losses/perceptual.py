@@ -10,6 +10,7 @@ from torch import nn
 
 from ...errors import UserError
 from ...near import hint
+from .base import logged_name
 from .own import check_own_network, own_network
 
 EPSILON = 1e-10
@@ -101,7 +102,7 @@ def load_perceptual_terms(
     terms: dict[str, PerceptualTerm] = {}
     sources: dict[str, str] = {}
     for source, weight in weights.items():
-        name = source.replace("-", "_") if source in LPIPS_NETWORKS else source.rpartition(":")[2]
+        name = logged_name(source) if source in LPIPS_NETWORKS else source.rpartition(":")[2]
         name = f"{PERCEPTUAL}_{name}" if name in taken else name
         if name in terms:
             raise UserError(

@@ -25,8 +25,8 @@ class LossSettings:
     reconstruction_loss: tuple[str, ...] | None = option(
         None,
         "Loss between images and their reconstructions: elbo (the default for AutoencoderVAE and AutoencoderVQVAE "
-        "without --teacher), or one or several of l1 (the default otherwise), l2, charbonnier and ssim, each a mean "
-        "over pixels with its weight, as in l1=0.3 l2=0.5 ssim=0.5; a name alone has the weight 1.",
+        "without --teacher), or one or several of l1 (the default otherwise), l2, charbonnier, ssim and ms-ssim, each "
+        "a mean over pixels with its weight, as in l1=0.3 l2=0.5 ssim=0.5; a name alone has the weight 1.",
         choices=(ELBO, *PIXEL_LOSSES),
         alone=True,
         weighted=True,
