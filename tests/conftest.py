@@ -25,3 +25,19 @@ def fresh_process():
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """One browser for all tests (in each process of pytest-xdist)."""
+    from support.rig import Browser, browser_path, need
+
+    need("playwright")
+    if browser_path() is None:
+        pytest.skip("no browser is installed: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = Browser(playwright, tmp_path_factory.mktemp("profile"))
+        yield browser
+        browser.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -31,6 +33,12 @@ FLAGS = (
 )
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 LIMIT = 300  # seconds until a wait gives up; never reached, however busy the machine
+
+
+def need(module: str) -> None:
+    """Skip a test where a module is not installed."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed: pip install 'vae-plugin[test]'")
 
 
 def browser_path() -> str | None:
@@ -138,7 +146,7 @@ class Browser:
 
     def _route(self, route: Any) -> None:
         address = route.request.url
-        if address.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "about:")):
+        if address.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "about:", "file:")):
             route.continue_()
         else:
             self.outside.append(address)
