@@ -320,6 +320,7 @@ def test_circles_are_not_for_a_model_of_four_channels(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_a_pipeline_and_pictures_and_can_be_run_again(tmp_path, capsys):
     words = ["--train_steps", "3", "--denoiser_steps", "2", "--vqvae_steps", "2", "--num_circles", "80"]
     for _ in range(2):

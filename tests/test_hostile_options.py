@@ -92,6 +92,7 @@ def test_hostile_words_on_the_command_line(cls):
                 raise AssertionError(f"--{name}={value!r} ends the process") from None
 
 
+@pytest.mark.slow
 def test_hostile_words_in_a_file(tmp_path):
     rng = random.Random(0)
     file = tmp_path / "options.yaml"

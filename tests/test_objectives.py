@@ -115,6 +115,7 @@ def test_the_encoder_runs_once_and_no_more_than_asked_is_decoded_at_a_time(x):
     assert batches == {"encoder": [4], "decoder": [16, 16, 8]}
 
 
+@pytest.mark.slow
 def test_training_on_the_elbo_finds_principal_components():
     """The trained linear VAE's likelihood is that of the closed-form pPCA solution (Tipping & Bishop 1999, eq. 7)."""
     data = torch.randn(512, PIXELS, generator=generator(3)) @ torch.randn(PIXELS, PIXELS, generator=generator(4))
@@ -151,6 +152,7 @@ def gradients(model, surrogate, x, repeats):
     return torch.stack(rows)
 
 
+@pytest.mark.slow
 def test_both_gradient_estimators_agree_and_reparameterisation_has_far_less_variance(x, capsys):
     model = LinearVAE(mismatch=0.3)
     repeats = 2000

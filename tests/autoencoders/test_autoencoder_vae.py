@@ -301,6 +301,7 @@ def test_sequential_offload_group_offload_and_layerwise_casting_run(model):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_compiled_calls_are_those_that_are_not(model):
     x = images(2, 3, 16, 16)
     z = model.encode(x).latent_dist.mode()

@@ -83,6 +83,7 @@ def continuous(request, tmp_path_factory):
     return model, folder, save_onnx(model, folder)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_any_batch_and_size(continuous):
     model, folder, differences = continuous
@@ -151,6 +152,7 @@ def test_what_the_files_say_of_themselves(continuous):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @torch.no_grad()
 def test_codes(tmp_path):
     model = vqvae(**CHEAP)
@@ -193,6 +195,7 @@ def test_a_vq_model_is_exported_as_ours(layout, encoded, decoded, tmp_path, monk
     ]
 
 
+@pytest.mark.slow
 def test_a_failed_check_leaves_nothing(continuous, tmp_path, monkeypatch):
     """Files of one model compared with another."""
     model, folder, _ = continuous

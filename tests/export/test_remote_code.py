@@ -37,6 +37,7 @@ except ValueError as error:
 MLP = {"network": "mlp", "likelihood": "bernoulli", "sample_size": (16, 24)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "changes"),
     [

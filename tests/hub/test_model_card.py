@@ -314,6 +314,7 @@ def structure(card: str) -> list[tuple[str, str]]:
     return [pair for token in tokens for pair in found(token)] + [("metadata", name) for name in sorted(metadata)]
 
 
+@pytest.mark.slow
 def test_no_words_of_a_run_make_an_element_a_link_or_a_key(vae, tmp_path):
     """Whatever stands in run.json, the card has the elements that it has with harmless words in the same places."""
     draw = random.Random(0)

@@ -61,6 +61,7 @@ def edited(draw, content):
     return content
 
 
+@pytest.mark.slow
 def test_every_edit_gives_a_card_or_a_sentence(folder, capsys):
     draw = random.Random(0)
     outcomes = set()

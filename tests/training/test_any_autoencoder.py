@@ -160,6 +160,7 @@ def test_a_locked_codebook_does_not_move(photographs, tmp_path):
     assert torch.equal(weights(out)["quantize.embedding.weight"], model.quantize.embedding.weight)
 
 
+@pytest.mark.slow
 def test_an_anchor_holds_the_latents(photographs, tmp_path):
     x = torch.rand(4, 3, 16, 16) * 2 - 1
     model = tiny("AutoencoderKL")
@@ -190,6 +191,7 @@ def test_lora_is_merged_and_saved_beside(photographs, tmp_path):
     torch.testing.assert_close(model.decode(z).sample, again.decode(z).sample, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["all", "decoder"])
 def test_a_tiny_model_learns_the_latents_of_a_teacher(part, photographs, tmp_path):
     tiny("AutoencoderKL", scaling_factor=0.5, shift_factor=1.0).save_pretrained(tmp_path / "teacher")
@@ -327,6 +329,7 @@ def test_a_class_that_cannot_be_trained_says_why(photographs, tmp_path):
 SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in ("VQModel", "AutoencoderDC")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AutoencoderKLWan", *SLOWLY])
 def test_gradient_checkpointing(name, photographs, tmp_path):
     plain = tuned(tiny(name), tmp_path / "plain", photographs)
@@ -357,6 +360,7 @@ def test_pictures_reach_the_tracker(photographs, tmp_path):
     assert [scalar.step for scalar in log.Scalars("validation/psnr")] == [2, 4]
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept(photographs, tmp_path):
     out = tuned(
         tiny("AutoencoderKL"),

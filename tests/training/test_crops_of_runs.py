@@ -53,6 +53,7 @@ def same(one, other):
     return all(np.array_equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", ["native", "multiscale", "whole"])
 def test_a_run_resumes_bit_for_bit_and_is_measured_in_its_own_mode(crop, photos, tmp_path, capsys):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"

@@ -73,6 +73,7 @@ def test_killed_after_its_last_checkpoint_or_finished_and_continued(tmp_path, ph
     assert result(out) == expected
 
 
+@pytest.mark.slow
 def test_killed_while_its_result_appears_it_is_the_old_or_the_new_one(tmp_path, photos, monkeypatch):
     """Before and after the rename that decides, and at the last of those that follow."""
     out, cut = tmp_path / "a" / "out", tmp_path / "b" / "out"

@@ -128,7 +128,9 @@ def test_the_saved_options_repeat_the_run(finished, tmp_path):
     [
         {},
         {"use_ema": True, "gradient_accumulation_steps": 2, "sigma": "learned", "kl_warmup_steps": 7},
-        {"mixed_precision": "bf16", "likelihood": "logistic_mixture", "num_mixtures": 2},
+        pytest.param(
+            {"mixed_precision": "bf16", "likelihood": "logistic_mixture", "num_mixtures": 2}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, changes):
@@ -143,6 +145,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, chan
         assert curves(resumed) == curves(whole)[first:]
 
 
+@pytest.mark.slow
 def test_images_with_random_crops_resume_bit_for_bit_with_another_number_of_workers(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -342,6 +345,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(tmp_p
         finetune.train(options(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_bf16_keeps_float32_weights_and_trains_alike(tmp_path):
     finetune.train(options(tmp_path / "fp32", sigma="1.0"))
     AcceleratorState._reset_state()

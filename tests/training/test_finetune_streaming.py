@@ -33,6 +33,7 @@ def shards(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_resumed_stream_ends_bit_for_bit_like_an_uninterrupted_one(shards, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     changes = {**STREAMED, "train_data_dir": str(shards), "gradient_accumulation_steps": 2, "random_flip": True}

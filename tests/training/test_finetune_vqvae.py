@@ -60,7 +60,8 @@ def test_the_latents_that_pipelines_see_are_standard(tmp_path):
     "changes",
     [
         {"dead_code_threshold": 0.5},
-        {"codebook_size": 400, "use_ema": True},  # more codes than half a batch: k-means goes on for two steps
+        # More codes than half a batch: k-means goes on for two steps.
+        pytest.param({"codebook_size": 400, "use_ema": True}, marks=pytest.mark.slow),
         pytest.param({"quantizer": "rvq", "mixed_precision": "bf16"}, marks=pytest.mark.slow),
         pytest.param(
             {"quantizer": "vq", "entropy_weight": 0.1, "quantizer_gradient": "rotation"}, marks=pytest.mark.slow

@@ -320,6 +320,7 @@ def test_an_item_that_fails_in_training_is_named(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example = re.search(r"need no files:\n\n(.*?)\n\n    Args:", inspect.getdoc(train) + "\n\n    Args:", re.S)[1]

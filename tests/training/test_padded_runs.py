@@ -42,6 +42,7 @@ def tuned(source, out, **changes):
     return out
 
 
+@pytest.mark.slow
 def test_the_change_is_recorded_and_said_and_kept_by_the_next_run(base, reflecting, tmp_path, capsys):
     tuned(base, tmp_path / "again", padding_mode="reflect")
     assert "note: the convolutions padded by zeros so far, and pad by reflect" in capsys.readouterr().err

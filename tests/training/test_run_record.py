@@ -73,6 +73,7 @@ def test_a_card_that_could_not_be_kept_is_refused_before_training(tmp_path, old)
     assert not (tmp_path / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_the_code_of_the_card_gives_the_picture_that_it_shows(tuned):
     out, _ = tuned
     code = (out / "README.md").read_text().split("```python\n")[1].partition("```")[0]

@@ -116,7 +116,8 @@ SLOW = {  # what another scenario shows too, but for a rule or two
     "new vqvae, l2", "new vq", "new lfq", "new rvq", "new simvq", "new from a config", "tiny, teacher, encoder",
     "tiny, teacher, decoder", "our vae", "our vae, encoder", "our vae, encoder, l2", "our vqvae", "AutoencoderTiny",
     "AutoencoderKL, LoRA, perceptual", "VQModel", "pushed, averaged", "new decoder", "new vae, l1",
-    "new vae of mixtures",
+    "new vae of mixtures", "images, epochs", "new tiny, teacher", "new vae, l2, own discriminator",
+    "AutoencoderKL",
 }  # fmt: skip
 
 # Values that differ from those of the scenarios, and act within three steps.
