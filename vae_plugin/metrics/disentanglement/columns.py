@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from ...arguments import Tensor
 from ...models.exact import exact
 
-KINDS = ("continuous", "periodic", "categorical")
+KINDS = ("continuous", "periodic", "categorical")  # a periodic factor is in turns: its values v and v + 1 are the same
 BINS = 20  # of Locatello et al. 2019, so of most numbers in papers
 CODES = Tensor("N D")
 FACTORS = Tensor("N F", integer=None)
@@ -25,12 +26,17 @@ def check_columns(codes: torch.Tensor, factors: torch.Tensor) -> None:
     for name, columns in (("codes", codes), ("factors", factors)):
         if not columns.isfinite().all():
             raise ValueError(f"{name} hold NaN or infinity: give finite ones.")
-    constant = [number for number, column in enumerate(factors.unbind(1)) if bool((column == column[0]).all())]
+    constant = [number for number, column in enumerate(factors.unbind(1)) if is_constant(column)]
     if constant:
         raise ValueError(
             f"the factor(s) {', '.join(map(str, constant))} (from 0) are the same for all {len(factors)} image(s): "
             "leave them out, or give images in which they vary."
         )
+
+
+def is_constant(column: torch.Tensor) -> bool:
+    """Whether all values of (N,) are the same."""
+    return bool((column == column[0]).all())
 
 
 def kinds_of(factors: torch.Tensor, kinds: Sequence[str] | None) -> tuple[str, ...]:
@@ -62,7 +68,26 @@ def equal_bins(column: torch.Tensor, bins: int) -> torch.Tensor:
 
 def discrete(factors: torch.Tensor, kinds: Sequence[str], bins: int) -> list[torch.Tensor]:
     """Factors (N, F) as integers from 0, a column (N,) each: categories as they are, others in bins of one width."""
-    return [
-        categories(column) if kind == "categorical" else equal_bins(column, bins)
-        for column, kind in zip(factors.unbind(1), kinds, strict=True)
-    ]
+    return [_discrete(column, kind, bins) for column, kind in zip(factors.unbind(1), kinds, strict=True)]
+
+
+def _discrete(column: torch.Tensor, kind: str, bins: int) -> torch.Tensor:
+    if kind == "categorical":
+        return categories(column)
+    if kind == "continuous":
+        return equal_bins(column, bins)
+    return (exact(column).remainder(1) * bins).long().clamp(max=bins - 1)
+
+
+def targets(column: torch.Tensor, kind: str) -> list[torch.Tensor]:
+    """What stands for a factor (N,) where it is predicted: itself, or the two coordinates of its angle."""
+    if kind != "periodic":
+        return [column]
+    angle = 2 * math.pi * exact(column)
+    return [angle.cos(), angle.sin()]
+
+
+def train_and_test(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two thirds of the numbers below `count`, and the rest, drawn by the seed."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    return order[: 2 * count // 3], order[2 * count // 3 :]

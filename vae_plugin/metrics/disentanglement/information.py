@@ -42,8 +42,8 @@ def information(
     Args:
         codes: latents of N images, (N, D).
         factors: of the same images, (N, F).
-        kinds: of each factor "continuous", "periodic" or "categorical"; by default integers are categories and the
-            rest is continuous. The period begins and ends where its values do, so "periodic" changes nothing here.
+        kinds: of each factor "continuous", "periodic" (in turns, so that v and v + 1 are the same) or "categorical"; by
+            default integers are categories and the rest is continuous.
         bins: of what is not categorical.
 
     Raises:
