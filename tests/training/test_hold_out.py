@@ -1,9 +1,10 @@
-"""What is held out of the training data: whole folders, and copies that are left in training."""
+"""What is held out of the training data: whole folders, near-duplicates together, and copies left in training."""
 
 import numpy as np
 import pytest
 
 from support.colour_sets import BEFORE, encoded, held_out, open_data, trained_on, write
+from support.near_copies import photograph
 from vae_plugin.datasets.members import DataRecord
 from vae_plugin.errors import UserError
 
@@ -82,3 +83,59 @@ def test_copies_of_held_out_images_in_training_are_counted(tmp_path, kind):
     assert len(few.train) == 1
     told = any("byte for byte" in note for note in few.notes)
     assert told == bool(held_out(few) & trained_on(few))
+
+
+def copies(folder, numbers):
+    """Photographs, of every third of which there are copies: compressed anew, and smaller."""
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        image = photograph(number)
+        image.save(folder / f"{number:02}.png")
+        if number % 3 == 0:
+            image.save(folder / f"copy of {number:02}.jpg", quality=60)
+            image.resize((48, 36)).save(folder / f"small {number:02}.png")
+
+
+def names(images):
+    return {images.origin.names[row] for row in images.rows.tolist()}
+
+
+def subjects(images):
+    return {name.rpartition(".")[0][-2:] for name in names(images)}
+
+
+def test_near_duplicates_stay_on_one_side(tmp_path):
+    copies(tmp_path / "data", range(24))
+    for seed in range(4):
+        data = open_data(tmp_path / "data", "images", seed=seed, split_by="similar", dataloader_num_workers=seed)
+        assert len(data.validation) == 4
+        assert not subjects(data.validation) & subjects(data.train)
+        assert names(data.validation) | names(data.train) == {path.name for path in (tmp_path / "data").iterdir()}
+        number = len(subjects(data.validation))
+        told = (
+            f"24 of 40 images have near-duplicates, in 8 groups of at most 3; 4 images in {number} groups are held out."
+        )
+        assert told in data.notes
+    plain = open_data(tmp_path / "data", "images", seed=3)
+    assert subjects(plain.validation) & subjects(plain.train)
+
+
+def test_a_continued_run_does_not_train_on_new_copies_of_what_was_held_out(tmp_path, monkeypatch):
+    copies(tmp_path / "data", range(24))
+    first = open_data(tmp_path / "data", "images", split_by="similar")
+    record = DataRecord.read(first.record.to_dict(), "it")
+    with monkeypatch.context() as patched:  # nothing is looked at again
+        patched.setattr("vae_plugin.training.hold_out.hashes", None)
+        again = open_data(tmp_path / "data", "images", record, split_by="similar")
+    assert (names(again.validation), names(again.train)) == (names(first.validation), names(first.train))
+    held_out = min(subjects(first.validation))
+    photograph(int(held_out)).resize((60, 45)).save(tmp_path / "data" / f"again {held_out}.jpg", quality=70)
+    photograph(99).save(tmp_path / "data" / "new 99.png")
+    more = open_data(tmp_path / "data", "images", record, split_by="similar", allow_changed_data=True)
+    assert names(more.validation) == names(first.validation)
+    assert names(more.train) == names(first.train) | {"new 99.png"}
+
+
+def test_images_that_are_all_similar_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"all 40 images in .* are similar to one another.*leave it out"):
+        open_data(write(tmp_path / "data", "parquet", BEFORE), "parquet", split_by="similar")  # each of one colour

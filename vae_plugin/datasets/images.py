@@ -266,6 +266,10 @@ class ImageDataset(Dataset):
         files = {_file_name(name) for name in names}
         return self.contents({name for name in self.origin.sample_names() if _file_name(name) in files})
 
+    def stored(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The images of these indices as the table has them, for the reader."""
+        return [value_of(value, self._dtype) for value in self.table[self.rows[indices].tolist()][self.image_column]]
+
     def content(self, row: int) -> str:
         """SHA-256 of the encoded image of a row; empty if it cannot be read."""
         return self.reader.content(self._value(row))

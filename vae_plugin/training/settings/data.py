@@ -12,7 +12,7 @@ from .opening import max_image_pixels, remote_images, value_range
 
 CIRCLES = "circles"
 FROM_PYTHON = "given from Python"  # stands for the data set in the options that such a run writes; no name on the Hub
-FOLDER = "folder"
+FOLDER, SIMILAR = "folder", "similar"  # what is held out together
 FILES = {"from_python": (False,)}
 IMAGES = {"circles": (False,), **FILES}
 ON_CIRCLES = {"circles": (True,)}
@@ -75,9 +75,11 @@ class DataSettings:
     )
     split_by: str = option(
         "image",
-        "What is held out of the training data: single images, or whole folders ('folder'), such as the frames of a "
-        "video, drawn by the seed until there are --num_validation_images.",
-        choices=("image", FOLDER),
+        "What is held out of the training data: single images; whole folders ('folder'), such as the frames of a "
+        "video, drawn by the seed until there are --num_validation_images; or images with all their near-duplicates "
+        "('similar': compressed anew, resized, a little lighter or darker), for which each image is read once before "
+        "the run.",
+        choices=("image", FOLDER, SIMILAR),
         when={"streaming": (False,), "validation_data_dir": (None,), "validation_split": (None,), **IMAGES},
         since="0.2",
     )
