@@ -26,6 +26,7 @@ from vae_plugin.options import (
     option,
     options_of,
     parse,
+    plain_number,
     save,
     to_dict,
 )
@@ -82,6 +83,30 @@ def test_spellings_of_a_negated_flag(flag):
 def test_dashes_change_the_name_but_not_the_value():
     assert read("--output-dir=my-out_dir").output_dir == "my-out_dir"
     assert read("--output-dir", "my-out_dir").output_dir == "my-out_dir"
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_numbers_of_text_are_plain(kind):
+    """What Python reads too, of ASCII and without underscores, whatever letters and digits stand beside each other."""
+    rng = random.Random(0)
+    words = ["1_0", "1_000.5", "\u0661", "１２", "010", "+5", ".5", "5.", "1e3", "1E-3", "0x10", "1,5", "1 0", "", "."]
+    words += ["".join(rng.choices("0123456789.eE+-_ \u0663", k=rng.randint(1, 6))) for _ in range(3000)]
+    kept = 0
+    for word in words:
+        try:
+            expected = kind(word) if word.isascii() and "_" not in word else None
+        except ValueError:
+            expected = None
+        if expected is None:
+            with pytest.raises(ValueError, match="is no plain number"):
+                plain_number(word, kind)
+        else:
+            kept += 1
+            assert plain_number(word, kind) == expected
+    assert kept > 300
+    for word in ("1_0", "\u0661"):
+        with pytest.raises(OptionError, match=r"expected (an integer|a number)"):
+            read(f"--max_train_steps={word}" if kind is int else f"--learning_rate={word}")
 
 
 @pytest.mark.parametrize("word", ["null", "none", "None"])

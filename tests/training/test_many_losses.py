@@ -270,6 +270,13 @@ def test_weights_are_written_alike_everywhere(tmp_path):
         (["charbonier=0.5"], "did you mean 'charbonnier'"),
         (["mse=0.5"], "accepted are elbo, l1, l2"),
         (["=0.5"], "give NAME=WEIGHT"),
+        (["l1="], "its weight must be a number above 0"),
+        (["l1=1_0"], "its weight must be a number above 0"),
+        (["l1=１"], "its weight must be a number above 0"),
+        (["l1=0.3,l2=0.5"], "give one after the other with spaces between them, l1=0.3 l2=0.5, or a list in a file"),
+        (["l1, ssim"], "with spaces between them, l1 ssim,"),
+        (["l1=0.3 l2=0.5"], "with spaces between them, l1=0.3 l2=0.5,"),
+        (["l1=0,3"], "write a weight with a point, l1=0.3"),
     ],
 )
 def test_what_is_no_weight_is_refused(words, message):

@@ -4,8 +4,8 @@ from .declare import GIVEN, Declaration, Except, OptionError, declared, group, o
 from .fields import Option, changed, flat, give, given_in, keep_what_was, options_of, take_back, to_dict
 from .files import save
 from .parse import build, parse
-from .rules import UNKNOWN, judge
-from .values import LARGEST_SEED
+from .rules import UNKNOWN, has_effect, judge
+from .values import LARGEST_SEED, plain_number
 from .weighted import weights_of
 
 __all__ = [
@@ -23,11 +23,13 @@ __all__ = [
     "give",
     "given_in",
     "group",
+    "has_effect",
     "judge",
     "keep_what_was",
     "option",
     "options_of",
     "parse",
+    "plain_number",
     "save",
     "take_back",
     "to_dict",

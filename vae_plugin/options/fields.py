@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from .declare import Declaration, OptionError, names_of
-from .values import LARGEST, check_numbers, check_text, shown
+from .values import LARGEST, check_numbers, check_text, plain_number, shown
 from .weighted import checked_weights
 
 _OPTIONS: dict[type, Mapping[str, Option]] = {}  # by class, see `options_of`
@@ -295,8 +295,9 @@ def _weighted_items(weights: Mapping[Any, Any]) -> Any:
 def _scalar(word: Any, scalar: type) -> Any:
     if not isinstance(word, str) or (isinstance(word, Quoted) and scalar is not str):
         raise ValueError
-    word = word.replace(".inf", "inf") if scalar is float else word
-    value = yaml.SafeLoader.bool_values.get(word.lower()) if scalar is bool else scalar(word)
-    if value is None or value != value:  # no word for a bool; not a number
+    if scalar in LARGEST:
+        return plain_number(word, scalar)
+    value = yaml.SafeLoader.bool_values.get(word.lower()) if scalar is bool else str(word)  # no longer `Quoted`
+    if value is None:  # no word for a bool
         raise ValueError
     return value

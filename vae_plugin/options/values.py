@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +16,28 @@ LARGEST: dict[type, float] = {int: 2**31 - 1, float: 3.4e38}
 LARGEST_SEED = 2**32 - 1  # that NumPy takes, whose generator is seeded too
 LONGEST = 80  # characters of a value in an error
 LONGEST_TEXT = 4096  # characters, as long as a path may be
+# Python also reads 1_0 as 10, and the digits of every script.
+PLAIN = {
+    int: re.compile(r"[+-]?[0-9]+"),
+    float: re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|\.?inf|infinity)", re.IGNORECASE),
+}
 
 
 def shown(value: Any) -> str:
     """A value for an error."""
     return wording.shown(value, LONGEST)
+
+
+def plain_number(text: str, kind: type[int] | type[float]) -> int | float:
+    """The number that a word of the command line or of a file is: 10, -.5, 1e-4, inf or YAML's .inf, of a float.
+
+    Raises:
+        ValueError: if it is none, or an integer of thousands of digits.
+    """
+    word = text.strip()
+    if not PLAIN[kind].fullmatch(word):
+        raise ValueError(f"{shown(text)} is no plain number.")
+    return kind(word.lower().replace(".inf", "inf"))
 
 
 def check_numbers(values: Sequence[float], rules: Declaration, name: str, many: bool) -> None:

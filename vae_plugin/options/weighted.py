@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from ..near import hint
 from .declare import Declaration, OptionError
-from .values import LARGEST, shown
+from .values import LARGEST, plain_number, shown
 
 
 def weights_of(items: Iterable[str]) -> dict[str, float]:
@@ -28,6 +29,8 @@ def checked_weights(items: Sequence[str], rules: Declaration, name: str) -> tupl
     found: dict[str, float] = {}
     for item in items:
         key, weight = _parted(item)
+        if len(parts := re.split(r"[\s,;]+", item.strip())) > 1:
+            raise OptionError(f"--{name} is {shown(item)}: {_apart(parts)}")
         if not key:
             raise OptionError(f"--{name} is {shown(item)}: give NAME=WEIGHT, or NAME alone, whose weight is 1.")
         if rules.choices is not None and key not in rules.choices:
@@ -46,9 +49,16 @@ def _parted(item: str) -> tuple[str, str | None]:
     return (name, weight) if sign else (item, None)
 
 
+def _apart(parts: Sequence[str]) -> str:
+    """What to do about an item that seems to be several."""
+    if len(parts) == 2 and re.fullmatch(r"[^=]+=[0-9]+", parts[0]) and re.fullmatch(r"[0-9]+", parts[1]):
+        return f"write a weight with a point, {'.'.join(parts)}."
+    return f"give one after the other with spaces between them, {' '.join(filter(None, parts))}, or a list in a file."
+
+
 def _number(item: str, weight: str | None, name: str) -> float:
     try:
-        value = 1.0 if weight is None else float(weight)
+        value = 1.0 if weight is None else plain_number(weight, float)
     except ValueError:
         value = -1.0
     if not 0 < value <= LARGEST[float]:

@@ -55,6 +55,7 @@ from .state import TrainingState
 from .statistics import check_spread
 from .trackers import start_tracker
 from .trainee import Trainee
+from .unreached import unreached
 
 
 @dataclass
@@ -270,7 +271,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, given: Given =
 
     if main:
         save_record(data.record, output_dir)
-        for note in data.notes:
+        for note in (*data.notes, *unreached(options, data.total_steps)):
             show(note)
     size = "streamed" if data.size is None else f"{data.size:,}"
     accelerator.print(

@@ -10,7 +10,7 @@ from ...autoencoders.presentation import FAMILY_NAMES
 from ...autoencoders.vae import NETWORKS
 from ...errors import UserError
 from ...models.likelihoods import ScaleSetting
-from ...options import GIVEN, Except, option
+from ...options import GIVEN, Except, option, plain_number
 from .opening import padding_mode
 
 CONV = {"network": ("conv",), "kind": Except("tiny")}
@@ -224,6 +224,6 @@ class ModelSettings:
         if self.sigma == "optimal":
             return "optimal"
         try:
-            return float(self.sigma)
+            return plain_number(self.sigma, float)
         except ValueError:
             raise UserError(f"--sigma is {self.sigma!r}: give a positive number, 'learned' or 'optimal'.") from None
