@@ -42,6 +42,35 @@ def psnr(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 @accepts(x=Tensor(), y=Tensor())
+def mse(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of 8-bit images, in the units of the range [-1, 1]: `psnr` is 10 log10(4 / mse) of it.
+
+    A level is 1 / 127.5 of these units. In the range [0, 1] the number is a quarter of this.
+
+    Args:
+        x: images (B, C, H, W), clipped to [-1, 1] and rounded to the nearest of 256 levels, as in `psnr`.
+        y: images of the same shape.
+
+    Returns:
+        (B,), float32.
+
+    Raises:
+        ValueError: as `psnr`.
+    """
+    x, y = _to_8_bits(x, y)
+    return (x - y).square().flatten(1).mean(1) / 127.5**2
+
+
+@torch.no_grad()
+@accepts(x=Tensor(), y=Tensor())
+def l1(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Mean absolute error of 8-bit images, in the units of the range [-1, 1]; otherwise as `mse`."""
+    x, y = _to_8_bits(x, y)
+    return (x - y).abs().flatten(1).mean(1) / 127.5
+
+
+@torch.no_grad()
+@accepts(x=Tensor(), y=Tensor())
 def ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Structural similarity of 8-bit images (Wang et al. 2004), averaged over positions and channels.
 
