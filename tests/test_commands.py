@@ -243,7 +243,7 @@ MISTAKES = {
         ["evaluate", "{folder}", "--pretrained_model_name_or_path", "{folder}"],
         "--pretrained_model_name_or_path and MODEL are the same option: give one of them",
     ),
-    "one too many": (["evaluate", "{folder}", "{folder}"], "unknown option"),
+    "one too many": (["push", "{folder}", "user/name", "{folder}"], "unknown option"),
     "no such model": (["evaluate", "--pretrained_model_name_or_path", "./not-there"], "./not-there does not exist"),
     "a folder without a model": (
         ["evaluate", "--pretrained_model_name_or_path", "{empty}"],

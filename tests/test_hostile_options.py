@@ -21,7 +21,7 @@ from vae_plugin.training.settings import FinetuneOptions
 NEEDED = {  # of each command
     FinetuneOptions: {},
     DemoOptions: {},
-    EvaluateOptions: {"pretrained_model_name_or_path": "m"},
+    EvaluateOptions: {"pretrained_model_name_or_path": ("m",)},
     EncodeOptions: {"pretrained_model_name_or_path": "m", "output": "o", "train_data_dir": ("d",)},
     ReconstructOptions: {"pretrained_model_name_or_path": "m", "images": ("a.png",)},
     ExportOptions: {"pretrained_model_name_or_path": "m", "output": "o"},

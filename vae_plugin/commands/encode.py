@@ -133,7 +133,7 @@ def _work(options: EncodeOptions) -> Work:
         shard_size=options.shard_size,
         seed=options.seed,
     )
-    crop = options.crop_or_that_of_training()
+    crop = options.crop_or_that_of_training(place.record() for place in [options.place])
     images = first_before_others(lambda: options.load(adapter, size, crop))
     name = options.split if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", options.split) else "train"
     return Work(

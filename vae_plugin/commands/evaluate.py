@@ -1,11 +1,12 @@
-"""Measure a model on images."""
+"""Measure one model, or several on the same images."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -14,25 +15,30 @@ from ..autoencoders import Adapter
 from ..datasets import ImageDataset, draw, shared_batches
 from ..datasets.survey import clipped
 from ..datasets.trained_on import find_record, held_out_of
-from ..errors import UserError
+from ..errors import NotFiniteError, UserError
 from ..files import json_text, write_json
 from ..models.distributed import objects_over_processes, rank
+from ..models.shares import Share
 from ..notices import say, some
 from ..options import LARGEST_SEED, option, parse
+from ..training.progress import Progress
 from ..training.settings.data import circles_for
-from .images import ImageSource
+from .images import Images
+from .models import Models
 from .processes import first_before_others, processes
-
-BATCH = 32  # images of all processes together
+from .source import ModelSources
 
 
 @dataclass
-class EvaluateOptions(ImageSource):
+class EvaluateOptions(Images, ModelSources):
     """Options of `vae-plugin evaluate`."""
 
     circles_hue: bool = option(False, "Use coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
     max_images: int = option(
         1000, "Largest number of images to measure on, drawn by the seed.", at_most=10**8, at_least=1
+    )
+    batch_size: int = option(
+        32, "Number of images that are measured together, by all processes.", at_most=10**5, at_least=1
     )
     num_importance_samples: int = option(0, "Importance samples for the bound on log p(x); 0 skips it.", at_least=0)
     seed: int = option(
@@ -48,43 +54,115 @@ class EvaluateOptions(ImageSource):
         return {"circles": self.train_data_dir is None and self.dataset_name in (None, "circles")}
 
 
-def run(argv: Sequence[str] | None, prog: str) -> metrics.Evaluation:
+def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
     """Parse the options, measure and print."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(EvaluateOptions, argv, prog=prog, description=__doc__)
     with processes("evaluate", argv) as device:
-        adapter = first_before_others(options.open)
-        channels, size = adapter.in_channels, options.resolution or adapter.natural_resolution
-        adapter.check_image_size(size, size, f"--resolution {size}")
-        reason = metrics.no_importance_weighted_bound(adapter)
-        if options.num_importance_samples and reason is not None:
-            raise UserError(f"{reason}: leave --num_importance_samples out.")
-        images: Dataset
-        if options.facts()["circles"]:
-            images = circles_for(channels, options.max_images, size, seed=options.seed, hue=options.circles_hue)
-        else:
-            found = first_before_others(lambda: _images(options, adapter, size))
-            images = draw(found, options.max_images, options.seed)
-        adapter.model.to(device)
-        own_unreadable: set[str] = set()
-        own_clipped: set[str] = set()
-        result = metrics.evaluate(
-            adapter,
-            shared_batches(images, BATCH, own_unreadable, together=BATCH, clipped=own_clipped),
-            num_importance_samples=options.num_importance_samples,
-            seed=options.seed,
-            shared=True,
-        )
-        unreadable = set[str]().union(*objects_over_processes(own_unreadable))
-        beyond = set[str]().union(*objects_over_processes(own_clipped))
+        models = Models(options.places)
+        size = options.resolution or models.natural_resolution
+        models.check_image_size(size, size, f"--resolution {size}")
+        _check_importance_samples(options, models)
+        images = MeasuredImages(_images(options, models, size), options.batch_size)
+        evaluations: dict[str, metrics.Evaluation] = {}
+        failures: dict[str, NotFiniteError] = {}
+        for name in models.places:
+            with models.opened(name) as adapter:
+                adapter.model.to(device)
+                try:
+                    evaluations[name] = _measured(options, adapter, images)
+                except NotFiniteError as error:
+                    if len(models.places) == 1:
+                        raise
+                    failures[name] = error
+                    say(f"{name} is left out: {error}")
+        if not evaluations:
+            raise UserError("none of the models gives numbers: " + "; ".join(map(str, failures.values())))
+        result = _result(options, evaluations, failures)
+        unreadable, beyond = images.left_out()
         if rank() == 0:
             _report(options, result, unreadable)
-            if beyond and (value_range := options.range_of(adapter)) is not None:
+            if beyond and (value_range := options.range_of(models)) is not None:
                 say(clipped(beyond, value_range))
         return result
 
 
-def _report(options: EvaluateOptions, result: metrics.Evaluation, unreadable: set[str]) -> None:
+class MeasuredImages:
+    """The images that every model is measured on, in batches that all processes go through together.
+
+    Args:
+        images: the data set.
+        batch_size: images of all processes together.
+    """
+
+    def __init__(self, images: Dataset, batch_size: int) -> None:
+        self.images, self.batch_size = images, batch_size
+        self._unreadable: set[str] = set()
+        self._clipped: set[str] = set()
+
+    def batches(self) -> Iterator[Share]:
+        """This process's share of each batch, while a bar shows how far all have come."""
+        batch_size = self.batch_size
+        shares = shared_batches(self.images, batch_size, self._unreadable, together=batch_size, clipped=self._clipped)
+        total = len(self.images)  # type: ignore[arg-type]  # torch's declares none, but all of ours have one
+        progress = Progress(total, visible=rank() == 0, unit="image", tells_end=False)
+        try:
+            for share in shares:
+                yield share
+                progress.step({}, share.total)
+        finally:
+            progress.close()
+
+    def left_out(self) -> tuple[set[str], set[str]]:
+        """The names of images that could not be read, and of those with values beyond the range, of all processes."""
+        unreadable, beyond = zip(*objects_over_processes((self._unreadable, self._clipped)), strict=True)
+        return set[str]().union(*unreadable), set[str]().union(*beyond)
+
+
+def _check_importance_samples(options: EvaluateOptions, models: Models) -> None:
+    """Refuse importance samples where no model has such a bound, and name the models that have none."""
+    if not options.num_importance_samples:
+        return
+    reasons = {
+        name: reason
+        for name, shell in models.shells.items()
+        if (reason := metrics.no_importance_weighted_bound(shell)) is not None
+    }
+    if len(reasons) == len(models.shells):
+        raise UserError(f"{next(iter(reasons.values()))}: leave --num_importance_samples out.")
+    for name, reason in reasons.items():
+        say(f"{name} gets no importance-weighted bound: {reason}.")
+
+
+def _measured(options: EvaluateOptions, adapter: Adapter, images: MeasuredImages) -> metrics.Evaluation:
+    """What is measured of one model."""
+    has_bound = metrics.no_importance_weighted_bound(adapter) is None
+    return metrics.evaluate(
+        adapter,
+        images.batches(),
+        num_importance_samples=options.num_importance_samples if has_bound else 0,
+        seed=options.seed,
+        measures=[metrics.KLPerChannel(), metrics.LatentMoments()],
+        shared=True,
+    )
+
+
+def _result(
+    options: EvaluateOptions, evaluations: dict[str, metrics.Evaluation], failures: dict[str, NotFiniteError]
+) -> dict[str, Any]:
+    """The content of the JSON file: of one model its metrics, of several each one's and what is between them."""
+    each: dict[str, dict[str, Any]] = {
+        name: {**evaluation, "ci95": evaluation.half_widths(), "per_channel": evaluation.per_channel}
+        for name, evaluation in evaluations.items()
+    }
+    if len(each) + len(failures) == 1:
+        return next(iter(each.values()))
+    names = options.places
+    models = {name: each.get(name, {"error": str(failures.get(name))}) for name in names}
+    return {"models": models, "paired": metrics.paired_differences(evaluations, options.seed)}
+
+
+def _report(options: EvaluateOptions, result: dict[str, Any], unreadable: set[str]) -> None:
     print(json_text(result, "the metrics", indent=2))
     if unreadable:
         say(f"{len(unreadable)} file(s) could not be read as images and were left out: {some(unreadable)}")
@@ -93,13 +171,26 @@ def _report(options: EvaluateOptions, result: metrics.Evaluation, unreadable: se
         say(f"written to {options.output_file}.")
 
 
-def _images(options: EvaluateOptions, adapter: Adapter, size: int) -> ImageDataset:
-    """The images to measure on: where the model was trained on them, those that its run held out."""
-    record, crop = find_record(options.pretrained_model_name_or_path), options.crop_or_that_of_training()
-    if record is not None:
-        found = held_out_of(options.load(adapter, size, crop, record.rules), record)
+def _images(options: EvaluateOptions, models: Models, size: int) -> Dataset:
+    """The images to measure on, see `_held_out`, at most `--max_images` of them."""
+    if options.facts()["circles"]:
+        return circles_for(models.in_channels, options.max_images, size, seed=options.seed, hue=options.circles_hue)
+    return draw(first_before_others(lambda: _held_out(options, models, size)), options.max_images, options.seed)
+
+
+def _held_out(options: EvaluateOptions, models: Models, size: int) -> ImageDataset:
+    """The images to measure on: where models were trained on them, those that their runs all held out."""
+    places = models.places.values()
+    records = [record for place in places if (record := find_record(place.source)) is not None]
+    crop = options.crop_or_that_of_training(place.record() for place in places)
+    if not records:
+        return options.load(models, size, crop)
+    images = options.load(models, size, crop, records[0].rules)
+    for record in records:
+        found = held_out_of(images, record)
         if found is not None:
             images, sentence = found
             say(sentence)
-            return images
-    return options.load(adapter, size, crop)
+        if not len(images):
+            raise UserError("no image is left that none of the models was trained on: give other images.")
+    return images

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..autoencoders import Adapter
 from ..datasets import LATEST, DataRules, ImageDataset, load_images
 from ..datasets.framing import CROPS, RESIZED, WHOLE, aspect_buckets
+from ..hub.record import RunRecord
 from ..notices import say
 from ..options import GIVEN, option
-from ..training.buckets import smallest_side
+from ..training.buckets import ImageTaker, smallest_side
 from ..training.settings.opening import checked_range, max_image_pixels, remote_images, value_range
 from .source import ModelSource
 
@@ -17,8 +18,8 @@ IMAGES = {"circles": (False,)}
 
 
 @dataclass
-class ImageSource(ModelSource):
-    """Options that say which images a model works on, and which part of them is taken."""
+class Images:
+    """Options that say which images are worked on, and which part of them is taken."""
 
     dataset_name: str | None = option(
         None,
@@ -65,30 +66,38 @@ class ImageSource(ModelSource):
         """How an error states these facts."""
         return {("circles", False): "has no effect on generated circles", ("circles", True): "needs generated circles"}
 
-    def crop_or_that_of_training(self) -> str:
-        """How images are cropped: as was asked for, or as those were that the model was trained on (its run.json)."""
+    def crop_or_that_of_training(self, records: Iterable[RunRecord]) -> str:
+        """How images are cropped: as was asked for, or as those were that the model was trained on (its run.json).
+
+        Args:
+            records: of the models; where they differ, images are resized.
+        """
         if self.crop is not None:
             return self.crop
-        crop = self.record().crop
-        if crop not in CROPS or crop == RESIZED:
+        crops = {record.crop if record.crop in CROPS else RESIZED for record in records}
+        if len(crops) != 1:
+            if crops - {RESIZED}:
+                say(f"the models were trained on images that were cropped differently: here --crop {RESIZED}.")
             return RESIZED
-        say(f"images are cropped as in training, which run.json tells: --crop {crop}.")
+        (crop,) = crops
+        if crop != RESIZED:
+            say(f"images are cropped as in training, which run.json tells: --crop {crop}.")
         return crop
 
-    def range_of(self, adapter: Adapter) -> tuple[float, float] | None:
+    def range_of(self, adapter: ImageTaker) -> tuple[float, float] | None:
         """The values that become -1 and 1: those that were given, or those that the model records."""
         return checked_range(self.value_range) or adapter.value_range
 
-    def load(self, adapter: Adapter, size: int, crop: str, rules: DataRules = LATEST) -> ImageDataset:
+    def load(self, taker: ImageTaker, size: int, crop: str, rules: DataRules = LATEST) -> ImageDataset:
         """The images, in the order of the data set.
 
         Args:
-            adapter: of the model that takes them.
+            taker: what takes them: the adapter of a model, or what several models have in common.
             size: side of the centre crop in pixels.
             crop: how the centre is cropped.
             rules: by which files become images.
         """
-        smallest_side(adapter, crop, size)
+        smallest_side(taker, crop, size)
         return load_images(
             dataset_name=self.dataset_name,
             config_name=self.dataset_config_name,
@@ -97,11 +106,16 @@ class ImageSource(ModelSource):
             split=self.split,
             resolution=size,
             crop=crop,
-            buckets=aspect_buckets(size, adapter.spatial_compression_ratio) if crop == WHOLE else (),
+            buckets=aspect_buckets(size, taker.spatial_compression_ratio) if crop == WHOLE else (),
             center_crop=True,
-            channels=adapter.in_channels,
-            value_range=self.range_of(adapter),
+            channels=taker.in_channels,
+            value_range=self.range_of(taker),
             max_image_pixels=self.max_image_pixels,
             remote_images=self.remote_images,
             rules=rules,
         )
+
+
+@dataclass
+class ImageSource(Images, ModelSource):
+    """Options that say which images a model works on."""

@@ -56,9 +56,7 @@ class Evaluation(dict[str, float]):
         It is what other images of the same kind would change. A value that all images share has no interval.
         """
         values = {name: torch.tensor(each, dtype=torch.float64) for name, each in self.per_image.items()}
-        return {
-            name: half_width_95(each) for name, each in values.items() if len(each) > 1 and (each != each[0]).any()
-        }
+        return {name: half_width_95(each) for name, each in values.items() if len(each) > 1 and (each != each[0]).any()}
 
 
 @torch.no_grad()
@@ -127,8 +125,9 @@ def evaluate(
                     measure.update(seen)
     if shared:
         measured = Measured.together(objects_over_processes(measured))
-        for each in (value_range, *all_measures):
-            each.all_reduce()
+        value_range.all_reduce()
+        for measure in all_measures:
+            measure.all_reduce()
     value_range.finish()
     result = measured.result([name_value for measure in all_measures for name_value in measure.result().items()])
     if num_importance_samples:

@@ -123,7 +123,7 @@ class KLPerChannel:
         self._sum, self._images = sum(sums), sum(images)
 
     def result(self) -> dict[str, Any]:
-        """"kl_nats_per_channel", whose sum is "kl_nats"."""
+        """The list "kl_nats_per_channel", whose sum is "kl_nats"."""
         return {"kl_nats_per_channel": (self._sum / self._images).tolist()} if torch.is_tensor(self._sum) else {}
 
 
@@ -149,7 +149,7 @@ class LatentMoments:
         self._moments.all_reduce()
 
     def result(self) -> dict[str, Any]:
-        """"latent_mean_per_channel" and "latent_std_per_channel" before, "pipeline_..." after shift and scale."""
+        """Lists "latent_mean_per_channel", "latent_std_per_channel"; "pipeline_..." after shift and scale."""
         if self._adapter is None:
             return {}
         mean, std = self._moments.mean, self._moments.std

@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Dataset, Subset
 
-from ..autoencoders import Adapter
 from ..datasets import ImageDataset, ImageStream
 from ..datasets.batches import bucket_numbers
 from ..datasets.framing import WHOLE, aspect_buckets
 from ..errors import UserError
 
 
-def smallest_side(adapter: Adapter, crop: str, resolution: int) -> int:
+class ImageTaker(Protocol):
+    """What is asked of a model before images are loaded for it; every adapter answers it, see there."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        ...
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Pixels of the image per position of the latent grid, along one side."""
+        ...
+
+    @property
+    def only_image_size(self) -> tuple[int, int] | None:
+        """Height and width of the only images that it takes, if so."""
+        ...
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """The values of image files that become -1 and 1, where they are recorded."""
+        ...
+
+    def check_image_size(self, height: int, width: int, what: str) -> None:
+        """Refuse images that it does not take, which the error calls `what`."""
+        ...
+
+
+def smallest_side(adapter: ImageTaker, crop: str, resolution: int) -> int:
     """The shortest side of the images of a run, in pixels.
 
     Args:
-        adapter: of the model.
+        adapter: of the model, or what takes the images in its place.
         crop: of the run or the command.
         resolution: likewise.
 

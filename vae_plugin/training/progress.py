@@ -20,6 +20,7 @@ class Progress:
         visible: whether to show anything; of several processes only the first does.
         unit: what is counted.
         seconds_between_lines: the shortest time between two lines where stderr is no terminal.
+        tells_end: whether the last step has a line there in any case.
         clock: seconds.
     """
 
@@ -31,12 +32,13 @@ class Progress:
         visible: bool = True,
         unit: str = "step",
         seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+        tells_end: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total, self.done = total, done
         self._lines = visible and not sys.stderr.isatty()
         self._bar = tqdm(total=total, initial=done, unit=unit, disable=not visible or self._lines)
-        self._unit = unit
+        self._unit, self._tells_end = unit, tells_end
         self._pause, self._clock = seconds_between_lines, clock
         self._last_line = clock()
 
@@ -51,7 +53,8 @@ class Progress:
         self._bar.update(count)
         self._bar.set_postfix(shown)
         now = self._clock()
-        if self._lines and (now - self._last_line >= self._pause or self.done == self.total):
+        at_end = self._tells_end and self.done == self.total
+        if self._lines and (now - self._last_line >= self._pause or at_end):
             self._last_line = now
             values = "".join(f", {name} {value}" for name, value in shown.items())
             print(f"{self._unit} {self.done:,} of {self.total:,}{values}", file=sys.stderr, flush=True)
