@@ -14,10 +14,27 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from .arguments import Instance, Real, Several, Tensor, Whole, accepts, check
+from .models.aggregate import KLTerms, kl_terms
 from .models.distributed import mean_over_processes
 from .models.likelihoods import Likelihood
 from .models.posteriors import GENERATORS, DiagonalGaussian, Generators, standard_normal, standard_normal_log_prob
 
+__all__ = [
+    "ELBO",
+    "Generators",
+    "ImportanceSamples",
+    "KLTerms",
+    "LatentVariableModel",
+    "TrainingObjective",
+    "bits_per_dim",
+    "bits_per_dim_bound",
+    "decode_samples",
+    "elbo",
+    "importance_weighted_bound",
+    "kl_terms",
+    "score_function_surrogate",
+    "vq_loss",
+]
 STEPS = ("warmup_steps", "capacity_steps")
 TENSOR = Tensor()
 
@@ -139,22 +156,53 @@ def importance_weighted_bound(
     total = torch.full((len(x),), -math.inf, device=x.device)
     for first in range(0, num_samples, samples_per_pass):
         count = min(samples_per_pass, num_samples - first)
-        weights = _log_importance_weights(model, x, posterior, count, generator)
+        noise = [standard_normal(posterior.mean.shape, generator, x.device) for _ in range(count)]
+        weights = decode_samples(model, x, posterior, torch.stack(noise)).log_weights
         total = weights.logsumexp(0) if first == 0 else torch.logaddexp(total, weights.logsumexp(0))
     return total - math.log(num_samples)
 
 
-def _log_importance_weights(
-    model: LatentVariableModel, x: torch.Tensor, posterior: DiagonalGaussian, count: int, generator: Generators
-) -> torch.Tensor:
-    """Log p(x, z) - log q(z|x) for `count` samples of z per image: (count, B) nats."""
-    shape = posterior.mean.shape
-    z = torch.cat([posterior.rsample(standard_normal(shape, generator, x.device)) for _ in range(count)])
+@dataclass
+class ImportanceSamples:
+    """Several samples of z for each image, decoded together.
+
+    Attributes:
+        output: parameters of p(x|z), (K * B, C', H, W), all images of the first sample first.
+        log_likelihood: log p(x|z): (K, B) nats.
+        log_weights: log p(x, z) - log q(z|x), the logarithms of the importance weights: (K, B) nats.
+    """
+
+    output: torch.Tensor
+    log_likelihood: torch.Tensor
+    log_weights: torch.Tensor
+
+    @property
+    def bound(self) -> torch.Tensor:
+        """The importance-weighted bound by these samples (Burda et al. 2016, eq. 8): (B,) nats.
+
+        Its gradient is that of the log weights, each counted by its share of all the weights of its image (eq. 13).
+        """
+        return self.log_weights.logsumexp(0) - math.log(len(self.log_weights))
+
+
+def decode_samples(
+    model: LatentVariableModel, x: torch.Tensor, posterior: DiagonalGaussian, noise: torch.Tensor
+) -> ImportanceSamples:
+    """Decode the samples mean + sigma * noise of q(z|x) in one pass.
+
+    Args:
+        model: a `LatentVariableModel`.
+        x: images (B, C, H, W).
+        posterior: q(z|x) of them.
+        noise: standard normal, K times the shape of the latents: (K, B, ...).
+    """
+    count = len(noise)
+    z = torch.cat([posterior.rsample(one) for one in noise])
     output = model.decoder_output(z.to(posterior.dtype), x.shape[-2:])
     log_likelihood = model.likelihood.log_prob(x.repeat(count, 1, 1, 1), output).unflatten(0, (count, -1))
     log_prior = standard_normal_log_prob(z).unflatten(0, (count, -1))
     log_q = torch.stack([posterior.log_prob(sample) for sample in z.unflatten(0, (count, -1))])
-    return log_likelihood + log_prior - log_q
+    return ImportanceSamples(output, log_likelihood, log_likelihood + log_prior - log_q)
 
 
 @dataclass
@@ -174,6 +222,10 @@ class TrainingObjective:
             is the KL of channel j summed over positions and averaged over the batch (Kingma et al. 2016, eq. 15).
         capacity: target C of the KL in nats: the KL term becomes beta * |KL - C| (Burgess et al. 2018, eq. 8).
         capacity_steps: number of optimiser steps over which the target rises linearly from 0; 0 sets it at once.
+        tc_weight: weight of the total correlation of the latents alone, within the KL (Chen et al. 2018); by default
+            beta, as of the rest of the KL. Estimated over each batch of all processes by minibatch-weighted sampling.
+        num_importance_samples: samples of z per image; with several the loss is the negative importance-weighted bound
+            by them instead of the negative ELBO (Burda et al. 2016), which nothing else here weighs.
     """
 
     alpha: float = 1.0
@@ -182,24 +234,43 @@ class TrainingObjective:
     free_bits: float = 0.0
     capacity: float | None = None
     capacity_steps: int = 0
+    tc_weight: float | None = None
+    num_importance_samples: int = 1
 
     def __post_init__(self) -> None:
         weights, steps = dict.fromkeys(("alpha", "beta", "free_bits"), Real(0)), dict.fromkeys(STEPS, Whole())
-        check({**weights, **steps, "capacity": Real(0, optional=True)}, vars(self))
+        check({**weights, **steps, **dict.fromkeys(("tc_weight", "capacity"), Real(0, optional=True))}, vars(self))
+        check({"num_importance_samples": Whole(1)}, vars(self))
         if self.capacity is not None and self.free_bits:
             raise ValueError("free_bits and capacity both set a target for the KL: give one of them.")
+        if self.tc_weight is not None and (self.free_bits or self.capacity is not None):
+            raise ValueError(
+                "tc_weight weighs a part of the KL that free_bits and capacity set a target for: give one."
+            )
+        if self.num_importance_samples > 1:
+            for name in ("alpha", "beta", "warmup_steps", "tc_weight", "free_bits", "capacity"):
+                if getattr(self, name) != getattr(type(self), name):
+                    raise ValueError(f"num_importance_samples is for the bound without weights: leave {name} out.")
 
     @accepts(step=Whole())
     def kl_weight(self, step: int) -> float:
         """Weight of the KL at an optimiser step, counted from 0."""
-        return self.beta * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else self.beta
+        return self.beta * self._warmth(step)
 
-    @accepts(elbo=Instance((ELBO,), "an ELBO"), step=Whole())
-    def loss(self, elbo: ELBO, step: int) -> torch.Tensor:
+    def _warmth(self, step: int) -> float:
+        return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+
+    @accepts(elbo=Instance((ELBO,), "an ELBO"), step=Whole(), total_correlation=Tensor("", optional=True))
+    def loss(self, elbo: ELBO, step: int, total_correlation: torch.Tensor | None = None) -> torch.Tensor:
         """Loss of a batch in nats per image, averaged over the batch: shape ().
 
         Free bits and capacity compare the KL with their target by its mean over all processes, so that these train like
         a single process with the whole batch.
+
+        Args:
+            elbo: of the batch.
+            step: optimiser step, from 0.
+            total_correlation: mean over the batch in nats, shape (), as `kl_terms` estimates it; with `tc_weight`.
         """
         kl = elbo.kl_per_channel.mean(0)
         if self.free_bits:
@@ -210,7 +281,12 @@ class TrainingObjective:
             kl_term = torch.sign(mean_over_processes(kl.sum()) - target) * (kl.sum() - target)
         else:
             kl_term = kl.sum()
-        return self.kl_weight(step) * kl_term - self.alpha * elbo.log_likelihood.mean()
+        loss = self.kl_weight(step) * kl_term - self.alpha * elbo.log_likelihood.mean()
+        if self.tc_weight is None:
+            return loss
+        if total_correlation is None:
+            raise ValueError("tc_weight weighs the total correlation: give it to the loss.")
+        return loss + (self.tc_weight - self.beta) * self._warmth(step) * total_correlation
 
 
 @accepts(

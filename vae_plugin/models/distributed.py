@@ -1,6 +1,7 @@
 """Sums, means and gathered batches over the processes of a run, in plain torch.
 
-With a single process, tensors come back unchanged. All results are detached and bit-identical in every process.
+With a single process, tensors come back unchanged. All results are detached and bit-identical in every process, but for
+the gradient that `gather_with_gradient` leaves to what a process has given.
 """
 
 from __future__ import annotations
@@ -123,6 +124,25 @@ def gather_over_processes(tensor: torch.Tensor) -> torch.Tensor:
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
     dist.all_gather(parts, tensor.detach().contiguous())
     return torch.cat(parts)
+
+
+def gather_with_gradient(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values as `gather_over_processes`; those of this process keep their gradient.
+
+    Each process computes the whole of what depends on all of them and goes back to its own part. Added up over the
+    processes, these gradients are that of one process which has everything; where they are averaged, as by
+    `DistributedDataParallel`, multiply by `world_size()` first (see `scale_gradient`).
+    """
+    if world_size() == 1:
+        return tensor
+    parts = list(gather_over_processes(tensor).chunk(world_size()))
+    parts[rank()] = tensor
+    return torch.cat(parts)
+
+
+def scale_gradient(tensor: torch.Tensor, factor: float) -> torch.Tensor:
+    """The same values with a gradient that is multiplied by `factor`."""
+    return tensor if factor == 1 else tensor.detach() + factor * (tensor - tensor.detach())
 
 
 @torch.no_grad()

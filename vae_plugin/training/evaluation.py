@@ -24,8 +24,8 @@ from .failures import LOWER_RATE, StepFailed, writing
 from .losses import TrainingLoss
 
 COMPARED = (
-    "psnr", "ssim", "perceptual", "elbo_nats", "bits_per_dim", "bits_per_dim_bound", "kl_nats", "codebook_usage",
-    "codebook_perplexity", "clip_psnr", "composited_psnr",
+    "psnr", "ssim", "perceptual", "elbo_nats", "log_likelihood_nats", "bits_per_dim", "bits_per_dim_bound", "kl_nats",
+    "codebook_usage", "codebook_perplexity", "clip_psnr", "composited_psnr",
 )  # fmt: skip
 PAIRED = ("psnr", "clip_psnr")  # compared image by image
 
@@ -47,8 +47,9 @@ class Evaluator:
         """Names of the metrics that may decide which weights are best; perceptual distances in their order."""
         adapter = self.loss.adapter
         of_likelihood = ("elbo_nats",) if adapter.likelihood is not None else ()
+        of_samples = ("log_likelihood_nats",) if self.loss.num_importance_samples else ()
         of_codebook = ("codebook_perplexity",) if adapter.discrete else ()
-        return ("psnr", "ssim", *of_likelihood, *of_codebook, *self.loss.measures)
+        return ("psnr", "ssim", *of_likelihood, *of_samples, *of_codebook, *self.loss.measures)
 
     def measure(self, remedy: str = LOWER_RATE, clips: bool = False, base: Adapter | None = None) -> Evaluation:
         """The metrics over the images held out; every process calls this, and gets all of it.
@@ -66,6 +67,7 @@ class Evaluator:
                 return evaluate(
                     base or self.loss.adapter,
                     self.data.validation_images(),
+                    num_importance_samples=self.loss.num_importance_samples,
                     seed=self.seed,
                     reconstruct=(base or self.loss).reconstruct,
                     compare=self.loss.compare,

@@ -231,6 +231,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, given: Given =
         options.objective,
         pixels=options.pixel_losses(adapter),
         resolution=shortest,
+        dataset_size=data.size,
         teacher=teacher if base is None else None,
         perceptual=given.perceptual,
         discriminator=given.discriminator,

@@ -23,6 +23,7 @@ from .losses import (
     DistillationLoss,
     ELBOLoss,
     ImageLoss,
+    ImportanceWeightedLoss,
     PerceptualTerm,
     ReconstructionLoss,
     TrainingLoss,
@@ -214,6 +215,7 @@ def make_losses(
     *,
     pixels: Mapping[str, float],
     resolution: int,
+    dataset_size: int | None = None,
     teacher: Adapter | None = None,
     perceptual: nn.Module | None = None,
     discriminator: nn.Module | None = None,
@@ -226,12 +228,13 @@ def make_losses(
         objective: the weights of the ELBO.
         pixels: the weights of the losses of pixels, or of "elbo", see `LossSettings.pixels`.
         resolution: shorter side of the images in pixels.
+        dataset_size: number of training images; None of a stream.
         teacher: of a distillation.
         perceptual: a perceptual distance (x, y) -> (B,) instead of those that the settings name; it is frozen.
         discriminator: a network, images (B, C, H, W) -> logits, instead of the one that the settings name.
     """
     if "elbo" in pixels:
-        return (CodebookLoss(adapter) if adapter.discrete else ELBOLoss(adapter, objective)), None
+        return _likelihood_loss(adapter, objective, dataset_size), None
     check_fits_windows(pixels, resolution)
     has_alpha = adapter.in_channels == 4 and settings.fourth_channel == "alpha"
     judged = 3 if has_alpha else adapter.in_channels
@@ -268,6 +271,15 @@ def make_losses(
         return DistillationLoss(adapter, teacher, image_loss, latent_scale=settings.latent_scale), discriminator_loss
     loss = ReconstructionLoss(adapter, image_loss, kl_scale=settings.kl_scale, anchor_scale=settings.latent_anchor)
     return loss, discriminator_loss
+
+
+def _likelihood_loss(adapter: Adapter, objective: TrainingObjective, dataset_size: int | None) -> TrainingLoss:
+    """The loss of a model by its likelihood."""
+    if adapter.discrete:
+        return CodebookLoss(adapter)
+    if objective.num_importance_samples > 1:
+        return ImportanceWeightedLoss(adapter, objective.num_importance_samples)
+    return ELBOLoss(adapter, objective, dataset_size)
 
 
 def _new(

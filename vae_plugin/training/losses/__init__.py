@@ -3,7 +3,7 @@
 from .base import TrainingLoss
 from .discriminator import DiscriminatorLoss, PatchDiscriminator
 from .distillation import DistillationLoss
-from .elbo import CodebookLoss, ELBOLoss
+from .elbo import CodebookLoss, ELBOLoss, ImportanceWeightedLoss
 from .image import Adversary, ImageLoss
 from .perceptual import PerceptualDistance, PerceptualTerm, check_perceptual, load_perceptual, load_perceptual_terms
 from .pixels import PIXEL_LOSSES
@@ -17,6 +17,7 @@ __all__ = [
     "DistillationLoss",
     "ELBOLoss",
     "ImageLoss",
+    "ImportanceWeightedLoss",
     "PatchDiscriminator",
     "PerceptualDistance",
     "PerceptualTerm",

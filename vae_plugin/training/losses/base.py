@@ -31,6 +31,7 @@ class TrainingLoss(nn.Module):
         self.model = adapter.model
 
     has_alpha = False  # whether the fourth channel of images is alpha, so that they are judged over backgrounds
+    num_importance_samples = 0  # K of the importance-weighted bound, where that is trained on and so measured
 
     def forward(
         self, x: torch.Tensor, noise: torch.Tensor, step: int, backgrounds: torch.Tensor | None = None

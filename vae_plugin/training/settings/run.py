@@ -50,6 +50,7 @@ CODEBOOK = declared(
     },
 )
 OF_KL = {"train": Except("decoder")}  # which leaves the KL as it is
+UNWEIGHTED = {"alpha": 1.0, "beta": 1.0, "kl_warmup_steps": 0, "tc_weight": None, "free_bits": 0.0, "capacity": None}
 SCHEDULE = {**OF_KL, "beta": Except(0.0)}
 OBJECTIVE = declared(
     TrainingObjective,
@@ -58,6 +59,17 @@ OBJECTIVE = declared(
     warmup_steps={"flag": "kl_warmup_steps", "when": SCHEDULE},
     free_bits={"when": SCHEDULE},
     capacity={"when": SCHEDULE},
+    tc_weight={
+        "also": ("total_correlation_weight",),
+        "when": {"free_bits": (0.0,), "capacity": (None,), **SCHEDULE},
+        "since": "0.2",
+    },
+    num_importance_samples={
+        "at_least": 1,
+        "at_most": 2**16,
+        "when": {name: (default,) for name, default in UNWEIGHTED.items()},
+        "since": "0.2",
+    },
     capacity_steps={
         "help": "Steps over which the target of --capacity rises from 0; with 0 it holds from the start.",
         "when": {"capacity": GIVEN, **SCHEDULE},
