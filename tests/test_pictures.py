@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, pictures
 
@@ -52,6 +53,18 @@ def test_a_traversal_moves_the_latent_along_each_row(network):
     middle = [sheet[r * side : (r + 1) * side, 2 * side : 3 * side] for r in range(4)]
     assert all((m == middle[0]).all() for m in middle)  # every row goes through the same latent
     assert any((sheet[:, :side] != sheet[:, 4 * side : 5 * side]).ravel())
+
+
+@pytest.mark.parametrize("network", ["conv", "mlp"])
+def test_a_round_trip_keeps_the_size_of_a_picture(network):
+    torch.manual_seed(0)
+    config = {"block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 14, "network": network}
+    vae = AutoencoderVAE(in_channels=1, out_channels=1, **config).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (14, 14), dtype=np.uint8)
+    x = torch.from_numpy(pixels / 127.5 - 1).float()[None, None]
+    expected = ((vae(x).sample[0, 0] / 2 + 0.5).clamp(0, 1) * 255).round().detach().numpy()
+    decoded = np.asarray(pictures.round_trip(vae, Image.fromarray(pixels)))
+    assert np.abs(decoded.astype(float) - expected).max() <= 1
 
 
 def vqvae(**changes):

@@ -87,7 +87,7 @@ def round_trip(model: Adapter | ModelMixin, image: Image.Image) -> Image.Image:
     """
     adapter = adapt(model)
     gray = adapter.in_channels == 1
-    processor = VaeImageProcessor(adapter.spatial_compression_ratio, do_convert_grayscale=gray)
+    processor = VaeImageProcessor(vae_scale_factor=adapter.spatial_compression_ratio, do_convert_grayscale=gray)
     x = processor.preprocess(image.convert("RGB")).to(adapter.model.device, adapter.model.dtype)
     return processor.postprocess(adapter.reconstruct(x).float().cpu())[0]
 

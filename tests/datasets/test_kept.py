@@ -44,8 +44,12 @@ def alone(images: ImageDataset, index: int, epoch: int) -> torch.Tensor:
     row = index
     while row in DAMAGED:
         row += 1
-    view_of = images.framing.keyed((5, epoch, index))
-    return ImageReader().tensor(images.table[row]["image"], images.channels, view_of)
+    return shown(images, row, (5, epoch, index))
+
+
+def shown(images: ImageDataset, row: int, key: tuple[int, ...]) -> torch.Tensor:
+    """An image as it is seen by a key, by a reader of its own."""
+    return ImageReader().tensor(images.table[row]["image"], images.channels, images.framing.keyed(key))
 
 
 @pytest.mark.parametrize("crop", ["resized", "multiscale"])
@@ -64,6 +68,26 @@ def test_the_items_of_a_batch_are_those_of_their_images_alone(folder, crop, chan
     filled = int(images.kept._filled[0]) if keep_bytes else 0
     assert filled <= keep_bytes
     assert bool(filled) == bool(keep_bytes)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("flip", [False, True])
+def test_images_of_the_right_size_are_taken_together(tmp_path, channels, flip):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 12, 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{i:02}.png")
+    images = load(tmp_path, MIB, channels, random_flip=flip)
+    images.__getitems__(range(12))
+    together = images.kept.alike(np.arange(12), (12, 12))
+    assert together is not None
+    assert together.shape == (12, 12, 12, 3)[: 4 if channels == 3 else 3]
+    assert images.kept.alike(np.arange(12), (12, 11)) is None
+    for epoch in range(2):
+        images.set_epoch(epoch)
+        order = [*range(11, -1, -1), 3, 3]
+        for index, item in zip(order, images.__getitems__(order), strict=True):
+            assert torch.equal(item["pixel_values"], shown(images, index, (5, epoch, index)))
+            assert item["unreadable"] == ()
 
 
 def test_a_kept_image_is_not_read_again(folder, monkeypatch):

@@ -101,11 +101,11 @@ def reduction(view: View, rules: DataRules) -> int:
     return next((factor for factor in REDUCTIONS if scale >= factor * MARGIN), 1)
 
 
-def tensors_of(images: Sequence[np.ndarray]) -> torch.Tensor:
+def tensors_of(images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
     """Images of one size and type, (H, W) or (H, W, C), as float32 (B, C, H, W) in [-1, 1].
 
     A value v of 8 bits becomes v / 127.5 - 1; floats are in that range.
     """
-    pixels = torch.from_numpy(np.stack(images))
+    pixels = torch.from_numpy(images if isinstance(images, np.ndarray) else np.stack(images))
     pixels = (pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)).contiguous()
     return pixels if pixels.dtype == torch.float32 else pixels.float().div_(127.5).sub_(1)

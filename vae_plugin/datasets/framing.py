@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .draws import DRAWS, uniforms
 from .errors import DataError
 
 RESIZED, NATIVE, MULTISCALE, WHOLE = "resized", "native", "multiscale", "whole"
 CROPS = (RESIZED, NATIVE, MULTISCALE, WHOLE)
 LONGEST = 4  # sides of the longest bucket, one to the other
 CENTRE = (0.5, 0.5)
+FLIP = 2  # the number of a key that mirrors; those before it place the crop, and the one after it scales
 Size = tuple[int, int]  # width and height in pixels
 Box = tuple[float, float, float, float]
 
@@ -88,16 +90,7 @@ class Framing:
             key: integers that decide whatever is random.
             bucket: of "whole", the size of the result; by default that of the nearest aspect ratio.
         """
-        position, scale, flip = CENTRE, 0.5, False
-        if self.random_flip or not self.center_crop:
-            draws = np.random.default_rng(key).random(4).tolist()
-            flip = self.random_flip and draws[2] < 0.5
-            if not self.center_crop:
-                position, scale = (draws[0], draws[1]), draws[3]
-        if self.crop == WHOLE:
-            bucket = bucket or self.buckets[nearest(np.array([size]), self.buckets)[0]]
-            return View(covering(size, bucket, position), bucket, flip)
-        return View(self._box(size, position, scale), (self.resolution, self.resolution), flip)
+        return self.drawn(None if self.is_fixed else np.random.default_rng(key).random(DRAWS).tolist(), bucket)(size)
 
     def _box(self, size: Size, position: tuple[float, float], scale: float) -> Box:
         """The part of an image at a position, and of "multiscale" at a scale from 0, native, to 1, resized."""
@@ -113,6 +106,35 @@ class Framing:
     def keyed(self, key: Sequence[int], bucket: Size | None = None) -> ViewOf:
         """The views by one key: a function of the size of an image."""
         return lambda size: self.view(size, key, bucket)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing is random."""
+        return self.center_crop and not self.random_flip
+
+    def draws(self, key: Sequence[int], numbers: np.ndarray) -> np.ndarray:
+        """The random numbers of views whose keys are (*key, number): (N, 4) in [0, 1)."""
+        return np.full((len(numbers), DRAWS), 0.5) if self.is_fixed else uniforms(key, numbers)
+
+    def mirrored(self, draws: np.ndarray) -> np.ndarray:
+        """Which of the views of these random numbers (N, 4) are mirrored: (N,)."""
+        return draws[:, FLIP] < 0.5 if self.random_flip else np.zeros(len(draws), dtype=bool)
+
+    def drawn(self, draws: Sequence[float] | None, bucket: Size | None = None) -> ViewOf:
+        """The views by the random numbers of one key; None where nothing is random."""
+
+        def view(size: Size) -> View:
+            position, scale, flip = CENTRE, 0.5, False
+            if draws is not None:
+                flip = self.random_flip and draws[FLIP] < 0.5
+                if not self.center_crop:
+                    position, scale = (draws[0], draws[1]), draws[3]
+            if self.crop == WHOLE:
+                to = bucket or self.buckets[nearest(np.array([size]), self.buckets)[0]]
+                return View(covering(size, to, position), to, flip)
+            return View(self._box(size, position, scale), (self.resolution, self.resolution), flip)
+
+        return view
 
     def centred(self) -> Framing:
         """The same without chance: centre crops that are never mirrored."""

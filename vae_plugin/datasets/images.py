@@ -106,11 +106,16 @@ class ImageDataset(Dataset):
 
     def _items(self, indices: Sequence[int], most_tried: int) -> list[dict[str, Any] | DataError]:
         places = [range(len(self))[operator.index(index)] for index in indices]
+        draws = self.framing.draws((self.seed, int(self._epoch)), self.rows[places])
+        whole = self._kept_whole(places, draws)
+        if whole is not None:
+            return whole
         items: list[dict[str, Any] | DataError] = []
         alike: dict[Any, list[tuple[dict[str, Any], np.ndarray]]] = {}
-        for place, value in zip(places, self._values(self.rows[places].tolist()), strict=True):
+        values = self._values(self.rows[places].tolist())
+        for place, value, drawn in zip(places, values, draws.tolist(), strict=True):
             try:
-                seen, unreadable, side, clipped = self._find(place, value, most_tried)
+                seen, unreadable, side, clipped = self._find(place, value, self._view_of(place, drawn), most_tried)
             except DataError as error:
                 items.append(error)
                 continue
@@ -126,6 +131,21 @@ class ImageDataset(Dataset):
                 item["pixel_values"] = pixels
         return items
 
+    def _kept_whole(self, places: list[int], draws: np.ndarray) -> list[dict[str, Any] | DataError] | None:
+        """The items of images that are all kept and have the size at which they are seen; else None."""
+        side = self.framing.resolution
+        pixels = None if self.sizes is not None else self.kept.alike(self.rows[places], (side, side))
+        if pixels is None:
+            return None
+        turned = self.framing.mirrored(draws)
+        pixels[turned] = pixels[turned, :, ::-1]
+        common: dict[str, Any] = {"unreadable": ()}
+        if self.reader.value_range is not None:
+            common["clipped"] = ()
+        if self.counts_small:
+            common["side"] = side
+        return [{**common, "pixel_values": image} for image in tensors_of(pixels).unbind()]
+
     def _values(self, rows: list[int]) -> list[Any]:
         """What the table holds in some rows; None for those whose image is kept."""
         wanted = [row for row in rows if row not in self.kept]
@@ -134,7 +154,7 @@ class ImageDataset(Dataset):
         return [values.get(row) for row in rows]
 
     def _find(
-        self, index: int, value: Any, most_tried: int
+        self, index: int, value: Any, view_of: ViewOf, most_tried: int
     ) -> tuple[np.ndarray, tuple[str, ...], int, tuple[str, ...]]:
         """What is seen in the place of an index, the names of unreadable images on the way, the shorter side, and the
         name of the image if it has values beyond the range that was given.
@@ -142,9 +162,9 @@ class ImageDataset(Dataset):
         Args:
             index: of an item.
             value: of its row in the table, or None if that was not read.
+            view_of: what is seen.
             most_tried: number of images, the first of which is its own.
         """
-        view_of = self._view_of(index)
         unreadable: list[str] = []
         for step in range(min(len(self), most_tried)):
             row = int(self.rows[(index + step) % len(self)])
@@ -284,13 +304,12 @@ class ImageDataset(Dataset):
         view.framing = self.framing.centred()
         return view
 
-    def _view_of(self, index: int) -> ViewOf:
+    def _view_of(self, index: int, draws: Sequence[float]) -> ViewOf:
         """What is seen in place `index`, whichever image it is of in the end; its size is that of its own image."""
-        row = int(self.rows[index])
-        key = (self.seed, int(self._epoch), row)
         if self.sizes is None:
-            return self.framing.keyed(key)
-        return self.framing.keyed(key, self.framing.buckets[nearest(self.sizes[[row]], self.framing.buckets)[0]])
+            return self.framing.drawn(draws)
+        sizes = self.sizes[[int(self.rows[index])]]
+        return self.framing.drawn(draws, self.framing.buckets[nearest(sizes, self.framing.buckets)[0]])
 
     def _sizes(self) -> np.ndarray:
         """Width and height of each upright image, (N, 2), by its header; a square of what cannot be read."""

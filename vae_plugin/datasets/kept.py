@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import multiprocessing
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from .decoded import Decoded
 from .errors import DataError
+from .framing import Size
 
 FIELDS = 8  # of an entry: where its pixels begin, their height, width and bands, and the rest of `Decoded`
 MIB = 1 << 20
@@ -66,6 +69,23 @@ class KeptImages:
             reduction=rest[2],
             reducible=bool(rest[3]),
         )
+
+    def alike(self, rows: np.ndarray, size: Size) -> np.ndarray | None:
+        """The pixels of several images, (B, H, W) or (B, H, W, C), if all are kept and whole and have this size.
+
+        Args:
+            rows: (B,).
+            size: width and height.
+        """
+        if not self.limit or not len(rows):
+            return None
+        with self._lock:
+            entries = self._entries[rows]
+        shape = (size[1], size[0], int(entries[0, 3]))
+        if not (entries[:, 1:7] == (*shape, *size, 1)).all():
+            return None
+        pixels = sliding_window_view(self._pixels, math.prod(shape))[entries[:, 0]]
+        return pixels.reshape(len(rows), *(shape[:2] if shape[2] == 1 else shape))
 
     def put(self, row: int, image: Decoded) -> None:
         """Keep an image of 8 bits if it fits, and none of its row is kept."""

@@ -102,7 +102,7 @@ class Trainee:
 def make_optimizer(
     settings: OptimizationSettings, parameters: Iterable[nn.Parameter], learning_rate: float, device: torch.device
 ) -> Optimizer:
-    """The optimiser that the settings name; AdamW on a GPU in one kernel, and where asked for with moments of 8 bits.
+    """The optimiser that the settings name; AdamW in one kernel, and where asked for with moments of 8 bits.
 
     Raises:
         UserError: if 8 bits are not available here, or the optimiser does not fit, see `rehearse`.
@@ -113,7 +113,8 @@ def make_optimizer(
         return _with_8_bits(given, arguments, device)
     arguments |= kind.read(settings.optimizer_args)
     if kind.name == ADAMW and not settings.optimizer_args:
-        return torch.optim.AdamW(given, fused=device.type == "cuda", **arguments)
+        # A checkpoint says whether it was in one kernel: an older run goes on as it began, with its roundings.
+        return torch.optim.AdamW(given, fused=device.type in ("cuda", "cpu"), **arguments)
     rehearse(kind.name, lambda some: kind.make(some, **arguments), device)
     return kind.make(given, **arguments)
 
