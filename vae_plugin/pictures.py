@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.modeling_utils import ModelMixin
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from .autoencoders import Adapter, Autoencoder, AutoencoderVAE, AutoencoderVQVAE, adapt
-from .datasets.transforms import bands_to_show, to_uint8
+from .datasets.transforms import bands_to_show, to_pil, to_uint8
 from .files import replacing_file
 from .latents import traverse
 
 GAP = 2
 BACKGROUND = 255
+CELL = (128, 384)  # pixels of the longer side of an image in a labelled sheet: at least about, and at most
+FONT_SIZE, MARGIN = 16, 8
+AMPLIFIED = 4.0
 
 
 def grid(images: torch.Tensor, columns: int, min_side: int = 64) -> Image.Image:
@@ -105,6 +109,88 @@ def extremes(
     decoded = (reconstruct or adapter.reconstruct)(x)
     error = (amplify * (decoded - x).abs()).clamp(max=2) - 1
     return grid(torch.cat([x, decoded, error]), len(images))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image beside what a model makes of it.
+
+    Attributes:
+        caption: what stands above it, such as "best, 34.2 dB".
+        original: (C, H, W) in [-1, 1].
+        reconstruction: of the same shape.
+    """
+
+    caption: str
+    original: torch.Tensor
+    reconstruction: torch.Tensor
+
+
+def labelled_pairs(models: Sequence[tuple[str, Sequence[Pair]]], amplify: float = AMPLIFIED) -> Image.Image:
+    """Show originals, reconstructions and the amplified error (black for none) of several models, with labels.
+
+    Args:
+        models: name and images of each, which stand below each other.
+        amplify: of the error.
+    """
+    font = ImageFont.load_default(FONT_SIZE)
+    labels = ("original", "reconstruction", f"difference x {amplify:g}")
+    left = max(math.ceil(font.getlength(label)) for label in labels) + 2 * MARGIN
+    line = FONT_SIZE + MARGIN
+    blocks = []
+    for name, pairs in models:
+        columns = [[_cell(image) for image in _stack(pair, amplify)] for pair in pairs]
+        widths = [
+            max(column[0].width, math.ceil(font.getlength(pair.caption)))
+            for column, pair in zip(columns, pairs, strict=True)
+        ]
+        height = max(column[0].height for column in columns)
+        title = _shortened(name, font, sum(widths) + left)
+        width = left + sum(widths) + MARGIN * len(widths)
+        block = Image.new("RGB", (width, 2 * line + 3 * (height + MARGIN) + MARGIN), "white")
+        draw = ImageDraw.Draw(block)
+        draw.text((MARGIN, MARGIN), title, "black", font)
+        for row, label in enumerate(labels):
+            middle = 2 * line + row * (height + MARGIN) + height // 2
+            draw.text((MARGIN, middle), label, "black", font, anchor="lm")
+        at = left
+        for pair, column, wide in zip(pairs, columns, widths, strict=True):
+            draw.text((at, line + MARGIN // 2), pair.caption, "black", font)
+            for row, cell in enumerate(column):
+                block.paste(cell, (at, 2 * line + row * (height + MARGIN)))
+            at += wide + MARGIN
+        blocks.append(block)
+    sheet = Image.new("RGB", (max(block.width for block in blocks), sum(block.height for block in blocks)), "white")
+    top = 0
+    for block in blocks:
+        sheet.paste(block, (0, top))
+        top += block.height
+    return sheet
+
+
+def _stack(pair: Pair, amplify: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    original, reconstruction = pair.original.float().cpu(), pair.reconstruction.float().cpu()
+    return original, reconstruction, (amplify * (reconstruction - original).abs()).clamp(max=2) - 1
+
+
+def _cell(image: torch.Tensor) -> Image.Image:
+    """An image (C, H, W) whose longer side is within `CELL`: enlarged by whole pixels, or reduced."""
+    bands = bands_to_show(len(image))
+    picture = to_pil(image[:3] if len(image) == 4 else image if bands is None else image[list(bands)]).convert("RGB")
+    least, most = CELL
+    side = max(picture.size)
+    if side > most:
+        return picture.resize([max(1, round(each * most / side)) for each in picture.size], Image.Resampling.LANCZOS)
+    return picture.resize([each * max(1, round(least / side)) for each in picture.size], Image.Resampling.NEAREST)
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    """A text that is no wider, without its beginning where it has to be."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"...{text}") > width:
+        text = text[1:]
+    return f"...{text}"
 
 
 @torch.no_grad()

@@ -1,13 +1,14 @@
 """What several round trips do, against models whose n-th power is known."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from vae_plugin.errors import NotFiniteError
-from vae_plugin.metrics import Drift, drift
+from vae_plugin.metrics import Drift, Seen, drift
 
 
 def images(count=3, channels=3, side=8, seed=0):
@@ -26,7 +27,7 @@ def decibels(a, b):
 def measured(reconstruct, *batches, trips=(1, 2, 5)):
     accumulator = Drift(trips)
     for batch in batches:
-        accumulator.update(batch, reconstruct)
+        accumulator.add(batch, reconstruct)
     return accumulator.result()
 
 
@@ -59,8 +60,8 @@ def test_the_image_is_clipped_and_rounded_between_two_trips():
     """0.4 levels a trip are lost in the rounding, and what is beyond the range is cut off before it comes back."""
     assert measured(lambda x: x + 0.4 / 127.5, images())["drift_psnr_5"] == 100
     x = images()
-    result = measured(lambda x: 2 * x, x, trips=(2,))
-    twice = levels(torch.from_numpy(levels(2 * x) / 127.5 - 1) * 2)
+    result = measured(lambda x: 2.2 * x, x, trips=(2,))
+    twice = levels(torch.from_numpy(levels(2.2 * x) / 127.5 - 1) * 2.2)
     assert result["drift_psnr_2"] == pytest.approx(decibels(levels(x), twice), abs=1e-2)
 
 
@@ -79,16 +80,27 @@ def test_a_stream_has_the_means_of_its_images_whatever_the_batches_and_sizes():
 
 def test_processes_together_have_what_one_has(monkeypatch):
     parts = [Drift(), Drift(), Drift()]
-    parts[0].update(images(2), lambda x: 0.8 * x)
-    parts[2].update(images(3, seed=1), lambda x: 0.8 * x)  # the second has no share
+    parts[0].add(images(2), lambda x: 0.8 * x)
+    parts[2].add(images(3, seed=1), lambda x: 0.8 * x)  # the second has no share
     seen = [(one._count, one._psnr, one._bias) for one in parts]
     monkeypatch.setattr(drift, "objects_over_processes", lambda own: seen)
     expected = measured(lambda x: 0.8 * x, images(2), images(3, seed=1))
-    assert parts[1].all_reduce().result() == {name: pytest.approx(value) for name, value in expected.items()}
+    parts[1].all_reduce()
+    assert parts[1].result() == {name: pytest.approx(value) for name, value in expected.items()}
+
+
+def test_only_some_images_of_a_batch_go_round_and_the_first_trip_is_not_made_twice():
+    x = images(4)
+    adapter = SimpleNamespace(reconstruct=lambda x: 0.8 * x)
+    accumulator = Drift(count=10)
+    accumulator.update(Seen(adapter, x, 0.8 * x, None, (3, 10, 7, 12)))
+    assert accumulator.result() == measured(lambda x: 0.8 * x, x[[0, 2]])
 
 
 def test_no_images_and_what_cannot_be_measured():
-    assert Drift().result() == {} == Drift().all_reduce().result()
+    nothing = Drift()
+    nothing.all_reduce()
+    assert nothing.result() == {}
     with pytest.raises(ValueError, match="at least 1"):
         Drift((0, 1))
     calls = iter([0.0, math.nan])

@@ -18,15 +18,15 @@ def stream(*counts, channels=3, scale=(1.0, 30.0, 1e-3), seed=0):
 def seen(batches):
     accumulator = LatentRange()
     for batch in batches:
-        accumulator.update(batch)
+        accumulator.add(batch)
     return accumulator
 
 
 def assert_range(result, batches):
     values = np.concatenate([np.moveaxis(z.double().numpy(), 1, 0).reshape(z.shape[1], -1) for z in batches], 1)
-    for name, expected in {"min": values.min(1), "max": values.max(1)}.items():
+    for name, expected in {"latent_min_per_channel": values.min(1), "latent_max_per_channel": values.max(1)}.items():
         assert result[name] == expected.tolist()
-    for name, share in {"low": 0.001, "high": 0.999}.items():
+    for name, share in {"latent_q0.001_per_channel": 0.001, "latent_q0.999_per_channel": 0.999}.items():
         error = np.abs(result[name] - np.quantile(values, share, axis=1, method="lower"))
         assert (error <= np.abs(values).max(1) / 4096).all()
 
@@ -52,9 +52,12 @@ def test_a_channel_that_begins_with_nothing_is_as_exact_as_another():
 def test_flat_latents_and_values_at_the_ends_of_a_histogram():
     z = torch.tensor([[1.0, 0.0, -2.0], [2.0, 0.0, 4.0]])
     result = seen([z]).result()
-    assert (result["min"], result["max"]) == ([1, 0, -2], [2, 0, 4])
-    assert result["low"][1] == result["high"][1] == 0
-    assert all(low >= least for low, least in zip(result["low"], result["min"], strict=True))
+    assert (result["latent_min_per_channel"], result["latent_max_per_channel"]) == ([1, 0, -2], [2, 0, 4])
+    assert result["latent_q0.001_per_channel"][1] == result["latent_q0.999_per_channel"][1] == 0
+    assert all(
+        low >= least
+        for low, least in zip(result["latent_q0.001_per_channel"], result["latent_min_per_channel"], strict=True)
+    )
 
 
 def test_processes_together_have_what_one_has(monkeypatch):
@@ -62,12 +65,13 @@ def test_processes_together_have_what_one_has(monkeypatch):
     parts = [seen(batches[:1]), LatentRange(), seen([100 * batches[1]])]
     states = [(one._low, one._high, one._exponents, one._counts.to_sparse()) for one in parts]
     monkeypatch.setattr(latent_range, "objects_over_processes", lambda own: states)
-    assert parts[1].all_reduce().result() == seen([batches[0], 100 * batches[1]]).result()
+    parts[1].all_reduce()
+    assert parts[1].result() == seen([batches[0], 100 * batches[1]]).result()
 
 
 def test_nothing_and_what_is_not_finite():
     assert LatentRange().result() == {}
     accumulator = seen([torch.zeros(0, 4, 2, 2), torch.ones(1, 4, 2, 2)])
-    assert accumulator.result()["max"] == [1, 1, 1, 1]
+    assert accumulator.result()["latent_max_per_channel"] == [1, 1, 1, 1]
     with pytest.raises(NotFiniteError, match="a latent"):
-        accumulator.update(torch.full((1, 4, 2, 2), float("inf")))
+        accumulator.add(torch.full((1, 4, 2, 2), float("inf")))

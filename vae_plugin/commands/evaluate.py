@@ -24,13 +24,14 @@ from ..options import LARGEST_SEED, option, parse
 from ..training.progress import Progress
 from ..training.settings.data import circles_for
 from .images import Images
+from .looking import Looking
 from .models import Models
 from .processes import first_before_others, processes
 from .source import ModelSources
 
 
 @dataclass
-class EvaluateOptions(Images, ModelSources):
+class EvaluateOptions(Looking, Images, ModelSources):
     """Options of `vae-plugin evaluate`."""
 
     circles_hue: bool = option(False, "Use coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
@@ -47,6 +48,16 @@ class EvaluateOptions(Images, ModelSources):
         at_most=LARGEST_SEED,
         at_least=0,
     )
+    flat_colours: bool = option(
+        True, "Measure what images of one colour get: a shift, grids of the compression ratio, borders."
+    )
+    drift_images: int = option(
+        0,
+        "Number of images, the first ones, that go round 1, 2 and 5 times for their drift; each is decoded four times "
+        "more. 0 skips it.",
+        at_least=0,
+        at_most=10**8,
+    )
     output_file: str | None = option(None, "Also write the metrics to this JSON file.", path=True)
 
     def facts(self) -> dict[str, bool]:
@@ -59,6 +70,7 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
     argv = sys.argv[1:] if argv is None else argv
     options = parse(EvaluateOptions, argv, prog=prog, description=__doc__)
     with processes("evaluate", argv) as device:
+        options.check_places()
         models = Models(options.places)
         size = options.resolution or models.natural_resolution
         models.check_image_size(size, size, f"--resolution {size}")
@@ -80,6 +92,7 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
             raise UserError("none of the models gives numbers: " + "; ".join(map(str, failures.values())))
         result = _result(options, evaluations, failures)
         unreadable, beyond = images.left_out()
+        options.look(models, images.images, evaluations, device)
         if rank() == 0:
             _report(options, result, unreadable)
             if beyond and (value_range := options.range_of(models)) is not None:
@@ -136,13 +149,18 @@ def _check_importance_samples(options: EvaluateOptions, models: Models) -> None:
 
 def _measured(options: EvaluateOptions, adapter: Adapter, images: MeasuredImages) -> metrics.Evaluation:
     """What is measured of one model."""
+    measures: list[metrics.Measure] = [metrics.KLPerChannel(), metrics.LatentMoments(), metrics.LatentRange()]
+    if options.flat_colours:
+        measures.append(metrics.FlatColourCheck())
+    if options.drift_images:
+        measures.append(metrics.Drift(count=options.drift_images))
     has_bound = metrics.no_importance_weighted_bound(adapter) is None
     return metrics.evaluate(
         adapter,
         images.batches(),
         num_importance_samples=options.num_importance_samples if has_bound else 0,
         seed=options.seed,
-        measures=[metrics.KLPerChannel(), metrics.LatentMoments()],
+        measures=measures,
         shared=True,
     )
 

@@ -69,6 +69,15 @@ def items_of(dataset: Dataset, indices: Sequence[int]) -> list[dict[str, Any]]:
     return [dataset[index] for index in indices] if together is None else together(list(indices))
 
 
+def name_of_item(dataset: Dataset, index: int) -> str:
+    """What the image of an index is called: by its file or row, or by its number where it has neither."""
+    if isinstance(dataset, Subset):
+        return name_of_item(dataset.dataset, dataset.indices[index])
+    if isinstance(dataset, ImageDataset):
+        return dataset.origin.name_of(int(dataset.rows[index]))
+    return f"image {index}"
+
+
 def draw(dataset: Dataset, count: int | None, seed: int) -> Dataset:
     """At most `count` items of a data set, drawn by the seed and in their order; all of them for None."""
     length = len(dataset)  # type: ignore[arg-type]

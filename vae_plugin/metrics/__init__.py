@@ -3,7 +3,7 @@
 from .comparison import paired_differences
 from .drift import Drift
 from .evaluation import Evaluation, evaluate, no_importance_weighted_bound
-from .flatness import FlatColours, flat_colours
+from .flatness import FlatColourCheck, FlatColours, flat_colours
 from .latent import RunningMoments, active_units
 from .latent_range import LatentRange
 from .measures import KLPerChannel, LatentMoments, Measure, Seen
@@ -12,6 +12,7 @@ from .reconstruction import l1, mse, psnr, ssim
 __all__ = [
     "Drift",
     "Evaluation",
+    "FlatColourCheck",
     "FlatColours",
     "KLPerChannel",
     "LatentMoments",

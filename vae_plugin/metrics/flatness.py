@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from ..autoencoders import Adapter
 from ..errors import NotFiniteError
+from ..models.distributed import objects_over_processes
 from ..models.exact import exact
+from .measures import Seen
 
 GRAYS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -107,6 +111,35 @@ def flat_colours(
         grid_share=None if grid is None else min(1.0, grid / total) if total else 0.0,
         colours=count,
     )
+
+
+class FlatColourCheck:
+    """`flat_colours` of a model as a `Measure`, in the size of the first image."""
+
+    def __init__(self) -> None:
+        self._adapter: Adapter | None = None
+        self._first: tuple[int, int, int] | None = None  # number, height and width of the first image
+        self._like = torch.zeros(())
+
+    def update(self, seen: Seen) -> None:
+        """See the size of the images."""
+        self._adapter = seen.adapter
+        height, width = seen.images.shape[-2:]
+        first = (min(seen.numbers), height, width)
+        self._first = first if self._first is None else min(self._first, first)
+        self._like = seen.images[:0]
+
+    def all_reduce(self) -> None:
+        """Agree on the first image."""
+        self._first = min((first for first in objects_over_processes(self._first) if first is not None), default=None)
+
+    def result(self) -> dict[str, Any]:
+        """Send the colours through the model: `FlatColours.metrics`."""
+        if self._adapter is None or self._first is None:
+            return {}
+        adapter, (_, height, width) = self._adapter, self._first
+        ratio = adapter.spatial_compression_ratio
+        return dict(flat_colours(adapter.reconstruct, adapter.in_channels, height, width, ratio, self._like).metrics())
 
 
 def colours_of(channels: int) -> list[Sequence[float]]:

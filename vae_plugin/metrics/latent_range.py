@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..arguments import Tensor, accepts
 from ..errors import NotFiniteError
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
+from .measures import Seen
 
 BINS = 2**14  # of the histogram of a channel, between minus and plus a power of two
 TAIL = 0.001
@@ -19,7 +22,7 @@ class LatentRange:
 
     Quantiles come from a histogram that doubles its range, and joins its bins in pairs, when a value lies beyond it. So
     they are exact to 1 / 4096 of the largest absolute value of the channel, in constant memory, and the same in any
-    order and for any number of processes. Between two values of the stream they are the lower one.
+    order and for any number of processes. Between two values of the stream they are the lower one. A `Measure`.
     """
 
     def __init__(self) -> None:
@@ -27,8 +30,12 @@ class LatentRange:
         self._exponents = torch.zeros(0, dtype=torch.long)  # the range of a channel is +- 2^exponent
         self._counts = torch.zeros(0, BINS, dtype=torch.long)
 
+    def update(self, seen: Seen) -> None:
+        """Take the latents of the images."""
+        self.add(seen.latents)
+
     @accepts(z=Tensor("B C", "B C H W"))
-    def update(self, z: torch.Tensor) -> None:
+    def add(self, z: torch.Tensor) -> None:
         """Add a batch of latents (B, C) or (B, C, H, W), with the same C in every call.
 
         Raises:
@@ -56,31 +63,30 @@ class LatentRange:
         self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
         self._exponents = wanted
 
-    def all_reduce(self) -> LatentRange:
-        """Add what the other processes have seen; every process has to call it, once. Returns the object itself."""
+    def all_reduce(self) -> None:
+        """Add what the other processes have seen; every process has to call it, once."""
         seen = objects_over_processes((self._low, self._high, self._exponents, self._counts.to_sparse()))
         self._low = torch.zeros(0, dtype=torch.float64)
         for low, high, exponents, counts in seen:
             if len(low):
                 self._merge(low, high, exponents, counts.to_dense())
-        return self
 
-    def result(self) -> dict[str, list[float]]:
+    def result(self) -> dict[str, Any]:
         """The range of each channel.
 
         Returns:
-            "min", "low" (the 0.1 % quantile), "high" (the 99.9 % quantile) and "max", each with one number per channel.
-            Empty without latents.
+            "latent_min_per_channel", "latent_q0.001_per_channel" and "latent_q0.999_per_channel" (quantiles) and
+            "latent_max_per_channel", lists. Empty without latents.
         """
         if not len(self._low):
             return {}
         values = {
             "min": self._low,
-            "low": self._quantile(TAIL),
-            "high": self._quantile(1 - TAIL),
+            f"q{TAIL}": self._quantile(TAIL),
+            f"q{1 - TAIL}": self._quantile(1 - TAIL),
             "max": self._high,
         }
-        return {name: value.tolist() for name, value in values.items()}
+        return {f"latent_{name}_per_channel": value.tolist() for name, value in values.items()}
 
     def _quantile(self, share: float) -> torch.Tensor:
         """The value (C,) below which that share of a channel lies, interpolated within its bin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -35,6 +36,12 @@ class Seen:
     reconstructions: torch.Tensor
     posterior: Any
     numbers: tuple[int, ...]
+
+    @cached_property
+    def latents(self) -> torch.Tensor:
+        """The latents of the images as a point, as `Adapter.statistics_vectors` has them: (B, C, h, w)."""
+        gaussian = isinstance(self.posterior, DiagonalGaussian)
+        return self.adapter.statistics_vectors(self.posterior.mean if gaussian else self.adapter.latents(self.images))
 
 
 class Measure(Protocol):
@@ -141,8 +148,7 @@ class LatentMoments:
     def update(self, seen: Seen) -> None:
         """Take the latents of the images."""
         self._adapter = seen.adapter
-        z = seen.posterior.mean if isinstance(seen.posterior, DiagonalGaussian) else seen.adapter.latents(seen.images)
-        self._moments.update(seen.adapter.statistics_vectors(z))
+        self._moments.update(seen.latents)
 
     def all_reduce(self) -> None:
         """Add what all processes have seen."""
