@@ -578,7 +578,7 @@ def test_a_resumed_run_keeps_what_it_must():
         "beta": 2.0,
         "kl_warmup_steps": 0,
     }
-    with pytest.raises(OptionError, match=r"^--sizes was \[3\] and is now \[5\]: a resumed run must keep it\.$"):
+    with pytest.raises(OptionError, match=r"^--sizes was 3 and is now 5: a resumed run must keep it\.$"):
         changed(then, run("out", "--beta", "2", "--sizes", "5"))
     del then["sizes"]  # an option that the checkpoint is too old to know
     assert changed(then, run("out", "--beta", "2", "--sizes", "5")) == {}

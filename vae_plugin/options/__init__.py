@@ -5,7 +5,7 @@ from .fields import Option, changed, flat, give, given_in, keep_what_was, option
 from .files import save
 from .parse import build, parse
 from .rules import UNKNOWN, has_effect, judge
-from .values import LARGEST_SEED, plain_number
+from .values import LARGEST_SEED, as_typed, plain_number
 from .weighted import weights_of
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Except",
     "Option",
     "OptionError",
+    "as_typed",
     "build",
     "changed",
     "declared",

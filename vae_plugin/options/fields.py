@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from .declare import Declaration, OptionError, names_of
-from .values import LARGEST, check_numbers, check_text, plain_number, shown
+from .values import LARGEST, as_typed, check_numbers, check_text, plain_number, shown
 from .weighted import checked_weights
 
 _OPTIONS: dict[type, Mapping[str, Option]] = {}  # by class, see `options_of`
@@ -229,7 +229,8 @@ def changed(then: Mapping[str, Any], now: Any) -> dict[str, Any]:
         if path and os.path.abspath(value) == os.path.abspath(values[name]):
             del found[name]
         elif not options[name].declaration.on_resume and not (path and _was_moved(value, values[name])):
-            raise OptionError(f"--{name} was {value} and is now {values[name]}: a resumed run must keep it.")
+            was, now_is = as_typed(value), as_typed(values[name])
+            raise OptionError(f"--{name} was {was} and is now {now_is}: a resumed run must keep it.")
     return found
 
 

@@ -15,7 +15,7 @@ from .declare import Declaration, OptionError, unknown
 from .fields import Option, names_in, options_of
 from .files import read_file
 from .rules import has_effect, judge
-from .values import check_text
+from .values import as_typed, check_text
 
 T = TypeVar("T")
 
@@ -213,6 +213,5 @@ def _help(opt: Option, options: Mapping[str, Option]) -> str:
     text = re.sub(r"`(\w+)`", lambda m: f"--{flags[m[1]]}" if m[1] in flags else m[0], opt.declaration.help)
     if opt.declaration.also:
         text += f" Also --{' and --'.join(opt.declaration.also)}."
-    shown = " ".join(map(str, opt.default)) if isinstance(opt.default, tuple) else str(opt.default)
-    text += "" if opt.default in (None, (), "") else f" (default: {shown})"
+    text += "" if opt.default in (None, (), "") else f" (default: {as_typed(opt.default)})"
     return text.replace("%", "%%")

@@ -8,6 +8,7 @@ from typing import Any
 from ..wording import either
 from .declare import GIVEN, Except, OptionError
 from .fields import Option, excused_in, flat, given_in, options_of
+from .values import as_typed
 
 
 class _Unknown:
@@ -102,6 +103,5 @@ def check_new_model(options: Any, config: Mapping[str, Any], source: str) -> Non
         fact = tuple(fact) if isinstance(fact, list) else fact
         if value == fact or str(value) == str(fact):
             continue
-        shown, of_model = (" ".join(map(str, v)) if isinstance(v, tuple) else v for v in (value, fact))
-        has = "which has no such setting" if fact is None else f"which has {of_model}"
-        raise OptionError(f"--{name} {shown} conflicts with {source}, {has}. It applies only to new models.")
+        has = "which has no such setting" if fact is None else f"which has {as_typed(fact)}"
+        raise OptionError(f"--{name} {as_typed(value)} conflicts with {source}, {has}. It applies only to new models.")

@@ -28,6 +28,11 @@ def shown(value: Any) -> str:
     return wording.shown(value, LONGEST)
 
 
+def as_typed(value: Any) -> str:
+    """A value as it is typed: the items of a list with spaces between them."""
+    return " ".join(map(str, value)) or "empty" if isinstance(value, (list, tuple)) else str(value)
+
+
 def plain_number(text: str, kind: type[int] | type[float]) -> int | float:
     """The number that a word of the command line or of a file is: 10, -.5, 1e-4, inf or YAML's .inf, of a float.
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from ..datasets.members import DataRecord
 from ..errors import UserError
-from ..options import OptionError, changed, to_dict
+from ..options import OptionError, as_typed, changed, to_dict
 from .checkpoints import Content, find_checkpoint, list_checkpoints, read_checkpoint, read_states
 from .main_process import on_main
 from .parts import RunParts, StateMismatch
@@ -57,8 +57,8 @@ class Beginning:
             for name in DATA & differences.keys():
                 raise UserError(
                     f"{self.checkpoint} does not say which images it was made with, and --{name} was "
-                    f"{differences[name]} and is now {to_dict(options)[name]}: keep it, or give --allow_changed_data "
-                    "if they are the same images."
+                    f"{as_typed(differences[name])} and is now {as_typed(to_dict(options)[name])}: keep it, or give "
+                    "--allow_changed_data if they are the same images."
                 )
         try:
             parts.load_engine(self.checkpoint)
@@ -69,7 +69,7 @@ class Beginning:
         now = to_dict(options)
         for option, value in differences.items():
             if option not in NOT_REPORTED:
-                accelerator.print(f"  --{option} was {value} and is {now[option]} from here on.")
+                accelerator.print(f"  --{option} was {as_typed(value)} and is {as_typed(now[option])} from here on.")
 
 
 def find_beginning(accelerator: Accelerator, output_dir: Path, resume_from: str | None) -> Beginning:
