@@ -20,7 +20,7 @@ from vae_plugin.errors import NotFiniteError, TrainingStopped, UserError
 from vae_plugin.files import write_json
 from vae_plugin.training.failures import StepFailed
 from vae_plugin.training.hooks.log import CurveLog
-from vae_plugin.training.statistics import fit_noise_scale, latent_statistics
+from vae_plugin.training.statistics import LatentStatistics, fit_noise_scale
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -59,7 +59,7 @@ def test_an_evaluation_names_the_measure_and_the_number_of_images():
 
 def test_statistics_of_latents_and_of_noise_say_so():
     with pytest.raises(StepFailed, match="the latents of training images are NaN or infinite"):
-        latent_statistics(adapt(overflowing(own("conv"), "encoder")), [IMAGES])
+        LatentStatistics(adapt(overflowing(own("conv"), "encoder")), [IMAGES]).moments()
     with pytest.raises(StepFailed, match="the reconstructions of training images are NaN or infinite"):
         fit_noise_scale(adapt(overflowing(own("conv"), "decoder")), [IMAGES])
 
@@ -70,7 +70,7 @@ def test_latents_that_are_all_equal_have_no_scale():
         for parameter in model.encoder.parameters():
             parameter.zero_()
     with pytest.raises(StepFailed, match="the latents of all training images are equal"):
-        latent_statistics(adapt(model), [IMAGES])
+        LatentStatistics(adapt(model), [IMAGES]).moments()
 
 
 def test_the_commands_say_so_and_write_nothing(folder, capsys):

@@ -16,7 +16,7 @@ from vae_plugin.autoencoders import adapt
 from vae_plugin.export.diffusers_folder import save_diffusers_folder
 from vae_plugin.export.single_file import save_single_file
 from vae_plugin.training import run as building
-from vae_plugin.training.statistics import fit_noise_scale, measured_latents, normalize_latents
+from vae_plugin.training.statistics import LatentStatistics, fit_noise_scale
 
 DEVICE = torch.device(NAME, 0)
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -72,9 +72,9 @@ def statistics(_):
     models += [tiny_vqvae.tiny(**options) for options in tiny_vqvae.QUANTIZERS.values()]
     for model in (*models, *every_class()):
         adapter = on_device(model)
-        normalize_latents(adapter, IMAGES.split(4))
+        LatentStatistics(adapter, IMAGES.split(4)).write()
         fit_noise_scale(adapter, IMAGES.split(4))
-        measured_latents(adapter, IMAGES.split(4))
+        LatentStatistics(adapter, IMAGES.split(4)).seen()
 
 
 def export(folder):

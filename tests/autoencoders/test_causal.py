@@ -19,7 +19,7 @@ from vae_plugin.autoencoders import adapt, load_autoencoder
 from vae_plugin.autoencoders.one_frame import BETWEEN_FRAMES
 from vae_plugin.errors import UserError
 from vae_plugin.training.losses import ImageLoss, ReconstructionLoss
-from vae_plugin.training.statistics import normalize_latents
+from vae_plugin.training.statistics import LatentStatistics
 
 WAN22 = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 4}
 RGBA = {"in_channels": 4, "out_channels": 4}
@@ -175,7 +175,7 @@ def test_pipelines_see_standard_latents(kind, tmp_path):
     model = made(kind)
     adapter = adapt(model)
     images = [pictures(model, 16, seed) for seed in range(2)]
-    normalize_latents(adapter, images)
+    LatentStatistics(adapter, images).write()
     adapter.save(tmp_path)
     saved = type(model).from_pretrained(tmp_path)
     x = torch.cat(images)[:, :, None]

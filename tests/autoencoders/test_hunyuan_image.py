@@ -7,13 +7,13 @@ import torch
 from support.tiny_diffusers import tiny
 from vae_plugin.autoencoders import adapt, load_autoencoder, new_from_config
 from vae_plugin.errors import UserError
-from vae_plugin.training.statistics import normalize_latents
+from vae_plugin.training.statistics import LatentStatistics
 
 
 def test_its_pipeline_decodes_the_latents_that_were_normalised(tmp_path):
     adapter = adapt(tiny("AutoencoderKLHunyuanImage", scaling_factor=None))
     images = [torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2)]
-    normalize_latents(adapter, images)
+    LatentStatistics(adapter, images).write()
     seen = torch.cat([adapter.pipeline_latents(adapter.posterior(x).sample()) for x in images])
     assert seen.square().mean().item() == pytest.approx(1, abs=0.1)
     adapter.save(tmp_path)

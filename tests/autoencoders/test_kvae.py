@@ -9,7 +9,7 @@ from diffusers import AutoencoderKLKVAE
 from support.tiny_diffusers import tiny
 from vae_plugin.autoencoders import adapt, load_autoencoder
 from vae_plugin.errors import UserError
-from vae_plugin.training.statistics import latent_statistics, measured_latents, normalize_latents
+from vae_plugin.training.statistics import LatentStatistics
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def test_plain_diffusers_keeps_the_statistics_without_a_word(tmp_path, diffusers
     adapter = adapt(tiny("AutoencoderKLKVAE"))
     assert adapter.latent_scaling() == {}
     images = [torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(2)]
-    mean, std = latent_statistics(adapter, images)
-    normalize_latents(adapter, images)
+    mean, std = LatentStatistics(adapter, images).moments()
+    LatentStatistics(adapter, images).write()
     adapter.save(tmp_path / "one")
 
     plain = AutoencoderKLKVAE.from_pretrained(tmp_path / "one").eval()
@@ -40,7 +40,7 @@ def test_plain_diffusers_keeps_the_statistics_without_a_word(tmp_path, diffusers
     z = torch.cat([again.sample_latents(x) for x in images])
     seen = again.pipeline_latents(z)
     torch.testing.assert_close(seen, (z - mean.float().view(-1, 1, 1)) / std.float().view(-1, 1, 1))
-    measured = measured_latents(again, images)
+    measured = LatentStatistics(again, images).seen()
     assert measured["latents_mean"] == pytest.approx(0, abs=1e-5)
     assert measured["latents_std"] == pytest.approx(1, abs=1e-5)
 

@@ -19,7 +19,7 @@ from vae_plugin.datasets import load_images
 from vae_plugin.errors import UserError
 from vae_plugin.metrics import evaluate
 from vae_plugin.training.losses import DistillationLoss, ImageLoss
-from vae_plugin.training.statistics import measured_latents, normalize_latents
+from vae_plugin.training.statistics import LatentStatistics
 
 GAN = {"disc_start": 2, "disc_channels": 4, "disc_layers": 1, "reconstruction_loss": "l1"}
 
@@ -252,13 +252,13 @@ def test_flux2_statistics_are_those_its_pipeline_applies():
     model = tiny("AutoencoderKLFlux2")
     images = [torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(3)]
     adapter = adapt(model)
-    normalize_latents(adapter, images)
+    LatentStatistics(adapter, images).write()
     z = torch.cat([adapter.posterior(x).sample(torch.Generator().manual_seed(5)) for x in images])
     patches = Flux2Pipeline._patchify_latents(z)
     seen = (patches - model.bn.running_mean.view(1, -1, 1, 1)) / (model.bn.running_var.view(1, -1, 1, 1) + 1e-4).sqrt()
     torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(16), atol=0.3, rtol=0)
     torch.testing.assert_close(seen.std((0, 2, 3)), torch.ones(16), atol=0.3, rtol=0)
-    measured = measured_latents(adapter, images)
+    measured = LatentStatistics(adapter, images).seen()
     assert measured["latents_mean"] == pytest.approx(0, abs=1e-3)
     assert measured["latents_std"] == pytest.approx(1, abs=1e-2)
 
@@ -268,7 +268,7 @@ def test_scaling_makes_the_latents_of_a_pipeline_standard(shift):
     model = tiny("AutoencoderKL", shift_factor=shift)
     images = [torch.rand(8, 3, 16, 16) * 2 - 1 for _ in range(3)]
     adapter = adapt(model)
-    normalize_latents(adapter, images)
+    LatentStatistics(adapter, images).write()
     seen = torch.cat([adapter.pipeline_latents(adapter.posterior(x).sample()) for x in images])
     assert seen.square().mean().item() == pytest.approx(1, abs=0.1)
     if shift is None:

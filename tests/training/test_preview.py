@@ -52,15 +52,37 @@ def test_channels_that_depend_on_others_share_a_finite_fit():
     assert LatentToRGB().result() is None
 
 
-@pytest.mark.parametrize("model", [lambda: tiny("AutoencoderKL", scaling_factor=0.3), vqvae], ids=["KL", "VQ"])
-def test_it_is_of_the_latents_that_a_denoiser_or_the_decoder_sees(model):
-    adapter = adapt(model().eval())
-    result = statistics.latent_preview(adapter, [IMAGES[:4], IMAGES[4:]], seed=3)
+MODELS = {
+    "KL": lambda: tiny("AutoencoderKL", scaling_factor=0.3),
+    "KL with a shift": lambda: tiny("AutoencoderKL", scaling_factor=0.3, shift_factor=0.2),
+    "VQ": vqvae,
+    "patches": lambda: tiny("AutoencoderKLFlux2"),
+    "channels": lambda: tiny("AutoencoderKLWan"),
+    "folded": lambda: AutoencoderVAE(block_out_channels=(4, 4), norm_num_groups=2, sample_size=16, latent_channels=4),
+}
+
+
+@pytest.mark.parametrize("writes", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_of_the_latents_that_a_denoiser_or_the_decoder_sees(name, writes):
+    """One pass over the images tells it, also of latents that what is written into the model changes afterwards."""
+    images = torch.nn.functional.pad(IMAGES, (0, 2, 0, 2), mode="replicate") if name == "patches" else IMAGES
+    torch.manual_seed(0)
+    adapter = adapt(MODELS[name]().eval())
+    passed = statistics.LatentStatistics(adapter, [images[:4], images[4:]], seed=3)
+    if writes:
+        passed.write()
+    result = passed.preview()
     generator = torch.Generator().manual_seed(3)
-    parts = [Share(IMAGES[i:j], tuple(range(i, j)), 0, j - i) for i, j in ((0, 4), (4, 6))]
+    parts = [Share(images[i:j], tuple(range(i, j)), 0, j - i) for i, j in ((0, 4), (4, 6))]
     with torch.no_grad():
         z = torch.cat([adapter.sample_latents(part.images, part.noise(generator)) for part in parts])
-        check(result, adapter.model.quantize(z)[0] if adapter.discrete else 0.3 * z)
+        seen = adapter.model.quantize(z)[0] if adapter.discrete else adapter.pipeline_latents(z)
+    if name == "KL" and not writes:
+        torch.testing.assert_close(seen, 0.3 * z)
+    check(result, seen, images)
+    again = statistics.LatentStatistics(adapter, [images[:4], images[4:]], seed=3)
+    assert passed.seen() == pytest.approx(again.seen(), rel=1e-4, abs=1e-4)
 
 
 def test_every_number_of_processes_gives_the_same(monkeypatch):
@@ -77,7 +99,7 @@ def test_there_is_none_of_gray_images_and_of_vectors():
     gray = AutoencoderVAE(in_channels=1, block_out_channels=(4, 4), norm_num_groups=2, sample_size=16)
     vectors = AutoencoderVAE(network="mlp", hidden_sizes=(4,), sample_size=16)
     for model, images in ((gray, IMAGES[:, :1]), (vectors, IMAGES)):
-        assert statistics.latent_preview(adapt(model), [images]) == {}
+        assert statistics.LatentStatistics(adapt(model), [images]).preview() == {}
 
 
 def test_the_card_has_it_as_code(tmp_path):

@@ -14,7 +14,7 @@ from vae_plugin.datasets import shared_batches
 from vae_plugin.datasets.errors import DataError
 from vae_plugin.errors import UserError
 from vae_plugin.models.distributed import objects_over_processes, wait_for_processes
-from vae_plugin.training.statistics import fit_noise_scale, latent_statistics
+from vae_plugin.training.statistics import LatentStatistics, fit_noise_scale
 
 pytestmark = pytest.mark.slow  # two processes
 GLOBAL_BATCH = 4
@@ -56,7 +56,7 @@ def measured(case, processes):
             return shared_batches(Images(case), GLOBAL_BATCH // processes, missing, limit)
 
         fit_noise_scale(adapter, batches(), seed=5)
-        statistics = latent_statistics(adapter, batches(limit=8), seed=4)
+        statistics = LatentStatistics(adapter, batches(limit=8), seed=4).moments()
         evaluation = metrics.evaluate(adapter, batches(), seed=3, shared=True)
         scale = adapter.likelihood.scale.current() if adapter.likelihood is not None else torch.ones(())
         results[name] = (dict(evaluation), evaluation.per_image, evaluation.numbers, *statistics, scale)

@@ -7,7 +7,7 @@ import torch
 from support.tiny_diffusers import BY_NAME, tiny
 from vae_plugin import AutoencoderVAE
 from vae_plugin.autoencoders import adapt
-from vae_plugin.training.statistics import fit_noise_scale, latent_statistics, measured_latents, normalize_latents
+from vae_plugin.training.statistics import LatentStatistics, fit_noise_scale
 
 
 def model(**config):
@@ -51,7 +51,7 @@ def test_another_sigma_is_left_alone(sigma, images):
 
 def test_statistics_do_not_depend_on_the_batches(images):
     vae = model()
-    once = latent_statistics(adapt(vae), [images])
+    once = LatentStatistics(adapt(vae), [images]).moments()
     with torch.no_grad():
         z = vae.posterior(images).sample(torch.Generator().manual_seed(0))
     torch.testing.assert_close(once[0].float(), z.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
@@ -63,10 +63,10 @@ def test_pipelines_see_standard_latents(config, images):
     vae = model(**config)
     with torch.no_grad():
         before = vae(images).sample
-    normalize_latents(adapt(vae), images.split(8))
+    LatentStatistics(adapt(vae), images.split(8)).write()
     with torch.no_grad():
         torch.testing.assert_close(vae(images).sample, before, rtol=1e-3, atol=1e-4)
-    mean, std = latent_statistics(adapt(vae), [images], seed=5)
+    mean, std = LatentStatistics(adapt(vae), [images], seed=5).moments()
     mean, std = (mean - vae.config.shift_factor) * vae.config.scaling_factor, std * vae.config.scaling_factor
     if config:  # one scale and shift for all channels: they hold for the channels together
         mean, std = mean.mean(), (std**2 + (mean - mean.mean()) ** 2).mean().sqrt()
@@ -90,7 +90,7 @@ def batches():
 @pytest.mark.parametrize("name", BY_NAME)
 def test_the_statistics_are_those_of_numpy(name, batches):
     adapter = adapt(tiny(name))
-    mean, std = latent_statistics(adapter, batches, seed=4)
+    mean, std = LatentStatistics(adapter, batches, seed=4).moments()
     z = samples_of(adapter, batches, 4)
     np.testing.assert_allclose(mean.numpy(), z.mean(0), rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(std.numpy(), z.std(0), rtol=1e-6)
@@ -106,7 +106,7 @@ def test_the_statistics_of_flux2_are_those_of_patches(batches):
             for dx in range(2):
                 expected = z[:, channel, dy:4:2, dx::2]
                 assert torch.equal(patches[:, channel * 4 + dy * 2 + dx], expected)
-    normalize_latents(adapter, batches, seed=4)
+    LatentStatistics(adapter, batches, seed=4).write()
     samples = samples_of(adapter, batches, 4)
     np.testing.assert_allclose(adapter.model.bn.running_mean.numpy(), samples.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(adapter.model.bn.running_var.numpy(), samples.var(0), rtol=1e-5)
@@ -116,7 +116,7 @@ def test_the_statistics_of_flux2_are_those_of_patches(batches):
 @pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderDC"])
 def test_one_scale_for_all_channels_is_that_of_numpy(name, shift, batches):
     adapter = adapt(tiny(name, **({"shift_factor": shift} if name == "AutoencoderKL" else {})))
-    normalize_latents(adapter, batches, seed=4)
+    LatentStatistics(adapter, batches, seed=4).write()
     z = samples_of(adapter, batches, 4)
     centre = z.mean() if shift is not None and name == "AutoencoderKL" else 0.0
     assert adapter.config.scaling_factor == pytest.approx(1 / np.sqrt(((z - centre) ** 2).mean()), rel=1e-6)
@@ -130,7 +130,7 @@ def test_a_vae_without_1x1_convolutions_gets_one_scale_and_keeps_the_statistics(
     vae = model(use_post_quant_conv=False)
     adapter = adapt(vae)
     z = samples_of(adapter, images.split(8), 0)
-    normalize_latents(adapter, images.split(8))
+    LatentStatistics(adapter, images.split(8)).write()
     assert vae.config.shift_factor == pytest.approx(z.mean(), rel=1e-5)
     assert vae.config.scaling_factor == pytest.approx(1 / z.std(), rel=1e-5)
     np.testing.assert_allclose(vae.config.latent_statistics["mean"], z.mean(0), rtol=1e-5, atol=1e-7)
@@ -154,7 +154,7 @@ def test_what_pipelines_see_is_measured_as_numpy_does(case, batches):
     name, config, pipeline = SEEN[case]
     adapter = adapt(tiny(name, **config))
     seen = pipeline(samples_of(adapter, batches, 0))
-    measured = measured_latents(adapter, batches)
+    measured = LatentStatistics(adapter, batches).seen()
     assert measured["latents_mean"] == pytest.approx(seen.mean(), rel=1e-4, abs=1e-6)
     assert measured["latents_std"] == pytest.approx(seen.std(), rel=1e-5)
 
@@ -166,7 +166,7 @@ def test_what_the_pipelines_of_flux2_see_is_measured_as_numpy_does(batches):
     bn.running_var.uniform_(0.5, 2)
     z = samples_of(adapter, batches, 0)
     seen = (z - bn.running_mean.numpy()) / np.sqrt(bn.running_var.numpy() + bn.eps)
-    measured = measured_latents(adapter, batches)
+    measured = LatentStatistics(adapter, batches).seen()
     assert measured["latents_mean"] == pytest.approx(seen.mean(), rel=1e-4, abs=1e-6)
     assert measured["latents_std"] == pytest.approx(seen.std(), rel=1e-5)
 

@@ -5,6 +5,7 @@ from .families.tiny import new_student
 from .loading import autoencoder_of, load_autoencoder, new_from_config
 from .passes import DeterministicPosterior, Posterior, TrainingPass, evaluation_mode
 from .registry import adapt
+from .scaling import LatentChange
 from .tiny_flux2 import AutoencoderTinyFlux2
 from .vae import AutoencoderVAE
 from .vqvae import AutoencoderVQVAE
@@ -18,6 +19,7 @@ __all__ = [
     "AutoencoderVAE",
     "AutoencoderVQVAE",
     "DeterministicPosterior",
+    "LatentChange",
     "Posterior",
     "TrainingPass",
     "adapt",

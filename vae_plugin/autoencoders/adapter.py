@@ -34,7 +34,7 @@ from .papers import LATENT_DIFFUSION, Paper
 from .parts import PARTS, select_part, without_decoder
 from .passes import Posterior, TrainingPass
 from .resolution import usual_resolution
-from .scaling import pooled_scaling, scaled, scaling_fields
+from .scaling import LatentChange, pooled_scaling, scaled, scaling_fields
 from .value_range import record_range, recorded_range
 from .weights import NOT_SAVED, check_finite, plain_names
 
@@ -67,6 +67,7 @@ class Adapter:
         unit_range: whether images are in [0, 1] to the class, which the adapter translates.
         clip_frames: of a class of videos, the frames of a short one in which time is compressed; None of images.
         papers: that introduced the architecture.
+        statistics_patch: height and width of the patch of latents in which each place has statistics of its own.
     """
 
     class_name: ClassVar[str]
@@ -85,6 +86,7 @@ class Adapter:
     parts: ClassVar[tuple[str, ...]] = PARTS
     unit_range: ClassVar[bool] = False
     papers: tuple[Paper, ...] = (LATENT_DIFFUSION,)
+    statistics_patch: tuple[int, int] = (1, 1)
     pipelines: tuple[str, ...] = ()  # that a setting of the model makes it fit for, by the names of their classes
 
     model: ModelMixin
@@ -317,17 +319,18 @@ class Adapter:
         """The latents that a pipeline's training sees: a sample of what `encode` gives."""
         return self.posterior(x).sample(generator)
 
-    def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+    def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> LatentChange | None:
         """Make pipelines see latents of about mean 0 and variance 1, in the way that the pipelines of the family read.
 
         Here by one `scaling_factor` for all channels, and a `shift_factor` where the config has one already: pipelines
-        of a model that has none do not subtract it.
+        of a model that has none do not subtract it. Where the latents themselves change, the result tells how.
 
         Args:
             mean: of each channel of `statistics_vectors`, (C,).
             std: likewise.
         """
         self.model.register_to_config(**pooled_scaling(mean, std, self.config.get("shift_factor") is not None))
+        return None
 
     def latent_scaling(self) -> dict[str, Any]:
         """What pipelines scale the latents by, as names and plain values: the fields of the config that are set."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,19 @@ import torch
 LEAST_SPREAD = 0.01  # of the channels' root mean square: a channel below it is hardly used
 UNSCALED = {"scaling_factor": 1.0, "shift_factor": 0.0}
 SCALING_FIELDS = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
+
+
+@dataclass(frozen=True)
+class LatentChange:
+    """How a change of weights changed the latents of a model: to (z - mean) / std.
+
+    Attributes:
+        mean: of each channel, (C,) float64.
+        std: likewise.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
 
 def scaling_fields(config: Mapping[str, Any]) -> dict[str, Any]:

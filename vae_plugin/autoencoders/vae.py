@@ -35,7 +35,7 @@ from .decoders import check_decoder_widths
 from .kl_model import from_autoencoder_kl, plain_block_types
 from .padding import use_recorded_padding
 from .presented import Presented
-from .scaling import LEAST_SPREAD
+from .scaling import LEAST_SPREAD, LatentChange
 
 NETWORKS = ("conv", "mlp")
 
@@ -286,7 +286,7 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         return self.likelihood.mean(self.decoder_output(z, self._sample_hw))
 
     @torch.no_grad()
-    def standardize_latents(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+    def standardize_latents(self, mean: torch.Tensor, std: torch.Tensor) -> LatentChange:
         """Change the latents to (z - mean) / std per channel, without changing what the model reconstructs.
 
         The affine map is folded into the last layer before the latents and the first after them, and `scaling_factor`
@@ -297,6 +297,9 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         Args:
             mean: of samples of q(z|x) over the training data, (latent_channels,).
             std: likewise; a channel below 1 % of the channels' root mean square is not scaled up further than that.
+
+        Returns:
+            The mean and standard deviation that were taken.
 
         Raises:
             CannotStandardizeError: if there is no 1x1 convolution after the latents, because the zero padding of the
@@ -335,3 +338,4 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
             latents_std=[1.0] * channels if known else None,
             latent_statistics={"mean": mean.tolist(), "std": std.tolist()},
         )
+        return LatentChange(mean, std)

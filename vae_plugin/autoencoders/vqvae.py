@@ -37,6 +37,7 @@ from .base import (
     note_equal_channels,
 )
 from .padding import copy_padding, use_recorded_padding
+from .scaling import LatentChange
 from .value_range import copy_range
 from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
 
@@ -333,7 +334,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         return self.decode_indices(indices)[..., : self._sample_hw[0], : self._sample_hw[1]]
 
     @torch.no_grad()
-    def standardize_latents(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+    def standardize_latents(self, mean: torch.Tensor, std: torch.Tensor) -> LatentChange:
         """Change the latents to (z - mean) / std, without changing what the model reconstructs.
 
         The change is folded into the 1x1 convolutions and the codebook, and `scaling_factor` becomes 1 and
@@ -343,6 +344,9 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
         Args:
             mean: of the latents over the training data, (latent_channels,).
             std: likewise.
+
+        Returns:
+            The mean and standard deviation that were taken.
 
         Raises:
             CannotStandardizeError: if there are no 1x1 convolutions, or the codes are fixed (cosine distance, or
@@ -366,3 +370,4 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
             latents_std=(std / scale).tolist() if known else None,
             latent_statistics={"mean": mean.tolist(), "std": std.tolist()},
         )
+        return LatentChange(mean, scale)

@@ -18,11 +18,16 @@ class LatentToRGB:
     """Accumulator of the least squares fit rgb = latents @ factors + bias, over images and positions.
 
     What ComfyUI calls `latent_rgb_factors` and `latent_rgb_factors_bias`. It keeps the sums of the normal equations in
-    float64, so that any number of processes gives the same but for the rounding of sums.
+    float64, so that any number of processes gives the same but for the rounding of sums, and that the fit is known of
+    any shift and scale of the latents without seeing them again.
+
+    Args:
+        patch: height and width of the patch of latents in which each place may be shifted and scaled by itself.
     """
 
-    def __init__(self) -> None:
-        self._sums: torch.Tensor | None = None  # of the products of (latents, 1, rgb)
+    def __init__(self, patch: tuple[int, int] = (1, 1)) -> None:
+        self.patch = patch
+        self._sums: torch.Tensor | None = None  # for each place, of the products of (latents, 1, rgb)
 
     def update(self, latents: torch.Tensor, images: torch.Tensor) -> None:
         """Add a batch.
@@ -31,10 +36,11 @@ class LatentToRGB:
             latents: (B, c, h, w); an empty batch changes nothing.
             images: (B, 3, H, W) in [-1, 1], averaged over the area of each position of the latents.
         """
-        z = exact(latents).movedim(1, -1).flatten(0, -2)
-        rgb = F.interpolate(exact(images), latents.shape[-2:], mode="area").movedim(1, -1).flatten(0, -2)
-        rows = torch.cat([z, torch.ones_like(z[:, :1]), rgb], 1)
-        products = rows.T @ rows
+        rgb = F.interpolate(exact(images), latents.shape[-2:], mode="area")
+        rows = torch.cat([exact(latents), torch.ones_like(rgb[:, :1]), rgb], 1).movedim(1, -1)
+        (height, width), size = self.patch, rows.shape[-1]
+        places = [rows[:, i::height, j::width].reshape(-1, size) for i in range(height) for j in range(width)]
+        products = torch.stack([place.T @ place for place in places])
         self._sums = products if self._sums is None else self._sums + products
 
     def all_reduce(self) -> None:
@@ -42,17 +48,35 @@ class LatentToRGB:
         given = [sums for sums in objects_over_processes(self._sums) if sums is not None]
         self._sums = sum(given[1:], given[0]) if given else None
 
-    def result(self) -> dict[str, Any] | None:
-        """The fit, as plain numbers; None without images, or if it is not finite.
+    @property
+    def channels(self) -> int:
+        """Of the latents; 0 before the first batch."""
+        return 0 if self._sums is None else self._sums.shape[-1] - 4
+
+    def result(self, scale: torch.Tensor | None = None, shift: torch.Tensor | None = None) -> dict[str, Any] | None:
+        """The fit of scale * latents + shift, as plain numbers; None without images, or if it is not finite.
+
+        Args:
+            scale: of each channel at each place of a patch, (c, *patch). Default: 1.
+            shift: likewise. Default: 0.
 
         Returns:
             "factors" (c, 3) and "bias" (3,); "r2", the share of the variance of the averaged images that it explains;
             "psnr" of its picture against them, in dB for the range [-1, 1].
         """
-        if self._sums is None or not self._sums.isfinite().all() or not self._sums[-4, -4] > 0:
+        if self._sums is None:
             return None
-        inputs, count = self._sums.shape[0] - 3, self._sums[-4, -4]
-        gram, right, squares = self._sums[:inputs, :inputs], self._sums[:inputs, inputs:], self._sums[inputs:, inputs:]
+        change = torch.eye(self._sums.shape[-1], dtype=torch.float64).repeat(len(self._sums), 1, 1)
+        channels, of_one = range(self.channels), -4
+        if scale is not None:
+            change[:, channels, channels] = exact(scale).flatten(1).T
+        if shift is not None:
+            change[:, of_one, channels] = exact(shift).flatten(1).T
+        sums = (change.mT @ self._sums @ change).sum(0)
+        if not sums.isfinite().all() or not sums[of_one, of_one] > 0:
+            return None
+        inputs, count = len(sums) - 3, sums[of_one, of_one]
+        gram, right, squares = sums[:inputs, :inputs], sums[:inputs, inputs:], sums[inputs:, inputs:]
         fit = torch.linalg.lstsq(gram, right, driver="gelsd").solution  # the shortest, where channels depend on others
         error = (squares.diagonal().sum() - (fit * right).sum()).clamp_min(0)  # of the fit, right = gram @ fit
         means = right[-1] / count

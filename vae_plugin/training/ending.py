@@ -28,7 +28,7 @@ from .result import load_best, save_weights
 from .run import Run
 from .settings.data import FROM_PYTHON
 from .settings.moved import OPTIONS_FILE
-from .statistics import fit_noise_scale, latent_preview, measured_latents, normalize_latents
+from .statistics import LatentStatistics, fit_noise_scale, has_preview
 
 OF_A_CONTINUATION = ("resume_from_checkpoint", "allow_changed_data")
 
@@ -48,8 +48,7 @@ def finish(run: Run) -> dict[str, Any] | None:
     run.checkpoints.save()
     run.data.set_epoch(run.state.epoch)  # the crops that statistics are taken of, also if no step was made here
     run.log.close()
-    evaluation, more = _measure_result(run)
-    preview = latent_preview(run.loss.adapter, run.data.statistics_images(), seed=run.options.optimization.seed)
+    evaluation, more, preview = _measure_result(run)
     metrics = on_main(run.accelerator, lambda: _write_result(run, evaluation, more, preview))
     if run.accelerator.is_main_process:
         elbo = f", ELBO {metrics['elbo_nats']:.1f} nats" if "elbo_nats" in metrics else ""
@@ -65,7 +64,7 @@ def loads_best(run: Run) -> bool:
     return run.options.output.load_best_model_at_end and run.state.best.step is not None
 
 
-def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
+def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float], dict[str, Any]]:
     """Make the model what it is as a result, and measure it, its latents, and its decoder where that is a new one."""
     adapter, data, seed = run.loss.adapter, run.data, run.options.optimization.seed
     run.average.keep()
@@ -75,16 +74,20 @@ def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float]]:
         on_main(run.accelerator, lambda: load_best(adapter, run.output_dir, run.state.best))
         broadcast_from_first(adapter.model.state_dict().values())
     adapter.model.eval()
-    if not run.options.keeps_latents:
-        normalize_latents(adapter, data.statistics_images(), seed=seed)
+    keeps, has_likelihood = run.options.keeps_latents, adapter.likelihood is not None
+    latents = None
+    if not (keeps and has_likelihood) or has_preview(adapter):
+        latents = LatentStatistics(adapter, data.statistics_images(), seed=seed)
+        if not keeps:
+            latents.write()
     fit_noise_scale(adapter, data.statistics_images(), seed=seed)
     evaluation = run.evaluator.measure(clips=True)
-    more = {} if adapter.likelihood is not None else measured_latents(adapter, data.statistics_images(), seed=seed)
+    more = {} if latents is None or has_likelihood else latents.seen()
     data.gather_unreadable()
     base, resolution = run.base, run.options.data.resolution
     if base is not None and resolution is not None:
         more |= on_main(run.accelerator, lambda: decoder_measures(adapter, base, resolution))
-    return evaluation, more
+    return evaluation, more, {} if latents is None else latents.preview()
 
 
 def _write_result(run: Run, evaluation: Evaluation, more: dict[str, float], preview: dict[str, Any]) -> dict[str, Any]:

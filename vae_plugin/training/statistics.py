@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..autoencoders import Adapter
+from ..autoencoders import Adapter, LatentChange
 from ..errors import UserError
 from ..metrics import RunningMoments
 from ..metrics.preview import LatentToRGB
@@ -41,11 +41,8 @@ def check_spread(adapter: Adapter, images: int | None, resolution: int) -> None:
         )
 
 
-@torch.no_grad()
-def latent_statistics(
-    adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the latents per channel, over all positions: (C,) each.
+class LatentStatistics:
+    """What one pass over training images tells of a model's latents.
 
     Of samples rather than means, because a diffusion model is trained on samples; over a whole set rather than one
     batch, whose statistics are not those of the set.
@@ -54,69 +51,84 @@ def latent_statistics(
         adapter: of the autoencoder.
         batches: images (B, C, H, W) in [-1, 1].
         seed: of the samples.
-
-    Raises:
-        StepFailed: if there is no scale to tell: they are not finite, or all equal.
     """
-    generator = torch.Generator().manual_seed(seed)
-    moments = RunningMoments()
-    for share in map(as_share, batches):
-        x = share.images.to(adapter.model.device, adapter.model.dtype)
-        z = adapter.sample_latents(x, share.noise(generator))[: len(share.numbers)]
-        moments.update(adapter.statistics_vectors(z))
-    moments.all_reduce()
-    if not (moments.mean.isfinite().all() and moments.std.isfinite().all()):
-        raise StepFailed("the latents of training images are NaN or infinite")
-    if not (moments.std > 0).any():
-        raise StepFailed("the latents of all training images are equal", "Give more images, or --latent_scaling keep")
-    return moments.mean, moments.std
+
+    @torch.no_grad()
+    def __init__(self, adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> None:
+        self.adapter = adapter
+        self._moments = RunningMoments()
+        self._preview = LatentToRGB(adapter.statistics_patch) if has_preview(adapter) else None
+        self._change: LatentChange | None = None
+        generator = torch.Generator().manual_seed(seed)
+        for share in map(as_share, batches):
+            x, count = share.images.to(adapter.model.device, adapter.model.dtype), len(share.numbers)
+            z = adapter.sample_latents(x, share.noise(generator))
+            self._moments.update(adapter.statistics_vectors(z[:count]))
+            if self._preview is not None:
+                seen = adapter.onnx_latents((z,)) if adapter.discrete else z
+                self._preview.update(seen[:count], pad_to_multiple(x, adapter.spatial_compression_ratio)[:count])
+        self._moments.all_reduce()
+        if self._preview is not None:
+            self._preview.all_reduce()
+
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation per channel, over all positions: (C,) each, as the latents were in the pass.
+
+        Raises:
+            StepFailed: if there is no scale to tell: they are not finite, or all equal.
+        """
+        mean, std = self._moments.mean, self._moments.std
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            raise StepFailed("the latents of training images are NaN or infinite")
+        if not (std > 0).any():
+            more = "Give more images, or --latent_scaling keep"
+            raise StepFailed("the latents of all training images are equal", more)
+        return mean, std
+
+    def write(self) -> None:
+        """Let pipelines see the latents with mean 0 and variance 1.
+
+        How that is done is up to the family of the model, see `Adapter.write_latent_statistics`.
+        """
+        self._change = self.adapter.write_latent_statistics(*self.moments())
+
+    def seen(self) -> dict[str, float]:
+        """The latents as pipelines see them: "latents_mean" and "latents_std" over all channels, ideally 0 and 1."""
+        mean, std = self.moments()
+        if self._change is not None:
+            mean, std = (mean - self._change.mean) / self._change.std, std / self._change.std
+        mean, std = self.adapter.pipeline_statistics(mean, std)
+        pooled = mean.mean()
+        return {
+            "latents_mean": pooled.item(),
+            "latents_std": (std.square() + (mean - pooled).square()).mean().sqrt().item(),
+        }
+
+    @torch.no_grad()
+    def preview(self) -> dict[str, Any]:
+        """The matrix that makes a picture of latents without a network, see `LatentToRGB`.
+
+        Of the latents as a pipeline gives them to its denoiser, which is what previewers have during sampling; of a
+        discrete model those that are decoded.
+
+        Returns:
+            `LatentToRGB.result`; nothing for images that are not RGB, and latents without a grid.
+        """
+        if self._preview is None or not self._preview.channels:
+            return {}
+        patch = torch.zeros(self._preview.channels, *self._preview.patch, dtype=torch.float64)
+        ends = torch.stack([patch, patch + 1])
+        if self._change is not None:
+            mean, std = (exact(values).view(-1, 1, 1) for values in (self._change.mean, self._change.std))
+            ends = (ends - mean) / std
+        # What follows is linear: two latents tell it.
+        low, high = ends if self.adapter.discrete else self.adapter.pipeline_latents(ends)
+        return self._preview.result(high - low, low) or {}
 
 
-def normalize_latents(adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> None:
-    """Measure the latents over training images, and let pipelines see them with mean 0 and variance 1.
-
-    How that is done is up to the family of the model, see `Adapter.write_latent_statistics`.
-    """
-    adapter.write_latent_statistics(*latent_statistics(adapter, batches, seed))
-
-
-@torch.no_grad()
-def measured_latents(adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> dict[str, float]:
-    """The latents as pipelines see them: "latents_mean" and "latents_std" over all channels, ideally 0 and 1."""
-    mean, std = adapter.pipeline_statistics(*latent_statistics(adapter, batches, seed))
-    pooled = mean.mean()
-    return {
-        "latents_mean": pooled.item(),
-        "latents_std": (std.square() + (mean - pooled).square()).mean().sqrt().item(),
-    }
-
-
-@torch.no_grad()
-def latent_preview(adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> dict[str, Any]:
-    """The matrix that makes a picture of latents without a network, see `LatentToRGB`.
-
-    Of the latents as a pipeline gives them to its denoiser, which is what previewers have during sampling; of a
-    discrete model those that are decoded.
-
-    Args:
-        adapter: of the autoencoder, after its statistics were written.
-        batches: images (B, C, H, W) in [-1, 1].
-        seed: of the samples.
-
-    Returns:
-        `LatentToRGB.result`; nothing for images that are not RGB, and latents without a grid.
-    """
-    if adapter.in_channels != 3 or adapter.only_image_size is not None:
-        return {}
-    generator, fit = torch.Generator().manual_seed(seed), LatentToRGB()
-    for share in map(as_share, batches):
-        x = share.images.to(adapter.model.device, adapter.model.dtype)
-        z = adapter.sample_latents(x, share.noise(generator))
-        seen = adapter.onnx_latents((z,)) if adapter.discrete else adapter.pipeline_latents(z)
-        count = len(share.numbers)
-        fit.update(seen[:count], pad_to_multiple(x, adapter.spatial_compression_ratio)[:count])
-    fit.all_reduce()
-    return fit.result() or {}
+def has_preview(adapter: Adapter) -> bool:
+    """Whether a picture can be made of the latents: of images that are RGB, on a grid."""
+    return adapter.in_channels == 3 and adapter.only_image_size is None
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ from ..papers import VQVAE as VQVAE_PAPER
 from ..passes import TrainingPass
 from ..presentation import PRESENTATIONS, Presentation
 from ..resolution import usual_resolution
+from ..scaling import LatentChange
 from ..vae import AutoencoderVAE
 from ..vqvae import AutoencoderVQVAE
 from .kl_file import OtherDecoderFile
@@ -77,18 +78,19 @@ class OwnAdapter(Adapter):
         """Parameters of p(x|z) for each channel of the image."""
         return self.likelihood.parameters_per_channel
 
-    def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+    def write_latent_statistics(self, mean: torch.Tensor, std: torch.Tensor) -> LatentChange | None:
         """Fold the statistics into the weights (`standardize_latents`).
 
         A model that cannot take them exactly, without 1x1 convolutions or with fixed codes, gets fields of the config
         that do it: one `scaling_factor` and `shift_factor` for all channels, or what its pipelines read instead.
         """
         try:
-            self.model.standardize_latents(mean, std)
+            return self.model.standardize_latents(mean, std)
         except CannotStandardizeError:
             fields = {"latents_mean": None, "latents_std": None, **self.presentation.scaling(mean, std)}
             statistics = {"mean": mean.tolist(), "std": std.tolist()}
             self.model.register_to_config(**fields, latent_statistics=statistics)
+            return None
 
 
 class VAEAdapter(OwnAdapter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch.nn import functional as F
 
 from ...models.exact import rounded_to
@@ -14,13 +15,19 @@ from ..adapter import Adapter
 class PatchedNorm(Adapter):
     """A model whose pipelines read `bn.running_mean` and `bn.running_var`."""
 
+    def __init__(self, model: ModelMixin) -> None:
+        super().__init__(model)
+        height, width = self.config.patch_size
+        self.statistics_patch = height, width
+
     def pipeline_latents(self, z: torch.Tensor) -> torch.Tensor:
         """The latents after the batch norm, (B, c, h, w) as before: pipelines patchify them."""
         bn, (height, width) = self.model.bn, self.config.patch_size
         rows, columns = z.shape[-2:]
         grid = -(-rows // height), -(-columns // width)
-        patched = (v.view(1, -1, 1, 1).to(z) for v in (bn.running_mean, (bn.running_var + bn.eps).sqrt()))
-        mean, std = (F.pixel_shuffle(v.expand(-1, -1, *grid), height)[..., :rows, :columns] for v in patched)
+        patched = (v.to(z.device).to(z.dtype) for v in (bn.running_mean, (bn.running_var + bn.eps).sqrt()))
+        places = (v.view(1, -1, 1, 1).expand(-1, -1, *grid) for v in patched)
+        mean, std = (F.pixel_shuffle(v, height)[..., :rows, :columns] for v in places)
         return (z - mean) / std
 
     def statistics_vectors(self, z: torch.Tensor) -> torch.Tensor:
