@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 
 from .. import metrics
 from ..autoencoders import Adapter
 from ..datasets import ImageDataset, draw, shared_batches
+from ..datasets.framing import RESIZED
 from ..datasets.survey import clipped
 from ..datasets.trained_on import find_record, held_out_of
 from ..errors import NotFiniteError, UserError
 from ..files import json_text, write_json
-from ..models.distributed import objects_over_processes, rank
+from ..metrics.decoding import device_name
+from ..metrics.precision import PRECISIONS
+from ..metrics.throughput import throughput
+from ..models.distributed import objects_over_processes, on_first_process, rank
 from ..models.shares import Share
 from ..notices import say, some
 from ..options import LARGEST_SEED, option, parse
+from ..training.buckets import smallest_side
 from ..training.progress import Progress
 from ..training.settings.data import circles_for
 from .images import Images
 from .looking import Looking
 from .models import Models
+from .networks import MeasuredMore
 from .processes import first_before_others, processes
+from .report import print_table
 from .source import ModelSources
 
 
@@ -58,7 +68,26 @@ class EvaluateOptions(Looking, Images, ModelSources):
         at_least=0,
         at_most=10**8,
     )
-    output_file: str | None = option(None, "Also write the metrics to this JSON file.", path=True)
+    perceptual: tuple[str, ...] = option(
+        (),
+        "Perceptual distances too: lpips-vgg, lpips-alex, lpips-squeeze, or MODULE:FUNCTION of your own, as of "
+        "finetune's --perceptual_loss.",
+    )
+    fid: str | None = option(
+        None,
+        "The Fréchet distance too: inception (rFID), or MODULE:FUNCTION of your own, which returns a torch module that "
+        "maps images (B, C, H, W) in [-1, 1] to features (B, D).",
+    )
+    precisions: tuple[str, ...] = option(
+        (), "Measure what the round trip loses in these precisions too.", choices=tuple(PRECISIONS)
+    )
+    throughput: bool = option(
+        False, "Measure how many images are encoded and decoded per second, and the memory that takes, too."
+    )
+    output_file: str | None = option(
+        None, "Also write all numbers, with their intervals and those of each channel, to this JSON file.", path=True
+    )
+    json: bool = option(False, "Print the numbers as JSON, as in the output file, instead of a table.")
 
     def facts(self) -> dict[str, bool]:
         """Facts that decide which options apply: whether the images are generated circles (the default)."""
@@ -75,14 +104,20 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
         size = options.resolution or models.natural_resolution
         models.check_image_size(size, size, f"--resolution {size}")
         _check_importance_samples(options, models)
-        images = MeasuredImages(_images(options, models, size), options.batch_size)
+        circles = options.facts()["circles"]
+        crop = RESIZED if circles else options.crop_or_that_of_training(it.record() for it in models.places.values())
+        side = smallest_side(models, crop, size)
+        more = MeasuredMore(options.perceptual, options.fid, options.precisions, models.in_channels, side, device)
+        images = MeasuredImages(_images(options, models, size, crop), options.batch_size)
         evaluations: dict[str, metrics.Evaluation] = {}
         failures: dict[str, NotFiniteError] = {}
         for name in models.places:
             with models.opened(name) as adapter:
                 adapter.model.to(device)
                 try:
-                    evaluations[name] = _measured(options, adapter, images)
+                    evaluations[name] = _measured(options, adapter, images, more)
+                    if options.throughput:
+                        evaluations[name] |= on_first_process(lambda: throughput(adapter, size, size))
                 except NotFiniteError as error:
                     if len(models.places) == 1:
                         raise
@@ -90,11 +125,11 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
                     say(f"{name} is left out: {error}")
         if not evaluations:
             raise UserError("none of the models gives numbers: " + "; ".join(map(str, failures.values())))
-        result = _result(options, evaluations, failures)
+        result = _result(options, evaluations, failures) | {"setting": _setting(options, images.images, size, device)}
         unreadable, beyond = images.left_out()
         options.look(models, images.images, evaluations, device)
         if rank() == 0:
-            _report(options, result, unreadable)
+            _report(options, result, unreadable, len(models.places) > 1)
             if beyond and (value_range := options.range_of(models)) is not None:
                 say(clipped(beyond, value_range))
         return result
@@ -147,9 +182,11 @@ def _check_importance_samples(options: EvaluateOptions, models: Models) -> None:
         say(f"{name} gets no importance-weighted bound: {reason}.")
 
 
-def _measured(options: EvaluateOptions, adapter: Adapter, images: MeasuredImages) -> metrics.Evaluation:
+def _measured(
+    options: EvaluateOptions, adapter: Adapter, images: MeasuredImages, more: MeasuredMore
+) -> metrics.Evaluation:
     """What is measured of one model."""
-    measures: list[metrics.Measure] = [metrics.KLPerChannel(), metrics.LatentMoments(), metrics.LatentRange()]
+    measures = more.measures()
     if options.flat_colours:
         measures.append(metrics.FlatColourCheck())
     if options.drift_images:
@@ -160,6 +197,7 @@ def _measured(options: EvaluateOptions, adapter: Adapter, images: MeasuredImages
         images.batches(),
         num_importance_samples=options.num_importance_samples if has_bound else 0,
         seed=options.seed,
+        compare=more.compare,
         measures=measures,
         shared=True,
     )
@@ -180,8 +218,37 @@ def _result(
     return {"models": models, "paired": metrics.paired_differences(evaluations, options.seed)}
 
 
-def _report(options: EvaluateOptions, result: dict[str, Any], unreadable: set[str]) -> None:
-    print(json_text(result, "the metrics", indent=2))
+def _setting(options: EvaluateOptions, images: Dataset, size: int, device: torch.device) -> dict[str, Any]:
+    """How the numbers came about, for whoever wants to repeat them."""
+    versions = {name: version(name) for name in ("vae-plugin", "torch", "diffusers")}
+    setting = {
+        "date": datetime.date.today().isoformat(),
+        "models": [vars(place) for place in options.places.values()],
+        "images": options.train_data_dir or options.dataset_name or "circles",
+        "split": options.split,
+        "resolution": size,
+        "max_images": options.max_images,
+        "seed": options.seed,
+        "perceptual": options.perceptual,
+        "fid": options.fid,
+        "device": device_name(device),
+        "versions": versions,
+    }
+    framing = getattr(getattr(images, "dataset", images), "framing", None)
+    return setting if framing is None else {**setting, "framing": asdict(framing)}
+
+
+def _report(options: EvaluateOptions, result: dict[str, Any], unreadable: set[str], several: bool) -> None:
+    if options.json:
+        print(json_text(result, "the metrics", indent=2))
+    else:
+        models = result["models"] if several else {next(iter(options.places)): result}
+        count = max(values.get("num_images", 0) for values in models.values())
+        caption = (
+            f"{count:,} image(s), {result['setting']['resolution']} pixels. ± is half of a 95 % interval of the mean"
+        )
+        beside = f"; in brackets the difference from {next(iter(models))} on the same images" if several else ""
+        print_table(models, result.get("paired", {}), f"{caption}{beside}.")
     if unreadable:
         say(f"{len(unreadable)} file(s) could not be read as images and were left out: {some(unreadable)}")
     if options.output_file:
@@ -189,18 +256,17 @@ def _report(options: EvaluateOptions, result: dict[str, Any], unreadable: set[st
         say(f"written to {options.output_file}.")
 
 
-def _images(options: EvaluateOptions, models: Models, size: int) -> Dataset:
+def _images(options: EvaluateOptions, models: Models, size: int, crop: str) -> Dataset:
     """The images to measure on, see `_held_out`, at most `--max_images` of them."""
     if options.facts()["circles"]:
         return circles_for(models.in_channels, options.max_images, size, seed=options.seed, hue=options.circles_hue)
-    return draw(first_before_others(lambda: _held_out(options, models, size)), options.max_images, options.seed)
+    return draw(first_before_others(lambda: _held_out(options, models, size, crop)), options.max_images, options.seed)
 
 
-def _held_out(options: EvaluateOptions, models: Models, size: int) -> ImageDataset:
+def _held_out(options: EvaluateOptions, models: Models, size: int, crop: str) -> ImageDataset:
     """The images to measure on: where models were trained on them, those that their runs all held out."""
     places = models.places.values()
     records = [record for place in places if (record := find_record(place.source)) is not None]
-    crop = options.crop_or_that_of_training(place.record() for place in places)
     if not records:
         return options.load(models, size, crop)
     images = options.load(models, size, crop, records[0].rules)

@@ -4,19 +4,24 @@ from .comparison import paired_differences
 from .drift import Drift
 from .evaluation import Evaluation, evaluate, no_importance_weighted_bound
 from .flatness import FlatColourCheck, FlatColours, flat_colours
+from .frechet import FrechetDistance
 from .latent import RunningMoments, active_units
 from .latent_range import LatentRange
 from .measures import KLPerChannel, LatentMoments, Measure, Seen
-from .reconstruction import l1, mse, psnr, ssim
+from .precision import LowPrecision
+from .reconstruction import l1, ms_ssim, mse, psnr, ssim
+from .throughput import throughput
 
 __all__ = [
     "Drift",
     "Evaluation",
     "FlatColourCheck",
     "FlatColours",
+    "FrechetDistance",
     "KLPerChannel",
     "LatentMoments",
     "LatentRange",
+    "LowPrecision",
     "Measure",
     "RunningMoments",
     "Seen",
@@ -24,9 +29,11 @@ __all__ = [
     "evaluate",
     "flat_colours",
     "l1",
+    "ms_ssim",
     "mse",
     "no_importance_weighted_bound",
     "paired_differences",
     "psnr",
     "ssim",
+    "throughput",
 ]

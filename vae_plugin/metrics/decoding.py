@@ -140,11 +140,12 @@ def _ratios(one: Callable[[], object], other: Callable[[], object], device: torc
         if number >= LEAST_PAIRS and time.perf_counter() - begun > ENOUGH_SECONDS:
             return
         pair = (one, other) if number % 2 else (other, one)
-        seconds = {work: _seconds(work, device) for work in pair}
+        seconds = {work: seconds_of(work, device) for work in pair}
         yield seconds[one] / seconds[other]
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that work takes, until its device is done with it."""
     _synchronize(device)
     begun = time.perf_counter()
     work()

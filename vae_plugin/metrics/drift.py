@@ -12,7 +12,7 @@ from ..errors import NotFiniteError
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 from .measures import Seen
-from .reconstruction import psnr
+from .reconstruction import psnr, rounded
 
 TRIPS = (1, 2, 5)
 
@@ -97,8 +97,3 @@ class Drift:
             result[f"drift_psnr_{trip}"] = total / self._count
             result[f"drift_bias_{trip}"] = (bias / self._count).tolist()
         return {**result, "drift_images": self._count}
-
-
-def rounded(images: torch.Tensor) -> torch.Tensor:
-    """Images in [-1, 1], clipped and rounded to the nearest of 256 levels."""
-    return (images.float().clamp(-1, 1) * 127.5 + 127.5).round().sub(127.5).div(127.5).to(images.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -91,23 +92,28 @@ class ActiveUnits:
 
 
 class Codes:
-    """What `CodebookUsage` counts, of a model with a codebook."""
+    """What `CodebookUsage` counts, and the size of the indices, of a model with a codebook."""
 
     def __init__(self, codebook_size: int) -> None:
         self._usage = CodebookUsage(codebook_size)
+        self._nats, self._pixels = 0.0, 0
 
     def update(self, seen: Seen) -> None:
         """Count the indices of the images."""
         if isinstance(seen.posterior, CodePosterior):
             self._usage.update(seen.posterior.indices)
+            self._nats += exact(seen.posterior.kl()).sum().item()
+            self._pixels += len(seen.images) * seen.images[0, 0].numel()
 
     def all_reduce(self) -> None:
         """Add what all processes have seen."""
-        self._usage.counts = torch.stack(objects_over_processes(self._usage.counts)).sum(0)
+        counts, nats, pixels = zip(*objects_over_processes((self._usage.counts, self._nats, self._pixels)), strict=True)
+        self._usage.counts, self._nats, self._pixels = torch.stack(counts).sum(0), sum(nats), sum(pixels)
 
     def result(self) -> dict[str, Any]:
-        """See `CodebookUsage.result`."""
-        return dict(self._usage.result())
+        """See `CodebookUsage.result`; "bits_per_pixel" of the indices as they are, each log2 of the number of codes."""
+        size = {"bits_per_pixel": self._nats / math.log(2) / self._pixels} if self._pixels else {}
+        return {**self._usage.result(), **size}
 
 
 class KLPerChannel:

@@ -101,6 +101,45 @@ def ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.stack(values).float().to(x.device)
 
 
+@torch.no_grad()
+@accepts(x=Tensor(), y=Tensor())
+def ms_ssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Multi-scale structural similarity of 8-bit images (Wang, Simoncelli & Bovik 2003), averaged over channels.
+
+    Five scales with the weights of the paper, the window of `ssim` at each. A channel whose factor at some scale is not
+    positive counts as 0.
+
+    Args:
+        x: images (B, C, H, W) in [-1, 1] with H and W at least `MS_SSIM_SIDE`; clipped and rounded as in `psnr`.
+        y: images of the same shape.
+
+    Returns:
+        (B,), float32; 1 for identical images. Computed in float64, as `ssim`.
+
+    Raises:
+        ValueError: as `ssim`.
+    """
+    x, y = _to_8_bits(x, y)
+    if min(x.shape[2:]) < MS_SSIM_SIDE:
+        raise ValueError(
+            f"got images of {x.shape[2]} x {x.shape[3]} pixels: MS-SSIM needs at least {MS_SSIM_SIDE} x {MS_SSIM_SIDE}."
+        )
+    weights = gaussian_window(WINDOW)
+    factors = [
+        ms_ssim_factors(exact(a), exact(b), weights, 0, 255) for a, b in zip(x.split(1), y.split(1), strict=True)
+    ]
+    return ms_ssim_of(torch.cat(factors)).mean(1).float().to(x.device)
+
+
+def rounded(images: torch.Tensor) -> torch.Tensor:
+    """Images in [-1, 1], clipped and rounded to the nearest of 256 levels."""
+    return _levels(images).sub(127.5).div(127.5).to(images.dtype)
+
+
+def _levels(images: torch.Tensor) -> torch.Tensor:
+    return (images.float().clamp(-1, 1) * 127.5 + 127.5).round()
+
+
 def gaussian_window(size: int) -> torch.Tensor:
     """Weights of SSIM's window along one side, (size,) float64: sigma 1.5 for 11 pixels, and in proportion."""
     margin = size // 2
@@ -189,5 +228,4 @@ def _to_8_bits(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Te
         raise ValueError(f"got images {tuple(x.shape)} and {tuple(y.shape)}: expected the same (B, C, H, W){videos}.")
     if not (x.is_floating_point() and y.is_floating_point()):
         raise ValueError(f"got images of {x.dtype} and {y.dtype}: expected floating point in [-1, 1].")
-    x, y = ((image.float().clamp(-1, 1) * 127.5 + 127.5).round() for image in (x, y))
-    return x, y
+    return _levels(x), _levels(y)

@@ -28,9 +28,17 @@ def own_network(option: str, name: str) -> nn.Module:
 
 
 def check_own_network(
-    what: str, network: nn.Module, channels: int, resolution: int, *, inputs: int, returns: str, one_each: bool
+    what: str,
+    network: nn.Module,
+    channels: int,
+    resolution: int,
+    *,
+    inputs: int,
+    returns: str,
+    one_each: bool,
+    gradient: bool = True,
 ) -> None:
-    """Refuse a network that a step of training could not use, by what it gives for two images.
+    """Refuse a network that a step of training, or a measure, could not use, by what it gives for two images.
 
     Args:
         what: it is, for errors.
@@ -40,6 +48,7 @@ def check_own_network(
         inputs: batches that it takes.
         returns: what it must return, for errors.
         one_each: whether that is one number for each image, rather than any tensor (B, ...).
+        gradient: whether it must have one, as a loss.
 
     Raises:
         UserError: if it fails, returns something else, or has no gradient towards the images.
@@ -54,7 +63,7 @@ def check_own_network(
     if shape is None or shape[:1] != (2,) or (one_each and result.numel() != 2):
         found = type(result).__name__ if shape is None else f"a tensor of shape {shape}"
         raise UserError(f"{what} returns {found} for 2 {size}: it must return {returns}.")
-    if not result.requires_grad:
+    if gradient and not result.requires_grad:
         raise UserError(f"{what} has no gradient towards the images, and so would train nothing: give one that has.")
 
 

@@ -83,9 +83,13 @@ def _normalized(features: torch.Tensor) -> torch.Tensor:
 
 
 def load_perceptual_terms(
-    weights: Mapping[str, float], channels: int, resolution: int, taken: Collection[str] = ()
+    weights: Mapping[str, float],
+    channels: int,
+    resolution: int,
+    taken: Collection[str] = (),
+    option: str = "perceptual_loss",
 ) -> list[PerceptualTerm]:
-    """Load the networks that `--perceptual_loss` names, each with its weight.
+    """Load the networks that an option names, each with its weight.
 
     In the curves lpips-vgg is `lpips_vgg`, and MODULE:FUNCTION has the name of the function, or
     `perceptual_FUNCTION` where that means something else.
@@ -95,6 +99,7 @@ def load_perceptual_terms(
         channels: of the images that are compared.
         resolution: their shorter side in pixels.
         taken: what else is logged or measured.
+        option: that names them; of another than `--perceptual_loss` no gradient is needed.
 
     Raises:
         UserError: if one cannot be loaded or compare such images, or two would have one name.
@@ -106,51 +111,53 @@ def load_perceptual_terms(
         name = f"{PERCEPTUAL}_{name}" if name in taken else name
         if name in terms:
             raise UserError(
-                f"--perceptual_loss {sources[name]} and {source} would both be logged as {name}: give one of the "
+                f"--{option} {sources[name]} and {source} would both be logged as {name}: give one of the "
                 "functions another name."
             )
-        network = load_perceptual(source)
-        if source not in LPIPS_NETWORKS:
-            check_perceptual(f"--perceptual_loss {source}", network, channels, resolution)
+        network = load_perceptual(source, option)
+        if source not in LPIPS_NETWORKS or option != "perceptual_loss":
+            check_perceptual(f"--{option} {source}", network, channels, resolution, option == "perceptual_loss")
         terms[name], sources[name] = PerceptualTerm(name, network, weight), source
     return list(terms.values())
 
 
-def check_perceptual(what: str, network: nn.Module, channels: int, resolution: int) -> None:
+def check_perceptual(what: str, network: nn.Module, channels: int, resolution: int, gradient: bool = True) -> None:
     """Refuse a network that cannot compare the images of a run, see `check_own_network`."""
     returns = "a distance for each pair, (B,)"
-    check_own_network(what, network, channels, resolution, inputs=2, returns=returns, one_each=True)
+    check_own_network(what, network, channels, resolution, inputs=2, returns=returns, one_each=True, gradient=gradient)
 
 
-def load_perceptual(name: str) -> nn.Module:
-    """Load the network that `--perceptual_loss` names.
+def load_perceptual(name: str, option: str = "perceptual_loss") -> nn.Module:
+    """Load the network that an option names.
 
     Args:
         name: one of `LPIPS_NETWORKS` (the published weights, by the lpips package), or "module:function", a function
             of your own that returns a module (x, y) -> (B,), such as a `PerceptualDistance` of other features.
+        option: for errors.
 
     Raises:
         UserError: if there is no such network, or a package for it is missing.
     """
     if name in LPIPS_NETWORKS:
-        network: nn.Module = _load_lpips(LPIPS_NETWORKS[name])
+        network: nn.Module = _load_lpips(LPIPS_NETWORKS[name], option)
     elif ":" in name:
-        network = own_network("perceptual_loss", name)
+        network = own_network(option, name)
     else:
         accepted = f"give one of {', '.join(LPIPS_NETWORKS)}, or MODULE:FUNCTION of your own."
-        raise UserError(f"--perceptual_loss is {name!r}: {hint(name, LPIPS_NETWORKS, accepted)}")
+        raise UserError(f"--{option} is {name!r}: {hint(name, LPIPS_NETWORKS, accepted)}")
     return network.requires_grad_(False).eval()
 
 
-def _load_lpips(net: str) -> PerceptualDistance:
+def _load_lpips(net: str, option: str) -> PerceptualDistance:
     try:
         import lpips
-    except (ImportError, RuntimeError) as error:
+
+        published = lpips.LPIPS(net=net, verbose=False)
+    except (ImportError, RuntimeError, OSError) as error:
         raise UserError(
-            f"--perceptual_loss lpips-{net} needs the packages lpips and torchvision ({error}): "
-            "pip install 'vae-plugin[lpips]', or give MODULE:FUNCTION of your own."
+            f"--{option} lpips-{net} needs the packages lpips and torchvision, and the weights that they fetch "
+            f"({error}): pip install 'vae-plugin[lpips]', or give MODULE:FUNCTION of your own."
         ) from error
-    published = lpips.LPIPS(net=net, verbose=False)
     return PerceptualDistance(
         nn.Sequential(published.scaling_layer, published.net), [layer.model[-1].weight for layer in published.lins]
     )
