@@ -57,7 +57,7 @@ def test_evaluate_measures_what_the_model_does(folder, tmp_path, capsys):
     words = ["--max_images", "20", "--num_importance_samples", "3", "--output_file", str(file)]
     assert main(["evaluate", "--pretrained_model_name_or_path", str(folder), *words]) == 0
     metrics = json.loads(file.read_text())
-    assert json.loads(capsys.readouterr().out.rpartition("}")[0] + "}") == metrics
+    assert "PSNR" in capsys.readouterr().out
 
     vae = AutoencoderVAE.from_pretrained(folder).eval()
     circles = Circles(20, 16, 1, seed=1)
@@ -80,7 +80,7 @@ def test_evaluate_measures_files(folder, tmp_path, capsys):
         pixels = Circles(1, 24, 1).render(factors[None])[0, 0]
         Image.fromarray(((pixels.numpy() + 1) * 127.5).round().astype(np.uint8)).save(tmp_path / f"{i}.png")
     words = ["evaluate", "--pretrained_model_name_or_path", str(folder), "--data_dir", str(tmp_path)]
-    assert main([*words, "--max_images", "3"]) == 0
+    assert main([*words, "--max_images", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_images"] == 3
 
 
@@ -128,7 +128,7 @@ def test_evaluate_leaves_out_what_cannot_be_read_and_says_so_on_any_terminal(fol
         (images / os.fsdecode(name)).write_bytes(b"no image")
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding="ascii", write_through=True))
-    assert main(["evaluate", str(folder), "--train_data_dir", str(images)]) == 0
+    assert main(["evaluate", str(folder), "--train_data_dir", str(images), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_images"] == 3
     *_, last = written.getvalue().splitlines()
     assert last.startswith(b"note: 3 file(s) could not be read as images and were left out: ")
@@ -142,7 +142,7 @@ def test_both_commands_take_a_discrete_model(tmp_path, capsys):
     )
     model.save_pretrained(tmp_path / "model")
     source = ["--pretrained_model_name_or_path", str(tmp_path / "model")]
-    assert main(["evaluate", *source, "--max_images", "5"]) == 0
+    assert main(["evaluate", *source, "--max_images", "5", "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert metrics["kl_nats"] == pytest.approx(64 * math.log(32))
     assert metrics["codebook_positions"] == 5 * 64
@@ -173,7 +173,7 @@ def test_what_has_an_obvious_place_needs_no_name(folder, tmp_path, capsys, monke
         model, images, output = (["--pretrained_model_name_or_path"], ["--images"], ["--output"])
         if form == "by place":
             model, images, output = [], [], []
-        assert main(["evaluate", *model, str(folder), "--max_images", "4"]) == 0
+        assert main(["evaluate", *model, str(folder), "--max_images", "4", "--json"]) == 0
         measured = json.loads(capsys.readouterr().out)
         assert main(["reconstruct", *model, str(folder), *images, "one.png", "two.png", "--output_dir", form]) == 0
         assert main(["export", *model, str(folder), *output, f"{form}/plain"]) == 0

@@ -92,7 +92,7 @@ def test_the_record_stays_beside_the_weights_and_is_not_published(tmp_path):
 def test_evaluate_says_so_and_measures_what_was_held_out(tmp_path, capsys):
     photographs = write(tmp_path / "a", range(40))
     tiny("AutoencoderKL").save_pretrained(tmp_path / "out")
-    words = ["evaluate", str(tmp_path / "out"), "--train_data_dir", str(photographs), "--resolution", "16"]
+    words = ["evaluate", str(tmp_path / "out"), "--train_data_dir", str(photographs), "--resolution", "16", "--json"]
     assert cli.main(words) == 0
     assert json.loads(capsys.readouterr().out)["num_images"] == 40
     save_record(record_of(photographs), tmp_path / "out")

@@ -1,11 +1,13 @@
 """Several models on the same images: accumulators against whole tensors, and paired differences."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from diffusers import AutoencoderKL
 
 from support.tiny_diffusers import tiny
 from vae_plugin import metrics
@@ -14,7 +16,21 @@ from vae_plugin.cli import main
 from vae_plugin.commands.source import ModelPlace, distinct_names
 from vae_plugin.errors import UserError
 from vae_plugin.metrics.comparison import bootstrap_95
+from vae_plugin.training.settings.data import circles_for
 
+OWN = """
+from torch import nn
+
+class Features(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+class Distance(nn.Module):
+    def forward(self, x, y):
+        return (x - y).abs().mean((1, 2, 3)).detach()  # no gradient is needed to measure
+
+features, distance = Features, Distance
+"""
 IMAGES = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -94,11 +110,16 @@ def test_names_tell_models_apart():
     assert distinct_names([place("u/m"), place("u/m", revision="v2"), place("u/m")]) == ["m", "m@v2", "m (2)"]
 
 
-def test_one_command_measures_several_models_on_the_same_images(folders, tmp_path, capsys):
+def test_one_command_measures_several_models_on_the_same_images(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_features.py").write_text(OWN)
     a, b, broken = (str(folders / name) for name in ("a/out", "b/out", "broken"))
     words = ["--circles_hue", "--resolution", "16", "--max_images", "5", "--output_file", str(tmp_path / "all.json")]
+    words += ["--precisions", "bf16", "--fid", "own_features:features", "--perceptual", "own_features:distance"]
     assert main(["evaluate", a, b, broken, a, *words]) == 0
-    assert "broken is left out: the reconstruction of 5 of 5 images is NaN" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "broken is left out: the reconstruction of 5 of 5 images is NaN" in printed.err
+    assert "\x1b" not in printed.out
     result = json.loads((tmp_path / "all.json").read_text())
     assert list(result["models"]) == ["a/out", "b/out", "broken", "a/out (2)"]
     assert "error" in result["models"]["broken"]
@@ -106,8 +127,26 @@ def test_one_command_measures_several_models_on_the_same_images(folders, tmp_pat
     assert result["paired"]["a/out (2)"]["psnr"] == {"difference": 0, "low": 0, "high": 0}
     difference = result["models"]["b/out"]["psnr"] - result["models"]["a/out"]["psnr"]
     assert result["paired"]["b/out"]["psnr"]["difference"] == pytest.approx(difference, abs=1e-5)
-    assert main(["evaluate", a, *words]) == 0
+    lines = printed.out.splitlines()
+    assert re.search(r"a/out +b/out +broken +a/out \(2\)", printed.out)
+    [psnr] = [line for line in lines if line.strip().startswith("PSNR, dB ")]
+    found = result["models"]["b/out"]
+    shown = f"{found['psnr']:.4g} ± {found['ci95']['psnr']:.2g}  ({difference:+.3g}, "
+    assert shown in psnr
+    assert " - " in psnr
+    with torch.no_grad():
+        x = circles_for(3, 5, 16, seed=1, hue=True)
+        x = torch.stack([x[i]["pixel_values"] for i in range(5)])
+        y = AutoencoderKL.from_pretrained(a).eval()(x).sample
+    x, y = (((t.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1 for t in (x, y))
+    expected = (x - y).abs().mean((1, 2, 3)).mean().item()
+    assert result["models"]["a/out"]["distance"] == pytest.approx(expected, rel=1e-4)
+    assert result["models"]["a/out"]["frechet_features"] > 0
+    assert result["models"]["a/out"]["bf16_psnr"] > 20
+    assert main(["evaluate", a, "--json", *words]) == 0
     alone = json.loads((tmp_path / "all.json").read_text())
+    assert json.loads(capsys.readouterr().out.rpartition("}")[0] + "}") == alone
+    assert alone.pop("setting")["seed"] == 1
     assert alone == result["models"]["a/out"]
 
 

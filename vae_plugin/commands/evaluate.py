@@ -23,6 +23,7 @@ from ..errors import NotFiniteError, UserError
 from ..files import json_text, write_json
 from ..metrics.decoding import device_name
 from ..metrics.precision import PRECISIONS
+from ..metrics.reconstruction import MS_SSIM_SIDE
 from ..metrics.throughput import throughput
 from ..models.distributed import objects_over_processes, on_first_process, rank
 from ..models.shares import Share
@@ -248,7 +249,9 @@ def _report(options: EvaluateOptions, result: dict[str, Any], unreadable: set[st
             f"{count:,} image(s), {result['setting']['resolution']} pixels. ± is half of a 95 % interval of the mean"
         )
         beside = f"; in brackets the difference from {next(iter(models))} on the same images" if several else ""
-        print_table(models, result.get("paired", {}), f"{caption}{beside}.")
+        small = all("ms_ssim" not in values for values in models.values())
+        absent = f" MS-SSIM needs images of {MS_SSIM_SIDE} pixels a side." if small else ""
+        print_table(models, result.get("paired", {}), f"{caption}{beside}.{absent}")
     if unreadable:
         say(f"{len(unreadable)} file(s) could not be read as images and were left out: {some(unreadable)}")
     if options.output_file:

@@ -9,7 +9,6 @@ import torch
 from .. import metrics
 from ..metrics.frechet import INCEPTION, FrechetDistance, InceptionFeatures
 from ..metrics.reconstruction import MS_SSIM_SIDE, rounded
-from ..notices import say
 from ..training.losses.own import check_own_network, own_network
 from ..training.losses.perceptual import load_perceptual_terms
 
@@ -48,8 +47,6 @@ class MeasuredMore:
         self._fid, self._features = fid, None if fid is None else _features(fid, channels, side)
         self._precisions = precisions
         self._ms_ssim = side >= MS_SSIM_SIDE
-        if not self._ms_ssim:
-            say(f"MS-SSIM is absent: it needs images of {MS_SSIM_SIDE} pixels a side at least, not {side}.")
 
     @torch.no_grad()
     def compare(self, images: torch.Tensor, reconstructions: torch.Tensor) -> dict[str, torch.Tensor]:
