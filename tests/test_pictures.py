@@ -117,3 +117,19 @@ def test_code_changes_change_one_code_and_nothing_else_by_more_and_more(changes)
     assert sheet.shape[0] == 4 * side + pictures.GAP
     difference = sheet[side + pictures.GAP : 2 * side, pictures.GAP : side]
     assert (difference == 128).all()  # of the reconstruction with itself
+
+
+def test_labels_stand_above_pictures_that_stay_as_they_are():
+    generator = np.random.default_rng(0)
+    arrays = [generator.integers(0, 256, (height, 120, 3), dtype=np.uint8) for height in (30, 50)]
+    texts = ("A few letters", "A line of text that is wider than the picture below it")
+    sheet = np.asarray(pictures.labelled([*zip(texts, map(Image.fromarray, arrays), strict=True)]))
+    line = (sheet.shape[0] - 80) // 2
+    tops = (line, 2 * line + 30)
+    for top, array in zip(tops, arrays, strict=True):
+        assert np.array_equal(sheet[top : top + len(array), :120], array)
+        label = sheet[top - line : top]
+        assert label.min() < 80  # letters
+        assert (label[[0, -1]] == 255).all()  # that nothing cuts off
+        assert (label[:, -1] == 255).all()
+    assert sheet.shape[1] > 120

@@ -47,6 +47,19 @@ def grid(images: torch.Tensor, columns: int, min_side: int = 64) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if channels == 1 else array)
 
 
+def labelled(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Stack pictures, each below a line that says what it shows."""
+    font, line = ImageFont.load_default(FONT_SIZE), FONT_SIZE + MARGIN
+    width = max(max(picture.width, math.ceil(font.getlength(text)) + 2 * GAP) for text, picture in pictures)
+    sheet = Image.new("RGB", (width, sum(line + picture.height for _, picture in pictures)), "white")
+    draw, top = ImageDraw.Draw(sheet), 0
+    for text, picture in pictures:
+        draw.text((GAP, top + line - 4), text, "black", font, anchor="ls")
+        sheet.paste(picture, (0, top + line))
+        top += line + picture.height
+    return sheet
+
+
 def save_png(image: Image.Image, path: Path) -> Path:
     """Write a picture through `files.replacing_file`."""
     with replacing_file(path) as partial:
@@ -201,19 +214,33 @@ def prior_samples(model: Autoencoder, n: int = 32, seed: int = 0, columns: int =
 
 @torch.no_grad()
 def latent_traversal(
-    model: AutoencoderVAE, images: torch.Tensor, rows: int = 6, steps: int = 9, extent: float = 2.5
+    model: AutoencoderVAE,
+    images: torch.Tensor,
+    rows: int = 6,
+    steps: int = 9,
+    extent: float = 2.5,
+    dimensions: Sequence[int] | None = None,
 ) -> Image.Image:
     """Move a latent along one direction per row, from -extent to +extent standard deviations.
 
     For 1x1 latents the directions are the dimensions, sorted by their KL over `images`, and the centre is the mean of
     the prior. Spatial latents have too many dimensions, so their directions are the principal components of the
     posterior means, centred at the mean of these.
+
+    Args:
+        model: a VAE.
+        images: (N, C, H, W) in [-1, 1].
+        rows: directions, at most.
+        steps: pictures in a row.
+        extent: how far each goes.
+        dimensions: of 1x1 latents, to be shown instead of those with the largest KL.
     """
     posterior = model.posterior(images.to(model.device, model.dtype))
     means = posterior.mean
     values = torch.linspace(-extent, extent, steps, device=means.device)
     if means.shape[-2:] == (1, 1):
-        order = posterior.kl_per_dimension().mean(0).flatten().argsort(descending=True)[:rows]
+        by_kl = posterior.kl_per_dimension().mean(0).flatten().argsort(descending=True)
+        order = by_kl[:rows] if dimensions is None else dimensions
         latents = torch.cat([traverse(torch.zeros_like(means[0]), int(dim), values) for dim in order])
     else:
         centre = means.mean(0)

@@ -88,18 +88,22 @@ def demo(options: DemoOptions) -> dict[str, float]:
     _train(options, "vqvae", options.vqvae_steps, model_type="vqvae", ema_decay=0.9, kmeans_init=False)
     vqvae = AutoencoderVQVAE.from_pretrained(output_dir / "vqvae").eval()
     strips = {
-        "reconstructions.png": pictures.reconstructions(vae, images),
-        "interpolation.png": _interpolation(vae, images[1], images[3]),
-        "pipeline.png": pictures.grid(drawn, 8),
-        "indices.png": pictures.index_map(vqvae, images),
-        "code_changes.png": pictures.code_changes(vqvae, images[4:5]),
+        "reconstructions": (
+            "Circles that were not trained on, and their reconstructions by a VAE",
+            pictures.reconstructions(vae, images),
+        ),
+        "interpolation": ("A walk from one latent to another", _interpolation(vae, images[1], images[3])),
+        "pipeline": ("Samples of a small diffusion transformer in these latents", pictures.grid(drawn, 8)),
+        "indices": ("Circles, their codes in false colours, and reconstructions", pictures.index_map(vqvae, images)),
+        "code_changes": (
+            "One code exchanged for others, and below it what that changes",
+            pictures.code_changes(vqvae, images[4:5]),
+        ),
     }
-    for name, picture in strips.items():
-        pictures.save_png(picture, output_dir / name)
-    pictures.save_png(_stack(list(strips.values())), output_dir / "overview.png")
-    print(f"See {output_dir}/overview.png. From top to bottom: circles and their reconstructions; an interpolation of")
-    print("two latents; samples of the pipeline; circles, their codes and reconstructions; what one code changes.")
-    print(f"More pictures are in {output_dir}/vae/samples/ and {output_dir}/vqvae/samples/.")
+    for name, (_, picture) in strips.items():
+        pictures.save_png(picture, output_dir / f"{name}.png")
+    pictures.save_png(pictures.labelled(list(strips.values())), output_dir / "overview.png")
+    print(f"See {output_dir}/overview.png; more pictures are in {output_dir}/vae/samples/ and .../vqvae/samples/.")
     return metrics
 
 
@@ -188,13 +192,3 @@ def _train_denoiser(vae: AutoencoderVAE, circles: Circles, options: DemoOptions)
 def _interpolation(vae: AutoencoderVAE, a: torch.Tensor, b: torch.Tensor, steps: int = 8) -> Image.Image:
     z = vae.posterior(torch.stack([a, b])).mode()
     return pictures.grid(vae.decode(interpolate(z[0], z[1], steps)).sample, steps)
-
-
-def _stack(sheets: list[Image.Image]) -> Image.Image:
-    """Stack pictures vertically."""
-    whole = Image.new("RGB", (max(s.width for s in sheets), sum(s.height for s in sheets)), "white")
-    top = 0
-    for sheet in sheets:
-        whole.paste(sheet, (0, top))
-        top += sheet.height
-    return whole
