@@ -287,7 +287,7 @@ def test_a_file_without_end_is_refused():
         (["--learning_rate", "null"], ["'--learning_rate'", "'null'", "a number"]),
         (["--max_train_steps", "1.5"], ["'--max_train_steps'", "'1.5'", "an integer"]),
         (["--seed", ""], ["'--seed'", "''", "an integer or null"]),
-        (["--block_out_channels", "8", "x"], ["'--block_out_channels'", "'x'"]),
+        (["--block_out_channels", "8", "x"], ["'--block_out_channels'", "got 8 x."]),
         (["--levels", "1", "4"], ["'--levels'", "'4'", "1, 2, 3"]),
         (["--mixed_precision", "fp8"], ["'--mixed_precision'", "'fp8'", "'no', 'fp16', 'bf16'"]),
         (["--learning_rte", "1"], ["'--learning_rte'", "did you mean '--learning_rate'?"]),

@@ -19,6 +19,12 @@ def shown(value: Any, longest: int = LONGEST) -> str:
         return f"a {type(value).__name__} of many levels"
 
 
+def number(value: Any) -> str:
+    """A number in a sentence: whole ones without a point or an exponent, others with six digits."""
+    value = value.item() if hasattr(value, "item") else value  # of numpy
+    return str(int(value)) if abs(value) < 1e15 and int(value) == value else f"{value:g}"
+
+
 def cut(text: str, longest: int) -> str:
     """The text, or its beginning where it has more characters than that."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

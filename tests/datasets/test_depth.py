@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zlib
 
 import imagecodecs
@@ -215,7 +217,24 @@ def test_pages_are_bands_where_they_are_as_many_and_else_the_first_is_read(capsy
 def test_a_band_beside_rgb_is_kept(dtype):
     pixels = noise(3, (6, 9, 4)).astype(dtype)
     data = tiff(pixels, photometric="rgb", extrasamples=["unspecified"])
-    assert torch.allclose(ImageReader().tensor(data, 4), tensor(pixels, 0, np.iinfo(dtype).max), atol=1e-6)
+    expected = tensor(pixels, 0, np.iinfo(dtype).max)
+    assert torch.allclose(ImageReader().tensor(data, 4), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_band_without_a_meaning_is_left_out_of_colours_alone_and_said(dtype, colours, planarconfig, capsys):
+    pixels = noise(3, (6, 9, colours + 1)).astype(dtype)
+    stored = pixels if planarconfig == "contig" else pixels.transpose(2, 0, 1)
+    photometric = "rgb" if colours == 3 else "minisblack"
+    data = tiff(stored, photometric=photometric, planarconfig=planarconfig, extrasamples=["unspecified"])
+    assert torch.allclose(
+        ImageReader().tensor(data, colours), tensor(pixels[..., :-1], 0, np.iinfo(dtype).max), atol=1e-6
+    )
+    assert (
+        "has a band beside its colours, whose meaning it does not say and which is left out" in capsys.readouterr().err
+    )
 
 
 def test_pixels_without_data_are_counted_and_refused():
@@ -224,7 +243,7 @@ def test_pixels_without_data_are_counted_and_refused():
     data = tiff(pixels, extratags=[(42113, "s", 0, "-9999", True)])
     assert "2 of its 54 pixels are without data (it declares -9999 for them)" in refused(data, 1, value_range=(0, 1))
     pixels[0, 0] = np.nan
-    assert "1 of its 54 pixels are NaN or infinite" in refused(tiff(pixels), 1, value_range=(0, 1))
+    assert "1 of its 54 pixels is NaN or infinite" in refused(tiff(pixels), 1, value_range=(0, 1))
 
 
 def test_what_has_no_range_no_numbers_or_other_bands_is_refused():
@@ -240,6 +259,24 @@ def test_what_has_no_range_no_numbers_or_other_bands_is_refused():
     )  # not an alpha channel
     assert "it has 3 band(s), and the model takes 5" in refused(encoded(Image.new("RGB", (4, 4)), "PNG"), 5)
     assert "cut" in refused(npy(noise(0, (4, 4)))[:-3], 1)
+    assert "its colours are CMYK, which are read with 8 bits" in refused(
+        tiff(noise(0, (9, 8, 4)), photometric="separated"), 3
+    )
+    assert "uint32 of unknown range, here from 7 to 4000000000: give" in refused(
+        tiff(np.array([[7, 4_000_000_000]], np.uint32)), 1
+    )
+    assert "it is empty" in refused(b"", 3)
+
+
+def test_pillow_warns_of_nothing(tmp_path):
+    for name, data in (("cut.tif", tiff(noise(0, (9, 8, 3), np.uint8), photometric="rgb")[:60]), ("palette.png", b"")):
+        (tmp_path / name).write_bytes(data)
+    palette = Image.fromarray(noise(1, (8, 8), np.uint8)).convert("P")
+    palette.save(tmp_path / "palette.png", transparency=bytes(range(200)))
+    code = "import sys; from vae_plugin.datasets import ImageReader, DataError\n"
+    code += "for path in sys.argv[1:]:\n try: ImageReader().tensor(path, 3)\n except DataError: pass"
+    run = [sys.executable, "-c", code, str(tmp_path / "cut.tif"), str(tmp_path / "palette.png")]
+    assert subprocess.run(run, capture_output=True, text=True).stderr == ""
 
 
 def test_a_file_may_claim_any_size_and_is_refused_by_its_header():
@@ -309,12 +346,16 @@ def test_a_transparent_colour_of_16_bits_is_transparent():
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])
-@pytest.mark.parametrize("form", ["jpeg2000", "ppm"])
+@pytest.mark.parametrize("form", ["jpeg2000", "ppm", "avif"])
 def test_colours_of_more_than_8_bits_keep_them(form, bits):
     largest = (1 << bits) - 1
     pixels = np.random.default_rng(0).integers(0, largest + 1, (8, 8, 3)).astype(np.uint16)
     pixels[0, 0], pixels[0, 1] = largest, 0
-    if form == "ppm":
+    if form == "avif":
+        bits, pixels = min(bits, 12), np.minimum(pixels, 4095) if bits == 16 else pixels
+        largest = (1 << bits) - 1
+        file = imagecodecs.avif_encode(pixels, level=100, bitspersample=bits)
+    elif form == "ppm":
         file = b"P6\n8 8\n%d\n" % largest + pixels.astype(">u2").tobytes()
     else:
         file = imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="jp2", bitspersample=bits)

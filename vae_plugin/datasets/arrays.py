@@ -18,7 +18,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from .errors import DataError
-from .rasters import COLOURS, NUMBERS, Raster, fit, other_bands
+from .paths import regular_file
+from .rasters import COLOURS, KNOWN, NUMBERS, Raster, fit, other_bands
 
 NPY, NPZ, EMPTY_NPZ = b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06"
 ARRAY_ENDINGS = frozenset({".npy", ".npz"})
@@ -63,7 +64,7 @@ class ArrayFile:
         head = file.read(len(NPY))
         file.seek(0)
         if not head.startswith(NPY):
-            self._archive = zipfile.ZipFile(file)
+            self._archive = _archive(file)
             self._member = _only_array(self._archive)
         with self._opened() as stream:
             self.header = read_header(stream)
@@ -108,6 +109,24 @@ class ArrayFile:
         else:
             self._file.seek(0)
             yield self._file
+
+
+def is_image_array(path: str, channels: int, ranged: bool) -> bool:
+    """Whether a file is an image with just the bands of a model, by its header; for the arrays beside image files.
+
+    Args:
+        path: of the file.
+        channels: of the model.
+        ranged: whether the range of values was given, which some types need.
+    """
+    try:
+        with open(regular_file(path), "rb") as file:
+            header = ArrayFile(file).header
+            axis = channel_axis(header.shape, channels)
+            bands = 1 if axis is None else header.shape[axis]
+            return bands == channels and (ranged or header.dtype.name in KNOWN)
+    except (DataError, OSError):
+        return False
 
 
 def read_header(stream: IO[bytes]) -> Header:
@@ -203,6 +222,13 @@ def to_npy(array: Any, dtype: np.dtype | None = None) -> bytes | None:
     stream = io.BytesIO()
     np.save(stream, found, allow_pickle=False)
     return stream.getvalue()
+
+
+def _archive(file: IO[bytes]) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except zipfile.BadZipFile as error:
+        raise DataError("it is cut or damaged: the list of its arrays, which ends an .npz, is missing.") from error
 
 
 def _only_array(archive: zipfile.ZipFile) -> zipfile.ZipInfo:

@@ -61,7 +61,7 @@ def to_srgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def deep_to_srgb(raster: Raster, profile: bytes, name: str) -> Raster:
-    """As `to_srgb`, of gray or colours of 16 bits, which keep them.
+    """As `to_srgb`, of gray or colours of 8 or 16 bits, which keep them.
 
     Args:
         raster: with `colours`.
@@ -72,7 +72,7 @@ def deep_to_srgb(raster: Raster, profile: bytes, name: str) -> Raster:
         space, transform = _transform(profile)
         if transform is None:
             return raster
-        if raster.bands.dtype != np.uint16:
+        if raster.bands.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"the values are {raster.bands.dtype}, and those of 8 and 16 bits are converted")
         count = raster.bands.shape[-1]
         given = 3 if count > 2 else 1
@@ -87,7 +87,7 @@ def deep_to_srgb(raster: Raster, profile: bytes, name: str) -> Raster:
             _srgb(),
             colorspace="rgb" if given == 3 else "gray",
             outcolorspace="rgb",
-            outdtype="uint16",
+            outdtype=raster.bands.dtype.name,
         )
         return replace(raster, bands=np.concatenate([converted, raster.bands[..., given:]], axis=-1))
     except Exception as error:

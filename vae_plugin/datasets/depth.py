@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from ..notices import say_once
 from .colours import deep_to_srgb
 from .rasters import Raster
 from .transforms import orientation_of
@@ -19,14 +20,16 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith(DEEP)
 
 
-def deep_colours(read: Callable[[], bytes], header: Image.Image) -> np.ndarray | None:
+def deep_colours(read: Callable[[], bytes], header: Image.Image, name: str) -> np.ndarray | None:
     """The colours (H, W, C) of an image of which Pillow would keep 8 of up to 16 bits, as uint16; None of others.
 
-    Those are PNG, JPEG2000 (whose values near white Pillow also takes for black) and binary PPM.
+    Those are PNG, AVIF, JPEG2000 (whose values near white Pillow also takes for black) and binary PPM. Of HEIC 8 bits
+    are kept, which is said.
 
     Args:
         read: gives the bytes of the file; called for those only that may be deep.
         header: as Pillow has opened it.
+        name: of the file, for notices.
     """
     tile = next(iter(getattr(header, "tile", ())), None)
     if is_deep(header) or tile is None:
@@ -35,6 +38,12 @@ def deep_colours(read: Callable[[], bytes], header: Image.Image) -> np.ndarray |
         import imagecodecs  # slow to import, and most data sets have none
 
         return imagecodecs.png_decode(read())
+    if header.format == "AVIF" and (bits := _bits_of_avif(encoded := read())) > 8:
+        import imagecodecs
+
+        return _of_16_bits(imagecodecs.avif_decode(encoded), (1 << bits) - 1)
+    if header.format == "HEIF" and (bits := _bits_of_heif(read())) > 8:
+        say_once("HEIC of many bits", f"{name} has {bits} bits, of which 8 are kept, and so have others like it.")
     if header.format == "JPEG2000" and (bits := _bits_of_jpeg2000(encoded := read())) > 8:
         import imagecodecs
 
@@ -53,6 +62,17 @@ def raster_of_colours(colours: np.ndarray, header: Image.Image, name: str) -> Ra
 def _bits_of_jpeg2000(encoded: bytes) -> int:
     start = encoded.find(b"\xff\x4f\xff\x51")  # SOC and SIZ; the bits of the first component follow after 42 bytes
     return (encoded[start + 42] & 0x7F) + 1 if 0 <= start < len(encoded) - 42 else 0
+
+
+def _bits_of_avif(encoded: bytes) -> int:
+    start = encoded.find(b"av1C")  # the configuration of the codec; high_bitdepth and twelve_bit are in its third byte
+    flags = encoded[start + 6] if 0 <= start < len(encoded) - 6 else 0
+    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+
+
+def _bits_of_heif(encoded: bytes) -> int:
+    start = encoded.find(b"pixi")  # version and flags, the number of channels, and the bits of each
+    return encoded[start + 9] if 0 <= start < len(encoded) - 9 else 8
 
 
 def _of_16_bits(values: np.ndarray, largest: int) -> np.ndarray:

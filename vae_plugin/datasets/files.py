@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path, PurePath
@@ -62,8 +62,13 @@ def _size(file: str) -> int | None:
         return None
 
 
-def find_files(paths: Sequence[Path], split: str | None, rules: DataRules) -> Found:
+def find_files(
+    paths: Sequence[Path], split: str | None, rules: DataRules, takes_array: Callable[[str], bool] = lambda file: False
+) -> Found:
     """Find the files of a split in folders; each path can also be a single shard. None is the only split of a folder.
+
+    Beside image files those arrays (.npy and .npz) are images too that `takes_array` takes, but not where an image file
+    has the same name: they are its mask, its latents or the like.
 
     The `datasets` library could search by itself, but it takes a photograph named "train station.jpg" for a split and
     then silently leaves out all others.
@@ -77,7 +82,7 @@ def find_files(paths: Sequence[Path], split: str | None, rules: DataRules) -> Fo
     for path, other in permutations(paths, 2):
         if lies_under(path, other):
             raise DataError(f"{path} lies in {other}, or is the same: give folders of data that do not overlap.")
-    found = [_find_in(path, split, rules) for path in paths]
+    found = [_find_in(path, split, rules, takes_array) for path in paths]
     for path, part in zip(paths, found, strict=True):
         if part.kind != found[0].kind:
             raise DataError(
@@ -107,11 +112,29 @@ def files_by_kind(found: Sequence[str], rules: DataRules) -> dict[str, list[str]
     return {kind: names for kind, names in kinds.items() if names}
 
 
+def _with_arrays(
+    path: Path, found: Sequence[str], images: list[str], rules: DataRules, takes_array: Callable[[str], bool]
+) -> list[str]:
+    """The images with the arrays beside them that are images too, in order."""
+    arrays = [name for name in found if _ending(name) in array_endings(rules)]
+    if not arrays or _ending(images[0]) in array_endings(rules):
+        return images
+    stems = {os.path.splitext(name)[0] for name in images}
+    taken = {name for name in arrays if os.path.splitext(name)[0] not in stems and takes_array(file_in(path, name))}
+    if taken:
+        say_once(
+            f"arrays in {path}",
+            f"{len(taken)} .npy or .npz file(s) in {path} are read as images too, such as {min(taken)}.",
+        )
+    taken.update(images)
+    return [name for name in found if name in taken]
+
+
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _find_in(path: Path, split: str | None, rules: DataRules) -> Found:
+def _find_in(path: Path, split: str | None, rules: DataRules, takes_array: Callable[[str], bool]) -> Found:
     if not os.path.exists(path):  # false too for a name that no file can have
         raise DataError(f"{path} does not exist: give a folder of images or shards, or a single shard.")
     if path.is_file():
@@ -136,6 +159,8 @@ def _find_in(path: Path, split: str | None, rules: DataRules) -> Found:
             "images or shards, or a single shard."
         )
     kind, names = next(iter(kinds.items()))
+    if kind == "images":
+        names = _with_arrays(path, found, names, rules, takes_array)
     split_of = _split_of_image if kind == "images" else _split_of_shard
     splits: dict[str | None, list[str]] = {}
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 
 from PIL import Image
@@ -52,6 +53,9 @@ def is_heic(head: bytes) -> bool:
 
 @cache
 def _register() -> None:
+    # What Pillow warns of changes no image: metadata that are cut, palettes with alpha, and sizes below our own limit.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     Image.init()
     try:
         import pillow_heif

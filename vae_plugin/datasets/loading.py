@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from huggingface_hub import DatasetCard
 
 from ..errors import UserError
 from ..notices import say_once
+from .arrays import is_image_array
 from .errors import DataError
-from .files import file_in, files_by_kind, files_digest, find_files, walk
+from .files import Found, file_in, files_by_kind, files_digest, find_files, walk
 from .framing import Framing
 from .images import ImageDataset
 from .members import Origin, digest_of, member_name
@@ -28,7 +30,7 @@ from .places import Places, hub_roots
 from .reading import MAX_PIXELS, ImageReader
 from .rows import find_image_column
 from .rules import LATEST, DataRules
-from .shards import Shards, TableShards, TarShards
+from .shards import Streamed, TableShards, TarShards
 from .streaming import ImageStream
 from .survey import survey
 from .webdataset import index_shards, member_of, shard_of
@@ -47,21 +49,6 @@ class Table:
 
     rows: datasets.Dataset
     image_column: str
-    origin: Origin
-    roots: tuple[str, ...] | None = None
-
-
-@dataclass
-class Streamed:
-    """Shards of encoded images.
-
-    Attributes:
-        shards: to stream.
-        origin: of them.
-        roots: see `Places`.
-    """
-
-    shards: Shards
     origin: Origin
     roots: tuple[str, ...] | None = None
 
@@ -119,7 +106,9 @@ def load_images(
         assert dataset_name is not None
         table = _table_by_name(dataset_name, config_name, split or "train", image_column, revision, cache_dir)
     else:
-        table = _table_from_files(paths, split, image_column, cache_dir, rules)
+        takes_array = partial(is_image_array, channels=channels, ranged=value_range is not None)
+        found = find_files(paths, split, rules, takes_array)
+        table = _table_from_files(found, paths, split, image_column, cache_dir, rules)
     framed = Framing(**framing)
     if framed.buckets and remote_images:
         raise DataError(
@@ -286,9 +275,14 @@ def _origin_by_name(name: str, builder: datasets.DatasetBuilder, split: str) -> 
 
 
 def _table_from_files(
-    paths: Sequence[Path], split: str | None, image_column: str | None, cache_dir: str | Path | None, rules: DataRules
+    found: Found,
+    paths: Sequence[Path],
+    split: str | None,
+    image_column: str | None,
+    cache_dir: str | Path | None,
+    rules: DataRules,
 ) -> Table:
-    found, location = find_files(paths, split, rules), " ".join(map(str, paths))
+    location = " ".join(map(str, paths))
     origin = Origin(found.digest, location, ignored_files=found.others)
     if found.kind == "parquet":
         sources = tuple((name, _parquet_rows(file)) for name, file in zip(found.names, found.files, strict=True))

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..notices import say_once
+from ..wording import number
 from .errors import DataError
 from .framing import View
 
@@ -55,9 +56,9 @@ class Raster:
         kind = self.bands.dtype.name
         if kind not in KNOWN:
             kind = "floats" if self.bands.dtype.kind == "f" else kind
+            low, high = number(self.bands.min()), number(self.bands.max())
             raise DataError(
-                f"the pixels are {kind} of unknown range, here from {self.bands.min():g} to {self.bands.max():g}: give "
-                "it by --value_range LOW HIGH."
+                f"the pixels are {kind} of unknown range, here from {low} to {high}: give it by --value_range LOW HIGH."
             )
         return KNOWN[kind]
 
@@ -69,11 +70,12 @@ class Raster:
         """
         if not np.isfinite(self.bands).all():
             count = int((~np.isfinite(self.bands)).any(axis=-1).sum())
-            raise DataError(f"{count} of its {self._pixels} pixels are NaN or infinite: fill them, or leave it out.")
+            are = "is" if count == 1 else "are"
+            raise DataError(f"{count} of its {self._pixels} pixels {are} NaN or infinite: fill them, or leave it out.")
         if self.nodata is not None and (missing := (self.bands == self.nodata).any(axis=-1)).any():
             raise DataError(
-                f"{int(missing.sum())} of its {self._pixels} pixels are without data (it declares {self.nodata:g} for "
-                "them): fill them, or leave it out."
+                f"{int(missing.sum())} of its {self._pixels} pixels are without data (it declares "
+                f"{number(self.nodata)} for them): fill them, or leave it out."
             )
 
     def scaled(self, channels: int, given: Range | None = None) -> tuple[np.ndarray, bool]:
@@ -169,8 +171,8 @@ def note_clipped(raster: Raster, given: Range | None, name: str) -> None:
     low, high = raster.known_range(given)
     say_once(
         "clipped values",
-        f"{name} has values from {raster.bands.min():g} to {raster.bands.max():g}, and those beyond --value_range "
-        f"{low:g} {high:g} are clipped, of others too.",
+        f"{name} has values from {number(raster.bands.min())} to {number(raster.bands.max())}, and those beyond "
+        f"--value_range {number(low)} {number(high)} are clipped, of others too.",
     )
 
 

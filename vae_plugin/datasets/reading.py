@@ -191,7 +191,7 @@ class ImageReader:
                     return self._eight_bits(deep.raster(channels), channels), None, 1
                 file.seek(0)
                 image = self._identify(file)
-                if (colours := deep_colours(partial(self.encoded, source), image)) is not None:
+                if (colours := deep_colours(partial(self.encoded, source), image, name)) is not None:
                     return raster_of_colours(colours, image, name), None, 1
                 if view_of is not None and channels in MODES and self.value_range is None:
                     whole, factor = self._reduce(image, view_of)
@@ -289,6 +289,9 @@ class ImageReader:
         try:
             return self._within_limit(Image.open(file, formats=formats(self.rules)))
         except UnidentifiedImageError:
+            file.seek(0)
+            if not file.read(1):
+                raise DataError("it is empty.") from None
             file.seek(0)
             if "HEIF" not in usual_formats() and is_heic(file.read(12)):
                 raise DataError(f"it is HEIC, which needs another package ({HEIC_EXTRA}).") from None

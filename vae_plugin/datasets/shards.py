@@ -7,6 +7,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -15,7 +16,7 @@ import fsspec
 import pyarrow as pa
 
 from .errors import DataError
-from .members import member_name, row_name
+from .members import Origin, member_name, row_name
 from .paths import regular_file
 from .rows import array_type, undecoded, value_of
 from .rules import DataRules
@@ -150,3 +151,18 @@ class TarShards:
 def _opened(file: Path | str) -> Iterator[IO[bytes]]:
     with open(regular_file(file), "rb") if isinstance(file, Path) else fsspec.open(file, "rb") as opened:
         yield opened
+
+
+@dataclass
+class Streamed:
+    """Shards of encoded images.
+
+    Attributes:
+        shards: to stream.
+        origin: of them.
+        roots: see `Places`.
+    """
+
+    shards: Shards
+    origin: Origin
+    roots: tuple[str, ...] | None = None

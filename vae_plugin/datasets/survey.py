@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from ..notices import some
+from ..wording import number
 from .images import ImageDataset
 
 LOOKED_OVER = 1000  # images whose headers are read when a data set is opened
@@ -68,10 +69,8 @@ def enlarged(count: int, images: int, resolution: int, smallest: int) -> str:
 
 def clipped(names: Collection[str], value_range: tuple[float, float]) -> str:
     """The sentence on images with values beyond the range that was given."""
-    low, high = value_range
-    return (
-        f"{len(names):,} image(s) have values beyond --value_range {low:g} {high:g}, which were clipped: {some(names)}."
-    )
+    low, high = map(number, value_range)
+    return f"{len(names):,} image(s) have values beyond --value_range {low} {high}, which were clipped: {some(names)}."
 
 
 def counts(

@@ -17,6 +17,8 @@ from .rasters import COLOURS, NUMBERS, Raster, fit, other_bands
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 ORIENTATION, GDAL_NODATA, ICC_PROFILE = 274, 42113, 34675  # tags
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # photometric interpretations of numbers as they are
+COLOUR_NAMES = {"SEPARATED": "CMYK"}  # where TIFF has a name of its own
+UNSPECIFIED = 0  # of the extra samples: a band without a meaning
 ASSOCIATED, UNASSOCIATED = 1, 2  # alpha among the extra samples; the first is multiplied into the colours
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is damaged is said as the reason of the image
@@ -76,6 +78,8 @@ class TiffImage:
             return False
         if page.photometric in (MIN_IS_WHITE, MIN_IS_BLACK) and page.samplesperpixel == 1:
             return self._pages_are_bands(channels) is None
+        if self._extra_band(channels):
+            self._note_extra_band()
         if channels == page.samplesperpixel and not self.colours:  # of which Pillow leaves out those without a meaning
             return page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
         return page.samplesperpixel <= 4 and page.planarconfig == 1
@@ -90,10 +94,14 @@ class TiffImage:
         height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
         if page.imagedepth > 1:
             raise DataError("it is a volume: give one image in each file.")
+        if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB):
+            colours = COLOUR_NAMES.get(page.photometric.name, page.photometric.name)
+            raise DataError(
+                f"its colours are {colours}, which are read with 8 bits in one plane only: save it as gray or RGB."
+            )
         if samples == 1 and (axis := self._pages_are_bands(channels)) is not None:
             return _Layout(height, width, channels, axis, None, False)
-        colours = self.colours
-        if not fit(samples, channels, colours):
+        if not fit(samples, channels, self.colours) and not self._extra_band(channels):
             pages = f" in each of {self.count} pages" if self.count > 1 else ""
             raise DataError(other_bands(samples, channels).replace(" band(s)", f" band(s){pages}", 1))
         axis = None if samples == 1 else page.axes.index("S")
@@ -130,8 +138,6 @@ class TiffImage:
         dtype = np.dtype(page.dtype)
         if dtype.kind not in NUMBERS:
             raise DataError(f"its values are {dtype}: give integers or floats.")
-        if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB):
-            raise DataError(f"its colours are {page.photometric.name}: of more than 8 bits, gray and RGB are read.")
         pages = [page] if layout.page is not None else list(self._tiff.pages)
         if any(0 in each.databytecounts or not each.databytecounts for each in pages):
             raise DataError("parts of it are missing (it is a sparse file): fill them, or leave it out.")
@@ -148,7 +154,11 @@ class TiffImage:
         bands = bands.reshape(layout.height, layout.width, layout.bands)
         if page.photometric == MIN_IS_WHITE:
             bands = _inverted(bands)
-        raster = Raster(bands, layout.samples and self.colours, self._nodata())
+        colours = layout.samples and self.colours
+        if layout.samples and self._extra_band(channels):
+            self._note_extra_band()
+            bands, colours = bands[..., :-1], True
+        raster = Raster(bands, colours, self._nodata())
         if raster.colours and ASSOCIATED in map(int, page.extrasamples or ()):
             raster = Raster(_divided_by_alpha(bands), True, raster.nodata)
         profile = page.tags.get(ICC_PROFILE)
@@ -169,6 +179,21 @@ class TiffImage:
             for one in series
         )
         return 0 if alike else None
+
+    def _extra_band(self, channels: int) -> bool:
+        """Whether it is gray or RGB with one band beside that has no meaning, and the model takes colours alone."""
+        page = self._page
+        extra = tuple(map(int, page.extrasamples or ()))
+        colours = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3}.get(page.photometric)
+        one = extra == (UNSPECIFIED,) and page.samplesperpixel - 1 == colours
+        return one and channels in (1, 3)
+
+    def _note_extra_band(self) -> None:
+        say_once(
+            "band without a meaning",
+            f"{self._name} has a band beside its colours, whose meaning it does not say and which is left out, and so "
+            "is that of others like it: --in_channels of so many keeps it.",
+        )
 
     def _reduced(self) -> bool:
         """Whether the other pages are the image at smaller sizes, as in a pyramid, or its mask."""

@@ -70,7 +70,8 @@ class Option:
                 raise ValueError
             values = tuple(_scalar(word, self.scalar) for word in words)
         except ValueError:
-            got = "null" if value is None else shown(value)
+            typed = isinstance(value, list) and where.startswith("'--")
+            got = "null" if value is None else as_typed(words) if typed else shown(value)
             raise OptionError(f"option {where}: expected {self._expected}, got {got}.") from None
         self._check_choices(values, value, where)
         return values if self.many else values[0]
@@ -106,7 +107,7 @@ class Option:
     @property
     def _expected(self) -> str:
         expected = f"a list, {EXPECTED[self.scalar]} each" if self.many else EXPECTED[self.scalar]
-        return expected + (" or null" if self.optional else "")
+        return expected + (", or null" if self.optional and self.many else " or null" if self.optional else "")
 
     def _check_choices(self, items: Collection[Any], value: Any, where: str) -> None:
         choices = self.declaration.choices

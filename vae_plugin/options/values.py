@@ -29,8 +29,13 @@ def shown(value: Any) -> str:
 
 
 def as_typed(value: Any) -> str:
-    """A value as it is typed: the items of a list with spaces between them."""
-    return " ".join(map(str, value)) or "empty" if isinstance(value, (list, tuple)) else str(value)
+    """A value as it is typed: the items of a list with spaces between them, whole ones without a point."""
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    whole = (isinstance(item, float) and item.is_integer() and abs(item) < 1e15 for item in value)
+    return (
+        " ".join(str(int(item) if is_whole else item) for item, is_whole in zip(value, whole, strict=True)) or "empty"
+    )
 
 
 def plain_number(text: str, kind: type[int] | type[float]) -> int | float:

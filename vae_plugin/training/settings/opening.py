@@ -7,7 +7,7 @@ from typing import Any
 from ...autoencoders.padding import PADDING_MODES
 from ...datasets.reading import MAX_PIXELS
 from ...errors import UserError
-from ...options import option
+from ...options import as_typed, option
 
 
 def max_image_pixels(**more: Any) -> Any:
@@ -41,8 +41,7 @@ def checked_range(given: tuple[float, ...] | None) -> tuple[float, float] | None
     if given is None:
         return None
     if len(given) != 2 or not given[0] < given[1]:
-        words = " ".join(f"{value:g}" for value in given)
-        raise UserError(f"--value_range is {words}: give two numbers, the lower one first.")
+        raise UserError(f"--value_range is {as_typed(given)}: give two numbers, the lower one first.")
     return given[0], given[1]
 
 
