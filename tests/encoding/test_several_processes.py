@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,9 +68,15 @@ def test_encode_writes_the_same_files(here, monkeypatch):
 
 def test_evaluate_measures_the_same(here, monkeypatch):
     monkeypatch.chdir(here)
-    assert main(["evaluate", "model", "--data_dir", "photos", "--output_file", "one.json"]) == 0
-    on_two(here, "evaluate", "--output_file", "two.json")
+    words = ["--drift_images", "9", "--page_images", "5"]
+    places = [["--output_file", f"{name}.json", "--page", f"{name}.html"] for name in ("one", "two")]
+    assert main(["evaluate", "model", "--data_dir", "photos", *words, *places[0]]) == 0
+    on_two(here, "evaluate", *words, *places[1])
     one, two = (json.loads(Path(name).read_text()) for name in ("one.json", "two.json"))
     assert one.keys() == two.keys()
     assert two["num_images"] == 12
+    assert two["drift_images"] == 8  # of the first nine, one cannot be read
+    pages = [re.findall("data:image/png;base64,[^\"]+", Path(f"{name}.html").read_text()) for name in ("one", "two")]
+    assert len(pages[0]) == 10
+    assert pages[0] == pages[1]
     assert numbers_in(two) == pytest.approx(numbers_in(one), rel=1e-5, abs=1e-7)
