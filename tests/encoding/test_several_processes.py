@@ -76,7 +76,7 @@ def test_evaluate_measures_the_same(here, monkeypatch):
     assert one.keys() == two.keys()
     assert two["num_images"] == 12
     assert two["drift_images"] == 8  # of the first nine, one cannot be read
-    pages = [re.findall("data:image/png;base64,[^\"]+", Path(f"{name}.html").read_text()) for name in ("one", "two")]
+    pages = [re.findall('data:image/png;base64,[^"]+', Path(f"{name}.html").read_text()) for name in ("one", "two")]
     assert len(pages[0]) == 10
     assert pages[0] == pages[1]
     assert numbers_in(two) == pytest.approx(numbers_in(one), rel=1e-5, abs=1e-7)

@@ -65,7 +65,10 @@ def _info(hub: HubServer, request: Request, id: str, revision: str = "main") -> 
     commit = repository.resolve(revision)
     entries = [file.as_json() for _, file in sorted(commit.files.items())]
     siblings = [{**entry, "rfilename": entry["path"], "blobId": entry["oid"]} for entry in entries]
-    return Answer({"id": id, "sha": commit.oid, "private": repository.private, "tags": [], "siblings": siblings})
+    space = {} if repository.sdk is None else {"sdk": repository.sdk}
+    return Answer(
+        {"id": id, "sha": commit.oid, "private": repository.private, "tags": [], "siblings": siblings, **space}
+    )
 
 
 def _tree(hub: HubServer, request: Request, id: str, revision: str, path: str = "") -> Answer:
@@ -182,15 +185,18 @@ def _refused(card: dict[str, Any]) -> list[str]:
 
 def _create_repo(hub: HubServer, request: Request) -> Answer:
     wanted = request.json()
-    if wanted.get("type", "model") != "model":
-        raise HubError(501, "The loopback Hub has only models.")
-    repo_id = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
+    kind = wanted.get("type", "model")
+    if kind not in ("model", "space"):
+        raise HubError(501, "The loopback Hub has only models and Spaces.")
+    name = f"{wanted.get('organization') or 'user'}/{wanted['name']}"
+    repo_id = name if kind == "model" else f"spaces/{name}"
     url = {"url": f"{hub.url}/{repo_id}"}
-    if repo_id.split("/")[0] != hub.user(request.headers):
+    if name.split("/")[0] != hub.user(request.headers):
         raise HubError(403, "You cannot create repositories under that name.")
     if repo_id in hub.repositories:
-        return Answer({"error": "You already created this model repo", **url}, status=409)
-    hub.repositories[repo_id] = Repository(repo_id, private=wanted.get("visibility") == "private")
+        return Answer({"error": f"You already created this {kind} repo", **url}, status=409)
+    private = wanted.get("visibility") == "private"
+    hub.repositories[repo_id] = Repository(repo_id, private=private, sdk=wanted.get("sdk"))
     return Answer(url)
 
 
@@ -321,8 +327,8 @@ def _storage_put(hub: HubServer, request: Request) -> Answer:
 Endpoint = Callable[..., Answer]
 Routes = Mapping[tuple[str, str], Endpoint]
 
-REPO = r"(?P<id>[^/]+/[^/]+)"
-API = rf"/api/models/{REPO}"
+REPO = r"(?P<id>(?:spaces/)?[^/]+/[^/]+)"  # a Space is stored under spaces/user/name
+API = rf"/api/(?:models/(?!spaces/)|(?=spaces/)){REPO}"
 REVISION = r"(?P<revision>[^/]+)"  # a slash in it comes as %2F
 
 READS: Routes = {

@@ -139,7 +139,7 @@ class HubServer:
             request = Request(url.path, url.query, headers, body)
             parts = {name: unquote(part) for name, part in match.groupdict().items() if part is not None}
             user, role = self.tokens.get(headers.get("Authorization", "").removeprefix("Bearer "), (None, None))
-            owner = parts.get("id", "").split("/")[0]
+            owner = parts.get("id", "").removeprefix("spaces/").split("/")[0]
             if endpoint in WRITES.values():
                 # Files are stored before it is known what they are for.
                 proposes = bool(request.option("create_pr")) or "/info/lfs/" in url.path

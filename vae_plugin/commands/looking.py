@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import constants
 from torch.utils.data import Dataset
 
 from .. import metrics, pictures
@@ -14,14 +15,15 @@ from ..autoencoders import Adapter
 from ..datasets.batches import items_of, name_of_item
 from ..errors import UserError
 from ..files import make_folder
+from ..hub.client import hub_api
+from ..hub.destination import check_repo_id
+from ..hub.space import push_page
 from ..metrics.choice import extremes_of, images_to_compare
 from ..metrics.comparison_page import Compared, comparison_page, write_page
 from ..models.distributed import on_first_process
 from ..notices import say
 from ..options import GIVEN, option
 from .models import Models
-
-MEGABYTE = 10**6
 
 
 @dataclass
@@ -41,16 +43,26 @@ class Looking:
         at_most=1000,
         when={"page": GIVEN},
     )
+    push_to_space: str | None = option(
+        None,
+        "Also publish the page on the Hub, images included, as the static Space of this name: user/name.",
+        when={"page": GIVEN},
+    )
+    private: bool = option(False, "Make the Space private, if it does not exist yet.", when={"push_to_space": GIVEN})
     picture: str | None = option(
         None, "Also write a picture (PNG) of the best, median and worst image of each model.", path=True
     )
 
     def check_places(self) -> None:
-        """Refuse, before anything is measured, files that cannot be written at its end.
+        """Refuse, before anything is measured, what cannot be written or published at its end.
 
         Raises:
-            UserError: if one is a folder, or its folder cannot be made.
+            UserError: if a file is a folder, or its folder cannot be made; if there is no such place on the Hub, or no
+                token.
         """
+        if self.push_to_space is not None:
+            check_repo_id(self.push_to_space)
+            hub_api()
         for name, place in (("page", self.page), ("picture", self.picture)):
             if place is None:
                 continue
@@ -106,10 +118,18 @@ class Looking:
             for place, tags in chosen.items()
         )
         count = len(next(iter(evaluations.values())).numbers)
-        page = comparison_page(compared, evaluations, count, title=" and ".join(evaluations))
+        title = " and ".join(evaluations)
+        page = comparison_page(compared, evaluations, count, title)
         path = Path(self.page or "")
         size = write_page(path, page)
-        say(f"the page is in {path}: {len(chosen)} of {count} image(s), {size / MEGABYTE:.1f} MB.")
+        say(f"the page is in {path}: {len(chosen)} of {count} image(s), {_in_bytes(size)}.")
+        if self.push_to_space is not None:
+            push_page(page, self.push_to_space, title=title, private=self.private)
+            say(f"the page is published: {constants.ENDPOINT}/spaces/{self.push_to_space}")
+
+
+def _in_bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 class _Shown:

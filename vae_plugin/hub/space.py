@@ -1,0 +1,77 @@
+"""A page that the Hub serves: one HTML file in a static Space."""
+
+from __future__ import annotations
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.utils import yaml_dump
+
+from ..errors import PushError, UserError
+from .client import hub_api, retried
+from .destination import CARD, check_repo_id
+from .waiting import bounded_waiting
+
+INDEX = "index.html"
+STATIC = "static"
+
+
+def push_page(page: str, repo_id: str, *, title: str, private: bool = False, token: str | None = None) -> CommitInfo:
+    """Publish a page as a static Space, in one commit.
+
+    A Space that is there keeps its README.md, whatever it says.
+
+    Args:
+        page: HTML that needs no other file.
+        repo_id: user/name, created if it does not exist.
+        title: of a new Space.
+        private: make a new Space private.
+        token: by default that of HF_TOKEN or `hf auth login`.
+
+    Returns:
+        huggingface_hub's `CommitInfo`; the page is at `commit_url` without its commit.
+
+    Raises:
+        UserError: if there is no token, or the Space runs a program.
+        PushError: if the Hub does not accept the push.
+    """
+    check_repo_id(repo_id)
+    api = hub_api(token)
+    with bounded_waiting():
+        files = _files_of_static(api, repo_id)
+        if files is None:
+            retried(
+                lambda: api.create_repo(repo_id, repo_type="space", space_sdk=STATIC, private=private, exist_ok=True),
+                f"create the Space {repo_id}",
+            )
+        operations = [CommitOperationAdd(INDEX, page.encode())]
+        if files is None or CARD not in files:
+            operations.append(CommitOperationAdd(CARD, _card(title).encode()))
+        return retried(
+            lambda: api.create_commit(repo_id, operations, commit_message=f"Upload {title}"[:72], repo_type="space"),
+            f"push to the Space {repo_id}",
+        )
+
+
+def _files_of_static(api: HfApi, repo_id: str) -> set[str] | None:
+    """The names of the files of a static Space; None if there is no such Space.
+
+    Raises:
+        UserError: if it has another SDK, and so would not show the page.
+    """
+    try:
+        info = retried(lambda: api.space_info(repo_id), f"look up the Space {repo_id}")
+    except PushError as error:
+        if isinstance(error.__cause__, RepositoryNotFoundError):
+            return None
+        raise
+    if info.sdk not in (None, STATIC):
+        raise UserError(
+            f"the Space {repo_id} runs {info.sdk}, and would not show a page: give the name of a static Space, or a "
+            "new name."
+        )
+    return {file.rfilename for file in info.siblings or ()}
+
+
+def _card(title: str) -> str:
+    """README.md of the Space; the Hub reads from it how to serve the files."""
+    return f"---\n{yaml_dump({'title': title, 'sdk': STATIC, 'pinned': False})}---\n"
