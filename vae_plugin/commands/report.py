@@ -60,6 +60,13 @@ CHANNELS = {
     "kl_nats_per_channel": ("KL of each channel, least to most", "nats"),
     "pipeline_mean_per_channel": ("channel means, as pipelines have them", ""),
     "pipeline_std_per_channel": ("channel standard deviations, likewise", ""),
+    "latent_min_per_channel": ("channel minima of the latents", ""),
+    "latent_max_per_channel": ("channel maxima of the latents", ""),
+}
+COLOURS = {  # of each channel of the images, in their order
+    "drift_bias_1": ("colour change in 1 round trip, by channel", "levels"),
+    "drift_bias_2": ("  in 2", "levels"),
+    "drift_bias_5": ("  in 5", "levels"),
 }
 FIRST = ("psnr", "psnr_std", "psnr_worst", "psnr_median", "psnr_best", "ssim", "ms_ssim", "mse", "l1")
 LAST = ("num_images",)
@@ -83,10 +90,11 @@ def print_table(models: Mapping[str, Mapping[str, Any]], paired: Mapping[str, An
         title, unit = _title(metric)
         cells = [_cell(metric, values, paired.get(name, {})) for name, values in models.items()]
         table.add_row(Text(f"{title}, {unit}" if unit else title), *cells)
-    for metric, (title, unit) in CHANNELS.items():
-        lists = [values.get("per_channel", {}).get(metric) for values in models.values()]
-        if any(lists):
-            table.add_row(Text(f"{title}, {unit}" if unit else title), *map(_spread, lists))
+    for titles, show in ((CHANNELS, _spread), (COLOURS, _in_order)):
+        for metric, (title, unit) in titles.items():
+            lists = [values.get("per_channel", {}).get(metric) for values in models.values()]
+            if any(lists):
+                table.add_row(Text(f"{title}, {unit}" if unit else title), *map(show, lists))
     console.print(table)
     console.print(_text(caption))
     for name, values in models.items():
@@ -129,6 +137,11 @@ def _spread(values: Sequence[float] | None) -> Text:
     ordered = sorted(values)
     shown = ordered if len(ordered) <= DIGITS else [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
     return Text(" … ".join(f"{value:.3g}" for value in shown) + f"  ({len(values)})")
+
+
+def _in_order(values: Sequence[float] | None) -> Text:
+    """The first few numbers."""
+    return Text("-" if not values else "  ".join(f"{value:+.2f}" for value in values[:DIGITS]))
 
 
 def _is_number(value: Any) -> bool:
