@@ -9,6 +9,7 @@ import torch
 from support.processes import together
 from vae_plugin import AutoencoderVAE, finetune
 from vae_plugin.autoencoders import adapt
+from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError
 from vae_plugin.objectives import TrainingObjective, elbo, importance_weighted_bound, kl_terms
 from vae_plugin.training.losses import ELBOLoss, ImportanceWeightedLoss
@@ -156,6 +157,13 @@ def test_a_run_tells_the_terms_and_measures_the_bound(tmp_path):
     assert names <= set(lines[0])
     assert lines[0]["mutual_information_nats"] <= math.log(20) + 1e-4
     assert "log_likelihood_nats" not in weighed
+    model, circles = AutoencoderVAE.from_pretrained(tmp_path / "tc"), Circles(20, SIDE, 1, seed=0)
+    with torch.no_grad():
+        q = model.posterior(circles.render(circles.factors))
+    assert weighed["kl_terms_images"] == 20
+    together = sum(weighed[name] for name in names)
+    assert together == pytest.approx(q.kl().mean().item(), abs=1.0)  # by one sample of each
+    assert "total correlation of the latents" in (tmp_path / "tc/README.md").read_text()
     of_samples = finetune.train(finetune.options(**RUN, num_importance_samples=3, output_dir=str(tmp_path / "iw")))
     assert of_samples["num_importance_samples"] == 3
     assert math.isfinite(of_samples["log_likelihood_nats"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -15,11 +16,15 @@ from ..autoencoders import Adapter, LatentChange
 from ..errors import UserError
 from ..metrics import RunningMoments
 from ..metrics.preview import LatentToRGB
+from ..models.aggregate import kl_terms
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 from ..models.networks import pad_to_multiple
+from ..models.posteriors import DiagonalGaussian
 from ..models.shares import Share, as_share
 from .failures import StepFailed
+
+AGGREGATED_IMAGES, AGGREGATED_NUMBERS = 1000, 2**24  # at most, in the sums over all pairs of images
 
 
 def check_spread(adapter: Adapter, images: int | None, resolution: int) -> None:
@@ -129,6 +134,35 @@ class LatentStatistics:
 def has_preview(adapter: Adapter) -> bool:
     """Whether a picture can be made of the latents: of images that are RGB, on a grid."""
     return adapter.in_channels == 3 and adapter.only_image_size is None
+
+
+@torch.no_grad()
+def measured_kl_terms(adapter: Adapter, batches: Iterable[torch.Tensor | Share], seed: int = 0) -> dict[str, float]:
+    """What the KL consists of, with the aggregate posterior of these images alone, see `kl_terms`.
+
+    Args:
+        adapter: of an autoencoder with a Gaussian posterior.
+        batches: images (B, C, H, W) in [-1, 1].
+        seed: of the samples.
+
+    Returns:
+        "mutual_information_nats", "total_correlation_nats" and "dimension_kl_nats", means over the "kl_terms_images"
+        that were taken: the first thousand of one size, and fewer of latents with many dimensions.
+    """
+    generator, parts = torch.Generator().manual_seed(seed), []
+    for share in map(as_share, batches):
+        x, count = share.images.to(adapter.model.device, adapter.model.dtype), len(share.numbers)
+        posterior = adapter.posterior(x)
+        assert isinstance(posterior, DiagonalGaussian)
+        z = posterior.sample(share.noise(generator))
+        parts.append(tuple(t[:count].float().cpu() for t in (posterior.mean, posterior.logvar, z)))
+    rounds = zip_longest(*objects_over_processes(parts))
+    taken = [part for one_round in rounds for part in one_round if part is not None]
+    taken = [part for part in taken if part[0].shape[1:] == taken[0][0].shape[1:]]
+    most = min(AGGREGATED_IMAGES, math.isqrt(AGGREGATED_NUMBERS // taken[0][0][0].numel()) or 1)
+    mean, logvar, z = (torch.cat(tensors)[:most] for tensors in zip(*taken, strict=True))
+    terms = kl_terms(DiagonalGaussian(mean, logvar), z, len(z), "stratified")
+    return {**{f"{name}_nats": value.mean().item() for name, value in vars(terms).items()}, "kl_terms_images": len(z)}
 
 
 @torch.no_grad()
