@@ -36,6 +36,7 @@ __all__ = [
     "vq_loss",
 ]
 STEPS = ("warmup_steps", "capacity_steps")
+NUMBERS_PER_PASS = 2**18  # that stay in the cache of a processor
 TENSOR = Tensor()
 
 
@@ -125,13 +126,13 @@ def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = No
     return ELBO(model.likelihood.log_prob(x, output), posterior.kl_per_dimension())
 
 
-@accepts(model=MODEL, x=TENSOR, num_samples=Whole(), generator=GENERATORS, samples_per_pass=Whole())
+@accepts(model=MODEL, x=TENSOR, num_samples=Whole(), generator=GENERATORS, samples_per_pass=Whole(optional=True))
 def importance_weighted_bound(
     model: LatentVariableModel,
     x: torch.Tensor,
     num_samples: int,
     generator: Generators = None,
-    samples_per_pass: int = 1,
+    samples_per_pass: int | None = None,
 ) -> torch.Tensor:
     """Importance-weighted bound log 1/K sum_k p(x, z_k) / q(z_k|x) with z_k ~ q(z|x): (B,) nats.
 
@@ -145,11 +146,14 @@ def importance_weighted_bound(
         x: images (B, C, H, W).
         num_samples: number of samples K, at least 1.
         generator: one generator, or one for each image.
-        samples_per_pass: number of samples decoded together; more is faster for small models but needs more memory.
+        samples_per_pass: number of samples decoded together; more is faster for small models but needs more memory. By
+            default so many that they are images of 2^18 numbers at most, or one.
 
     Raises:
         ValueError: if `num_samples` or `samples_per_pass` is below 1.
     """
+    if samples_per_pass is None:
+        samples_per_pass = max(1, NUMBERS_PER_PASS // max(1, x.numel()))
     if num_samples < 1 or samples_per_pass < 1:
         raise ValueError(f"num_samples ({num_samples}) and samples_per_pass ({samples_per_pass}) must be at least 1.")
     posterior = model.posterior(x)
@@ -197,11 +201,12 @@ def decode_samples(
         noise: standard normal, K times the shape of the latents: (K, B, ...).
     """
     count = len(noise)
-    z = torch.cat([posterior.rsample(one) for one in noise])
+    z = posterior.rsample(noise).flatten(0, 1)
     output = model.decoder_output(z.to(posterior.dtype), x.shape[-2:])
     log_likelihood = model.likelihood.log_prob(x.repeat(count, 1, 1, 1), output).unflatten(0, (count, -1))
     log_prior = standard_normal_log_prob(z).unflatten(0, (count, -1))
-    log_q = torch.stack([posterior.log_prob(sample) for sample in z.unflatten(0, (count, -1))])
+    repeated = [p.expand(count, *p.shape).flatten(0, 1) for p in (posterior.mean, posterior.logvar)]
+    log_q = DiagonalGaussian(*repeated).log_prob(z).unflatten(0, (count, -1))
     return ImportanceSamples(output, log_likelihood, log_likelihood + log_prior - log_q)
 
 

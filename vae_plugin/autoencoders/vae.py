@@ -261,13 +261,13 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
 
     @apply_forward_hook
     @torch.no_grad()
-    @accepts(num_samples=Whole(), samples_per_pass=Whole())
+    @accepts(num_samples=Whole(), samples_per_pass=Whole(optional=True))
     def log_likelihood(
         self,
         x: torch.Tensor,
         num_samples: int = 100,
         generator: Generators = None,
-        samples_per_pass: int = 1,
+        samples_per_pass: int | None = None,
     ) -> torch.Tensor:
         """The importance-weighted bound on log p(x): (B,) nats, see `objectives.importance_weighted_bound`."""
         training = self.likelihood.training
