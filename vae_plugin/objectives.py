@@ -205,8 +205,8 @@ def decode_samples(
     output = model.decoder_output(z.to(posterior.dtype), x.shape[-2:])
     log_likelihood = model.likelihood.log_prob(x.repeat(count, 1, 1, 1), output).unflatten(0, (count, -1))
     log_prior = standard_normal_log_prob(z).unflatten(0, (count, -1))
-    repeated = [p.expand(count, *p.shape).flatten(0, 1) for p in (posterior.mean, posterior.logvar)]
-    log_q = DiagonalGaussian(*repeated).log_prob(z).unflatten(0, (count, -1))
+    mean, logvar = (p.expand(count, *p.shape).flatten(0, 1) for p in (posterior.mean, posterior.logvar))
+    log_q = DiagonalGaussian(mean, logvar).log_prob(z).unflatten(0, (count, -1))
     return ImportanceSamples(output, log_likelihood, log_likelihood + log_prior - log_q)
 
 
