@@ -34,6 +34,7 @@ NO_PATHS = {  # what is text, and names nothing on a disk
     "subfolder", "revision", "teacher_subfolder", "sigma", "perceptual_loss", "image_column", "split", "hub_model_id",
     "best_metric", "optimizer", "optimizer_args", "validation_split", "hub_revision", "label_column", "license",
     "repo_id", "push_to_space", "tag", "commit_message", "perceptual", "fid", "tracker_project_name",
+    "factor_columns", "factor_periods",
 }  # fmt: skip
 WORDS = [
     "", " ", "-1", "0", "1e400", "-inf", "nan", ".nan", ".inf", "4294967296", "-4294967297", "1e39", "1e-320",

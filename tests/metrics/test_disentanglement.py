@@ -165,3 +165,17 @@ def test_without_scikit_learn_one_sentence_says_so(monkeypatch):
     with pytest.raises(UserError, match=r"pip install 'vae-plugin\[factors\]'"):
         dci(CODES["perfect"], V)
     assert sap(CODES["perfect"], V, ["continuous"] * 3) > 0.9
+
+
+def test_images_of_a_group_share_the_value_of_its_factor():
+    positions = torch.arange(known_codes.N, dtype=torch.float32)[:, None]
+    groups, pairs = fixed_groups(positions, V, groups=60, size=9), fixed_pairs(positions, V, groups=60, size=9)
+    for found in (groups, pairs):
+        assert sorted(found.factor.unique().tolist()) == [0, 1, 2]
+        for codes, factor in zip(found.codes.long()[..., 0], found.factor.tolist(), strict=True):
+            values = V[codes, factor]
+            same = values if values.ndim == 2 else values[None]
+            assert bool((same == same[:, :1]).all())
+    first, second = pairs.codes.unbind(2)
+    assert (first != second).float().mean() > 0.98
+    assert len(groups.codes.unique()) > 400

@@ -33,6 +33,7 @@ from ..training.buckets import smallest_side
 from ..training.progress import Progress
 from ..training.settings.data import circles_for
 from .images import Images
+from .latent_quality import LatentQuality, MeasuredLatents
 from .looking import Looking
 from .models import Models
 from .networks import MeasuredMore
@@ -42,7 +43,7 @@ from .source import ModelSources
 
 
 @dataclass
-class EvaluateOptions(Looking, Images, ModelSources):
+class EvaluateOptions(LatentQuality, Looking, Images, ModelSources):
     """Options of `vae-plugin evaluate`."""
 
     circles_hue: bool = option(False, "Use coloured circles (RGB) instead of gray ones.", when={"circles": (True,)})
@@ -92,7 +93,13 @@ class EvaluateOptions(Looking, Images, ModelSources):
 
     def facts(self) -> dict[str, bool]:
         """Facts that decide which options apply: whether the images are generated circles (the default)."""
-        return {"circles": self.train_data_dir is None and self.dataset_name in (None, "circles")}
+        circles = self.train_data_dir is None and self.dataset_name in (None, "circles")
+        return {"circles": circles, "scores_factors": self.scores_factors}
+
+    @property
+    def phrases(self) -> dict[tuple[str, bool], str]:
+        """How an error states these facts."""
+        return {**super().phrases, ("scores_factors", True): "needs --factors or --factor_columns"}
 
 
 def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
@@ -110,13 +117,14 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
         side = smallest_side(models, crop, size)
         more = MeasuredMore(options.perceptual, options.fid, options.precisions, models.in_channels, side, device)
         images = MeasuredImages(_images(options, models, size, crop), options.batch_size)
+        latents = MeasuredLatents(options, images.images, options.seed)
         evaluations: dict[str, metrics.Evaluation] = {}
         failures: dict[str, NotFiniteError] = {}
         for name in models.places:
             with models.opened(name) as adapter:
                 adapter.model.to(device)
                 try:
-                    evaluations[name] = _measured(options, adapter, images, more)
+                    evaluations[name] = _measured(options, adapter, images, more, latents)
                     if options.throughput:
                         evaluations[name] |= on_first_process(lambda: throughput(adapter, size, size))
                 except NotFiniteError as error:
@@ -131,6 +139,7 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
         options.look(models, images.images, evaluations, device)
         if rank() == 0:
             _report(options, result, unreadable, len(models.places) > 1)
+            latents.report(evaluations)
             if beyond and (value_range := options.range_of(models)) is not None:
                 say(clipped(beyond, value_range))
         return result
@@ -184,7 +193,7 @@ def _check_importance_samples(options: EvaluateOptions, models: Models) -> None:
 
 
 def _measured(
-    options: EvaluateOptions, adapter: Adapter, images: MeasuredImages, more: MeasuredMore
+    options: EvaluateOptions, adapter: Adapter, images: MeasuredImages, more: MeasuredMore, latents: MeasuredLatents
 ) -> metrics.Evaluation:
     """What is measured of one model."""
     measures = more.measures()
@@ -192,6 +201,7 @@ def _measured(
         measures.append(metrics.FlatColourCheck())
     if options.drift_images:
         measures.append(metrics.Drift(count=options.drift_images))
+    measures += latents.measures(adapter)
     has_bound = metrics.no_importance_weighted_bound(adapter) is None
     return metrics.evaluate(
         adapter,

@@ -3,6 +3,7 @@
 from .batches import draw, image_batches
 from .circles import Circles
 from .errors import DataError
+from .factors import Factors, find_factors
 from .images import ImageDataset, collate
 from .latents import LatentDataset
 from .loading import load_images, stream_images
@@ -16,12 +17,14 @@ __all__ = [
     "Circles",
     "DataError",
     "DataRules",
+    "Factors",
     "ImageDataset",
     "ImageReader",
     "ImageStream",
     "LatentDataset",
     "collate",
     "draw",
+    "find_factors",
     "image_batches",
     "load_images",
     "shared_batches",

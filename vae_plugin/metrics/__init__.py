@@ -3,6 +3,7 @@
 from .comparison import paired_differences
 from .drift import Drift
 from .evaluation import Evaluation, evaluate, no_importance_weighted_bound
+from .factor_scores import FactorScores
 from .flatness import FlatColourCheck, FlatColours, flat_colours
 from .frechet import FrechetDistance
 from .latent import RunningMoments, active_units
@@ -10,11 +11,13 @@ from .latent_range import LatentRange
 from .measures import KLPerChannel, LatentMoments, Measure, Seen
 from .precision import LowPrecision
 from .reconstruction import l1, ms_ssim, mse, psnr, ssim
+from .regularity import Regularity
 from .throughput import throughput
 
 __all__ = [
     "Drift",
     "Evaluation",
+    "FactorScores",
     "FlatColourCheck",
     "FlatColours",
     "FrechetDistance",
@@ -23,6 +26,7 @@ __all__ = [
     "LatentRange",
     "LowPrecision",
     "Measure",
+    "Regularity",
     "RunningMoments",
     "Seen",
     "active_units",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from ..arguments import Tensor, Whole, accepts
 from ..autoencoders import Adapter
 from ..errors import NotFiniteError
+from ..models.exact import exact
 from ..models.posteriors import DiagonalGaussian, standard_normal
 from .aggregate import gaussian_kl, mmd_to_prior
 from .neighbours import NEAREST, coverage_and_density, expected_coverage
@@ -89,39 +93,33 @@ class AggregatePosterior:
         self._count = 0
         self._sum: torch.Tensor | float = 0.0
         self._products: torch.Tensor | float = 0.0  # sum of E[z z^T]
-        self._samples: list[torch.Tensor] = []
+        self._samples: dict[int, torch.Tensor] = {}
 
-    @accepts(images=Whole())
-    def update(self, q: DiagonalGaussian, generator: torch.Generator, images: int) -> None:
+    def update(self, q: DiagonalGaussian, numbers: Sequence[int], seed: int = 0) -> None:
         """Add posteriors of a batch.
 
         Args:
             q: q(z|x), (B, D) or (B, C, h, w).
-            generator: of the samples of z, and of the position where each is.
-            images: how many of the batch count, the first ones.
+            numbers: of the B images in their data set.
+            seed: of the samples of z, one of each image, and of the position where it is.
         """
-        mean, var = (values[:images].double().cpu() for values in (q.mean, q.logvar.exp()))
-        if not len(mean):
-            return
+        mean, var = (exact(values) for values in (q.mean, q.logvar.exp()))
         mean, var = (values.flatten(2) if values.ndim > 2 else values[:, :, None] for values in (mean, var))
-        position = torch.randint(mean.shape[2], (len(mean), 1, 1), generator=generator).expand(-1, mean.shape[1], 1)
-        at, spread = (values.gather(2, position)[:, :, 0] for values in (mean, var))
-        self._samples.append(at + spread.sqrt() * torch.randn(at.shape, generator=generator))
+        for number, m, v in zip(numbers, mean, var, strict=True):
+            rng = np.random.default_rng((seed, number))  # of its own, however the images are shared out
+            position = rng.integers(m.shape[1])
+            noise = torch.from_numpy(rng.standard_normal(len(m)))
+            self._samples[number] = m[:, position] + v[:, position].sqrt() * noise
         vectors = mean.transpose(1, 2).flatten(0, 1)
         self._count += len(vectors)
         self._sum = self._sum + vectors.sum(0)
         self._products = self._products + vectors.T @ vectors + var.sum((0, 2)).diag()
 
-    def state(self) -> tuple[int, torch.Tensor | float, torch.Tensor | float, list[torch.Tensor]]:
-        """What has been seen, to be merged on another process."""
-        return self._count, self._sum, self._products, self._samples
-
-    def merge(self, state: tuple[int, torch.Tensor | float, torch.Tensor | float, list[torch.Tensor]]) -> None:
-        """Add what another has seen, from its `state`."""
-        count, total, products, samples = state
-        self._count += count
-        self._sum, self._products = self._sum + total, self._products + products
-        self._samples = self._samples + samples
+    def merge(self, other: AggregatePosterior) -> None:
+        """Add what another has seen."""
+        self._count += other._count
+        self._sum, self._products = self._sum + other._sum, self._products + other._products
+        self._samples |= other._samples
 
     def result(self) -> dict[str, float]:
         """The distance from the prior N(0, I), of two images or more.
@@ -130,9 +128,9 @@ class AggregatePosterior:
             "aggregate_kl_nats", `gaussian_kl` of the mean and covariance of q(z), and "aggregate_mmd", `mmd_to_prior`
             of one sample of each image (4,096 of them at most).
         """
-        samples = torch.cat(self._samples) if self._samples else torch.zeros(0)
-        if len(samples) < 2:
+        if len(self._samples) < 2:
             return {}
+        samples = torch.stack([self._samples[number] for number in sorted(self._samples)])
         assert isinstance(self._sum, torch.Tensor)
         assert isinstance(self._products, torch.Tensor)
         mean = self._sum / self._count

@@ -57,10 +57,11 @@ def fixed_groups(
     Raises:
         ValueError: if a value is not finite, or a factor does not vary.
     """
-    rng, members = np.random.default_rng(seed), _members(codes, factors, kinds, bins)
+    rng, alike = np.random.default_rng(seed), _alike(codes, factors, kinds, bins)
     factor = rng.integers(factors.shape[1], size=groups)
-    chosen = [rng.choice(_alike(members[f], rng), size) for f in factor]
-    return Fixed(codes[torch.from_numpy(np.stack(chosen))], torch.from_numpy(factor))
+    first = np.broadcast_to(rng.integers(len(codes), size=(groups, 1)), (groups, size))
+    chosen = _drawn(alike, factor, first, rng)
+    return Fixed(codes[torch.from_numpy(chosen)], torch.from_numpy(factor))
 
 
 @accepts(codes=CODES, factors=FACTORS, groups=Whole(1), size=Whole(1), bins=Whole(2), seed=Whole())
@@ -78,22 +79,38 @@ def fixed_pairs(
 
     The arguments are those of `fixed_groups`.
     """
-    rng, members = np.random.default_rng(seed), _members(codes, factors, kinds, bins)
+    rng, alike = np.random.default_rng(seed), _alike(codes, factors, kinds, bins)
     factor = rng.integers(factors.shape[1], size=groups)
-    chosen = [[rng.choice(_alike(members[f], rng), 2) for _ in range(size)] for f in factor]
-    return Fixed(codes[torch.from_numpy(np.array(chosen))], torch.from_numpy(factor))
+    first = rng.integers(len(codes), size=(groups, size))
+    chosen = np.stack([first, _drawn(alike, factor, first, rng)], 2)
+    return Fixed(codes[torch.from_numpy(chosen)], torch.from_numpy(factor))
 
 
-Members = tuple[np.ndarray, list[np.ndarray]]  # the value of every image, and the images of every value
+@dataclass(frozen=True)
+class _Alike:
+    """The images by their value of a factor: `order` lists them by it, those of value v from `start[v]`, `count[v]`."""
+
+    values: np.ndarray
+    order: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
 
 
-def _members(codes: torch.Tensor, factors: torch.Tensor, kinds: Sequence[str] | None, bins: int) -> list[Members]:
+def _alike(codes: torch.Tensor, factors: torch.Tensor, kinds: Sequence[str] | None, bins: int) -> list[_Alike]:
     check_columns(codes, factors)
-    columns = [column.numpy() for column in discrete(factors, kinds_of(factors, kinds), bins)]
-    return [(column, [np.flatnonzero(column == value) for value in range(column.max() + 1)]) for column in columns]
+    found = []
+    for column in discrete(factors, kinds_of(factors, kinds), bins):
+        values = column.numpy()
+        count = np.bincount(values)
+        found.append(_Alike(values, values.argsort(kind="stable"), count.cumsum() - count, count))
+    return found
 
 
-def _alike(members: Members, rng: np.random.Generator) -> np.ndarray:
-    """The images that share the value of one that is drawn."""
-    values, images = members
-    return images[values[rng.integers(len(values))]]
+def _drawn(alike: list[_Alike], factor: np.ndarray, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each image of `first` (G, L) one that has the same value of the factor (G,) of its group."""
+    chosen, at = np.empty_like(first), rng.random(first.shape)
+    for f, images in enumerate(alike):
+        own = factor == f
+        value = images.values[first[own]]
+        chosen[own] = images.order[images.start[value] + (at[own] * images.count[value]).astype(np.int64)]
+    return chosen
