@@ -13,6 +13,7 @@ from vae_plugin.commands import export
 from vae_plugin.errors import UserError
 from vae_plugin.export.diffusers_folder import plain
 from vae_plugin.export.factors import with_factors
+from vae_plugin.options import parse
 
 SDXL, FLUX = (0.13025, 0.0), (0.3611, 0.1159)
 PER_CHANNEL = {"latents_mean": [0.1, -0.4, 2.0, 0.0], "latents_std": [1.0, 0.2, 3.0, 0.7], "scaling_factor": 0.5}
@@ -68,6 +69,25 @@ def test_a_shift_without_a_1x1_convolution_is_refused_with_the_one_that_is_none(
     check(model, (SDXL[0], float(f"{stays:.9g}")))
     with pytest.raises(UserError, match="no --shift_factor is right for all channels"):
         with_factors(adapt(kl(**PER_CHANNEL, **LAST)), *SDXL)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(0.5, 2001.0), (1.0, -1e38), (1e3, 1.01)])
+def test_a_shift_in_which_the_latents_would_be_lost_is_refused(scale, shift):
+    model = adapt(kl(scaling_factor=0.7))
+    with pytest.raises(UserError, match="roundings would change the latents: give one of at most"):
+        with_factors(model, scale, shift)
+    largest = 1000 / scale
+    folded, _ = with_factors(model, scale, largest)
+    with torch.no_grad():
+        before, after = (m.model.encode(images()).latent_dist.mode().double() for m in (model, folded))
+        torch.testing.assert_close((after - largest) * scale, 0.7 * before, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "nan", "inf", "1_0", "9e-4", "1001"])
+def test_a_factor_that_is_none_is_refused(word):
+    refused = r"--scaling_factor.*(expected a number|must be (at least 0\.001|at most 1000|a finite number))"
+    with pytest.raises(UserError, match=refused):
+        parse(export.ExportOptions, ["model", "--output", "out", f"--scaling_factor={word}"])
 
 
 def test_variances_that_were_clamped_stay_as_good_as_none():

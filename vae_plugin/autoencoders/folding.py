@@ -15,6 +15,7 @@ from ..models.exact import exact, rounded_to
 from .scaling import channel_statistics
 
 NO_SHIFT = 1e-6  # of the latents' spread: what six digits of a factor leave
+LARGEST_SHIFT = 1000  # in what a denoiser sees: beside it float32 keeps latents to 6e-5
 
 
 @torch.no_grad()
@@ -31,8 +32,15 @@ def fold_factors(model: AutoencoderKL, scaling_factor: float, shift_factor: floa
         shift_factor: likewise.
 
     Raises:
-        UserError: if the latents would have to be moved, and the first layer after them pads with zeros.
+        UserError: if the latents would have to be moved, and the first layer after them pads with zeros, or would be
+            lost in the roundings of numbers as large as the shift.
     """
+    if abs(shift_factor * scaling_factor) > LARGEST_SHIFT:
+        raise UserError(
+            f"--shift_factor {shift_factor:g} is so large beside what a denoiser with --scaling_factor "
+            f"{scaling_factor:g} sees that roundings would change the latents: give one of at most "
+            f"{LARGEST_SHIFT / scaling_factor:g}."
+        )
     mean, spread = channel_statistics(model.config)
     spread = scaling_factor * spread
     moved = mean - shift_factor * spread  # z' = (z - moved) / spread

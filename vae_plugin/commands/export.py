@@ -157,7 +157,8 @@ class ExportOptions(ModelSource):
         None,
         "Factor of the denoiser that the model is for, which tools such as ComfyUI multiply the latents by, as they "
         "read none beside the weights: the model's own statistics are folded into the weights, so that it is right.",
-        above=0,
+        at_least=1e-3,  # beyond, log-variances that models give reach the ends to which diffusers clamps them
+        at_most=1e3,
         when={"format": ("diffusers", "single_file")},
     )
     shift_factor: float = option(
