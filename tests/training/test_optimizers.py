@@ -1,5 +1,7 @@
 """Optimisers by name: they are those of their libraries, go on from checkpoints bit for bit, or are refused."""
 
+import inspect
+import math
 import sys
 
 import pytest
@@ -14,6 +16,7 @@ from vae_plugin.errors import UserError
 from vae_plugin.options import build, changed, keep_what_was, to_dict
 from vae_plugin.training import checkpoints
 from vae_plugin.training import run as run_module
+from vae_plugin.training.optimizers import find_optimizer, torch_optimizers
 from vae_plugin.training.settings import FinetuneOptions
 from vae_plugin.training.trainee import make_optimizer
 
@@ -158,6 +161,13 @@ def test_a_checkpoint_names_the_defaults_of_its_optimizer():
         ({"optimizer": "sgd", "optimizer_args": ("momentum=high",)}, "momentum of sgd is a number, got 'high'"),
         ({"optimizer": "sgd", "optimizer_args": ("nesterov=1",)}, "nesterov of sgd is true or false, got '1'"),
         ({"optimizer": "rprop", "optimizer_args": ("etas=0.5",)}, "etas of rprop is 2 values with commas"),
+        ({"optimizer": "rprop", "optimizer_args": ("etas=low,high",)}, "etas of rprop is 2 values with commas"),
+        ({"optimizer": "sgd", "optimizer_args": ("momentum=1e400",)}, "a value is a finite number, true, false, none"),
+        ({"optimizer": "sgd", "optimizer_args": ("momentum=1_0",)}, "momentum of sgd is a number, got '1_0'"),
+        ({"optimizer": "sgd", "optimizer_args": ("momentum=",)}, "a value is a finite number, true, false, none"),
+        ({"optimizer": "adam", "optimizer_args": ("foreach=abc",)}, "foreach of adam is true or false, got 'abc'"),
+        ({"optimizer": "sgd", "optimizer_args": ("maximize=true",)}, "maximize=true would make the loss larger"),
+        ({"optimizer_args": ("params=1",)}, "adamw has no argument 'params'"),
         ({"optimizer_args": ("lr=1",)}, "lr=1: give --learning_rate instead"),
         ({"optimizer_args": ("eps=1",)}, "eps=1: give --adam_epsilon instead"),
     ],
@@ -165,6 +175,33 @@ def test_a_checkpoint_names_the_defaults_of_its_optimizer():
 def test_what_an_optimizer_does_not_have_is_refused_with_the_options(values, message):
     with pytest.raises(UserError, match=message):
         build(FinetuneOptions, values)
+
+
+def test_hostile_arguments_of_every_optimizer_of_torch():
+    """What is taken is finite, and of the type that the signature gives."""
+    words = ["", " ", "nan", "inf", "-inf", "1e400", "1_0", "abc", "1,", ",", "nan,nan", "a=b", "１", "0.5,inf", "[1]"]
+    words += ["true", "none", "3", "0.5", "-1", "0.5,0.5", "1,2,3"]
+    taken = 0
+    for name, make in torch_optimizers().items():
+        for argument in (*inspect.signature(make).parameters, "unknown"):
+            for word in words:
+                try:
+                    [value] = find_optimizer(name).read([f"{argument}={word}"]).values()
+                except UserError:
+                    continue
+                taken += 1
+                default = inspect.signature(make).parameters[argument].default
+                assert argument not in ("lr", "params")
+                pairs = zip(value, default, strict=True) if isinstance(value, tuple) else [(value, default)]
+                for item, usual in pairs:
+                    if isinstance(item, str):
+                        assert argument in ("adjust_lr_fn", "line_search_fn")
+                    elif item is not None:
+                        assert math.isfinite(item)
+                        assert isinstance(item, bool) == isinstance(usual, bool) or usual is None
+                if argument in ("foreach", "fused"):
+                    assert value in (True, None)
+    assert taken > 50
 
 
 @pytest.mark.parametrize(

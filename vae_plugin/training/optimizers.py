@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch.optim import Optimizer
 
 from ..errors import UserError
 from ..near import hint, nearest
+from ..options import plain_number
 from ..wording import either, shown
 from .losses.own import own_object
 
@@ -25,6 +27,7 @@ BY_OPTIONS = {  # arguments that options of their own set
     "eps": "--adam_epsilon",
     "weight_decay": "--adam_weight_decay",
 }
+KINDS: Mapping[type, str] = {bool: "true or false", float: "a number", str: "a word"}
 WORDS: Mapping[str, Any] = {"true": True, "false": False, "none": None, "null": None}
 
 
@@ -36,11 +39,13 @@ class OptimizerKind:
         name: by which `--optimizer` gives it.
         make: the class.
         arguments: their defaults by name, `inspect.Parameter.empty` where there is none; without the parameters.
+        types: their annotations by name, as far as there are any.
     """
 
     name: str
     make: type[Optimizer]
     arguments: Mapping[str, Any]
+    types: Mapping[str, Any] = field(default_factory=dict)
 
     def default(self, argument: str) -> Any:
         """Its value unless another is given."""
@@ -78,8 +83,13 @@ class OptimizerKind:
                 raise UserError(
                     f"--optimizer_args {word}: {self.name} has no argument {name!r}; {hint(name, known, accepted)}"
                 )
-            found[name] = _value(text)
-            if (expected := _expected(found[name], self.arguments[name])) is not None:
+            found[name] = value = _value(text)
+            numbers = filter(_is_number, value if isinstance(value, tuple) else (value,))
+            if not text.strip() or not all(map(math.isfinite, numbers)):
+                raise UserError(f"--optimizer_args {word}: a value is a finite number, true, false, none or a word.")
+            if name == "maximize" and value is True:
+                raise UserError("--optimizer_args maximize=true would make the loss larger at each step: leave it out.")
+            if (expected := _expected(value, self.arguments[name], self.types.get(name))) is not None:
                 raise UserError(f"--optimizer_args {word}: {name} of {self.name} is {expected}, got {shown(text)}.")
         return found
 
@@ -103,7 +113,11 @@ def find_optimizer(name: str) -> OptimizerKind:
         make = _of_library(name, own)
     parameters = list(inspect.signature(make).parameters.values())[1:]
     named = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    return OptimizerKind(name, make, named)
+    try:
+        types = get_type_hints(make.__init__)
+    except (NameError, TypeError):  # of annotations that only a type checker can read
+        types = {}
+    return OptimizerKind(name, make, named, types)
 
 
 def torch_optimizers() -> dict[str, type[Optimizer]]:
@@ -145,9 +159,9 @@ def _value(text: str) -> Any:
     word = text.strip()
     if word.lower() in WORDS:
         return WORDS[word.lower()]
-    for number in (int, float):
+    for kind in (int, float):
         try:
-            return number(word)
+            return plain_number(word, kind)
         except ValueError:
             continue
     return word
@@ -157,17 +171,25 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _expected(value: Any, default: Any) -> str | None:
-    """What a value should be beside such a default, in words; None if it is."""
-    if default is None or default is inspect.Parameter.empty:
-        return None
-    if isinstance(default, bool):
-        return None if isinstance(value, bool) else "true or false"
-    if _is_number(default):
-        return None if _is_number(value) else "a number"
+def _expected(value: Any, default: Any, annotation: Any = None) -> str | None:
+    """What a value should be beside such a default, or of such a type where that is None, in words; None if it is."""
     if isinstance(default, tuple):
+        types = get_args(annotation) if len(get_args(annotation)) == len(default) else (None,) * len(default)
         fits = isinstance(value, tuple) and len(value) == len(default)
+        fits = fits and all(_expected(*item) is None for item in zip(value, default, types, strict=True))
         return None if fits else f"{len(default)} values with commas between them"
-    if isinstance(default, str):
-        return None if isinstance(value, str) else "a word"
-    return None
+    if value is None and default is None:
+        return None
+    kinds = _kinds(default, annotation)
+    if not kinds or any(_is_number(value) if kind is float else isinstance(value, kind) for kind in kinds):
+        return None
+    return " or ".join(KINDS[kind] for kind in kinds)
+
+
+def _kinds(default: Any, annotation: Any) -> list[type]:
+    """The types among `KINDS` that a value may have; none where that is not known."""
+    if default is None or default is inspect.Parameter.empty:
+        parts = [part for part in get_args(annotation) or (annotation,) if part is not type(None)]
+        found = [float if part is int else part for part in parts]
+        return list(dict.fromkeys(found)) if all(part in KINDS for part in found) else []
+    return [float] if _is_number(default) else [kind for kind in KINDS if isinstance(default, kind)]
