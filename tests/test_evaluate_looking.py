@@ -103,6 +103,7 @@ def test_drift_and_colours_are_those_of_the_functions(given, measured):
         (["--page_images", "3"], "--page_images"),
         (["--page", "{folder}"], "is a folder: name a file in it"),
         (["--picture", "{folder}/a/config.json/x.png"], "cannot be the output folder"),
+        (["--picture", "{folder}/x.jpg"], "is written as PNG"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_measured(given, capsys, words, message):

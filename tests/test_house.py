@@ -142,6 +142,19 @@ def test_only_the_adapters_ask_which_class_a_model_is(site):
     assert not found
 
 
+def test_every_file_of_the_package_is_shipped(site):
+    rooms = {"vae_plugin": "", "widgets": "widgets/", "hub_cards": "hub_cards/"}
+    files = {
+        rooms[room] + path.relative_to(ROOT / room).as_posix()
+        for room in rooms
+        for path in (ROOT / room).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert files == {
+        path.relative_to(site / PACKAGE).as_posix() for path in (site / PACKAGE).rglob("*") if path.is_file()
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # without a cache it checks torch too: minutes, and more beside busy processes
 def test_types(site):

@@ -133,3 +133,24 @@ def test_labels_stand_above_pictures_that_stay_as_they_are():
         assert (label[[0, -1]] == 255).all()  # that nothing cuts off
         assert (label[:, -1] == 255).all()
     assert sheet.shape[1] > 120
+
+
+def test_labelled_pairs_have_the_pixels_of_the_images_below_each_other():
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(2, 3, 128, 96, generator=generator) * 2 - 1 for _ in range(2))
+    pairs = [pictures.Pair("best, 20 dB", x[0], y[0]), pictures.Pair("worst, 10 dB", x[1], y[1])]
+    sheet = np.asarray(pictures.labelled_pairs([("a", pairs), ("b" * 999, pairs[:1])])).astype(int)
+
+    def places(image):
+        """Rows and columns at which an image stands on the sheet, to the pixel."""
+        levels = ((image.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy().astype(int)
+        corners = np.argwhere((sheet[:-127, :-95] == levels[0, 0]).all(-1))
+        return [(top, left) for top, left in corners if (sheet[top : top + 128, left : left + 96] == levels).all()]
+
+    for one, other, count in ((x[0], y[0], 2), (x[1], y[1], 1)):
+        error = (4 * (other - one).abs()).clamp(max=2) - 1
+        found = [places(image) for image in (one, other, error)]
+        assert [len(each) for each in found] == [count] * 3
+        for (top, left), (middle, beside), (bottom, below) in zip(*found, strict=True):
+            assert top < middle < bottom
+            assert left == beside == below

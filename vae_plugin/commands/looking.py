@@ -68,6 +68,8 @@ class Looking:
                 continue
             if Path(place).is_dir():
                 raise UserError(f"--{name} {place} is a folder: name a file in it.")
+            if name == "picture" and Path(place).suffix.lower() != ".png":
+                raise UserError(f"--picture {place} is written as PNG: give a name that ends in .png.")
             make_folder(Path(place).parent)
 
     def look(
