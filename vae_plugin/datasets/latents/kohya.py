@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,14 +38,13 @@ class KohyaLayout(Layout):
         self.name = f"kohya-{family}"  # type: ignore[misc]  # of each family
         self.patterns = (f"**/*_[0-9]*x[0-9]*_{family}.npz",)  # type: ignore[misc]
 
-    @contextmanager
-    def writer(self, shard: Shard) -> Iterator[ShardWriter]:
+    def open_writer(self, shard: Shard, stack: ExitStack) -> ShardWriter:
         """See `Layout`."""
-        yield _Writer(shard.folder, self._family)
+        return _Writer(shard.folder, self._family)
 
-    def read(self, folder: Path, manifest: Mapping[str, Any]) -> LatentFiles:
+    def open_files(self, files: list[Path]) -> LatentFiles:
         """See `Layout`."""
-        return _Files(list(self.files(folder)))
+        return _Files(files)
 
 
 class _Writer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -103,12 +103,22 @@ class Layout:
     patterns: ClassVar[tuple[str, ...]] = ()
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float16", "bfloat16")
 
-    def writer(self, shard: Shard) -> AbstractContextManager[ShardWriter]:
-        """What writes a shard."""
+    @contextmanager
+    def writer(self, shard: Shard) -> Iterator[ShardWriter]:
+        """What writes a shard; the files that it opens are whole and renamed when its block ends."""
+        with ExitStack() as stack:
+            yield self.open_writer(shard, stack)
+
+    def open_writer(self, shard: Shard, stack: ExitStack) -> ShardWriter:
+        """As `writer`, with the stack of what ends with its block."""
         raise NotImplementedError
 
     def read(self, folder: Path, manifest: Mapping[str, Any]) -> LatentFiles:
         """The images of a folder."""
+        return self.open_files(list(self.files(folder)))
+
+    def open_files(self, files: list[Path]) -> LatentFiles:
+        """The images in some files of the layout."""
         raise NotImplementedError
 
     def finish(self, folder: Path, manifest: Mapping[str, Any]) -> None:

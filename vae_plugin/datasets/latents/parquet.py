@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,15 +25,13 @@ class ParquetLayout(Layout):
     patterns: ClassVar[tuple[str, ...]] = ("*-[0-9]*-of-[0-9]*.parquet",)
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float16")
 
-    @contextmanager
-    def writer(self, shard: Shard) -> Iterator[ShardWriter]:
+    def open_writer(self, shard: Shard, stack: ExitStack) -> ShardWriter:
         """See `Layout`."""
-        with ExitStack() as stack:
-            yield _Writer(shard, stack)
+        return _Writer(shard, stack)
 
-    def read(self, folder: Path, manifest: Mapping[str, Any]) -> LatentFiles:
+    def open_files(self, files: list[Path]) -> LatentFiles:
         """See `Layout`."""
-        return _Files(list(self.files(folder)))
+        return _Files(files)
 
 
 class _Writer:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import safetensors.torch
 
@@ -26,15 +26,13 @@ class TarLayout(Layout):
     name: ClassVar[str] = "webdataset"
     patterns: ClassVar[tuple[str, ...]] = ("*-[0-9]*-of-[0-9]*.tar",)
 
-    @contextmanager
-    def writer(self, shard: Shard) -> Iterator[ShardWriter]:
+    def open_writer(self, shard: Shard, stack: ExitStack) -> ShardWriter:
         """See `Layout`."""
-        with ExitStack() as stack:
-            yield _Writer(shard, stack)
+        return _Writer(shard, stack)
 
-    def read(self, folder: Path, manifest: Mapping[str, Any]) -> LatentFiles:
+    def open_files(self, files: list[Path]) -> LatentFiles:
         """See `Layout`."""
-        return _Files(list(self.files(folder)))
+        return _Files(files)
 
 
 class _Writer:
