@@ -1,11 +1,9 @@
-r"""How far the latents of circles are x, y and radius: the mutual information gap (MIG) over several seeds.
+"""How far the latents of circles are x, y and radius: the mutual information gap (MIG) over several seeds.
 
-    python tests/benchmarks/disentangled_circles.py --dataset_name circles --resolution 16 --network mlp \
-        --hidden_sizes 128 128 --mlp_act_fn silu --latent_channels 4 --likelihood bernoulli --train_batch_size 128 \
-        --max_train_steps 6000 --learning_rate 1e-3 --tc_weight 5 --kl_warmup_steps 2000 --output result.json
+    python tests/benchmarks/disentangled_circles.py --config examples/circles-disentangled.yaml --output result.json
 
-Trains once for each of `--seeds` with the options of a run that follow, and measures the posterior means of 10,000 new
-circles. Without `--tc_weight` it is the VAE that this is compared with.
+Trains once for each of `--seeds`, and measures the posterior means of 10,000 new circles. Options of a run may follow:
+`--beta 1 --tc_weight 1` is the VAE that this is compared with. What was measured is in `results/`.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -70,11 +69,11 @@ def main() -> None:
             runs[-1]["training_cpu_seconds"] = round(seconds)
         gaps = [run["mig"] for run in runs]
         result = {
+            "command": " ".join(["python tests/benchmarks/disentangled_circles.py", *sys.argv[1:]]),
             "mig_mean": statistics.mean(gaps),
             "mig_std": statistics.stdev(gaps) if len(gaps) > 1 else None,
             "mig_least": min(gaps),
             "mig_most": max(gaps),
-            "options": of_run,
             "runs": runs,
             "date": datetime.now(UTC).date().isoformat(),
             "versions": {
