@@ -43,8 +43,11 @@ def steps(module, optimizer, count=3):
 @pytest.mark.parametrize(
     ("given", "by_hand"),
     [
-        ({"optimizer": "adamw"}, lambda p: torch.optim.AdamW(p, 0.1, betas=(0.9, 0.99), weight_decay=0)),
-        ({"optimizer": "AdamW", "adam_beta1": 0.5}, lambda p: torch.optim.AdamW(p, 0.1, (0.5, 0.99), weight_decay=0)),
+        ({"optimizer": "adamw"}, lambda p: torch.optim.AdamW(p, 0.1, betas=(0.9, 0.99), weight_decay=0, fused=True)),
+        (
+            {"optimizer": "AdamW", "adam_beta1": 0.5},
+            lambda p: torch.optim.AdamW(p, 0.1, (0.5, 0.99), weight_decay=0, fused=True),
+        ),
         (
             {"optimizer": "adamw", "optimizer_args": ("amsgrad=true",), "adam_epsilon": 0.1},
             lambda p: torch.optim.AdamW(p, 0.1, (0.9, 0.99), 0.1, 0, amsgrad=True),
