@@ -155,6 +155,19 @@ def test_every_file_of_the_package_is_shipped(site):
     }
 
 
+@pytest.mark.slow  # it starts a process
+def test_the_package_imports_no_more_than_diffusers_and_itself(site):
+    code = (
+        "import sys, torch; from diffusers import AutoencoderKL, AutoencoderKLFlux2\n"
+        "from diffusers.loaders import PeftAdapterMixin; from diffusers.pipelines import pipeline_loading_utils\n"
+        "before = set(sys.modules); import vae_plugin\n"
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert set(ended.stdout.split()) <= {PACKAGE, "diffusers"}  # which imports its classes when they are asked for
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # without a cache it checks torch too: minutes, and more beside busy processes
 def test_types(site):
