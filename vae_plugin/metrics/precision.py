@@ -77,7 +77,5 @@ class LowPrecision:
                 f"in {self.precision} the reconstruction of {self._broken} of {self._broken + self._count} images is "
                 "NaN or infinite: use bf16 or fp32, or keep the model that overflows in fp32 (force_upcast)."
             )
-        result: dict[str, Any] = {f"{self.precision}_not_finite": self._broken}
-        if self._count:
-            result |= {f"{self.precision}_psnr": self._sum / self._count, f"{self.precision}_psnr_worst": self._worst}
-        return result
+        values: dict[str, Any] = {"psnr": self._sum / self._count, "psnr_worst": self._worst} if self._count else {}
+        return {f"{self.precision}_{name}": value for name, value in {**values, "not_finite": self._broken}.items()}
