@@ -11,10 +11,12 @@ from support.tiny_diffusers import tiny
 from vae_plugin import AutoencoderVAE
 from vae_plugin.autoencoders import adapt
 from vae_plugin.cli import main
+from vae_plugin.commands.evaluate import EvaluateOptions
 from vae_plugin.datasets import Circles, find_factors
 from vae_plugin.metrics import FactorScores, Regularity, Seen, disentanglement, evaluate
 from vae_plugin.metrics.disentanglement import learners
 from vae_plugin.models.posteriors import DiagonalGaussian
+from vae_plugin.options import parse
 
 SCORES = {"mig", "modularity", "factor_vae_score", "beta_vae_score", "sap"} | {
     f"dci_{name}" for name in ("disentanglement", "completeness", "informativeness")
@@ -138,3 +140,10 @@ def test_evaluate_scores_factors_and_draws_them(folder, tmp_path, capsys):
 def test_options_without_an_effect_are_refused(folder, words, message, capsys):
     assert main(["evaluate", str(folder), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_columns_stand_behind_their_flag():
+    words = ["m", "--data_dir", "d", "--factor_columns", "x", "angle", "--factor_periods", "angle=360"]
+    options = parse(EvaluateOptions, words, prog="p")
+    assert options.factor_columns == ("x", "angle")
+    assert options.factor_periods == ("angle=360.0",)

@@ -37,14 +37,12 @@ class LatentQuality:
     factor_columns: tuple[str, ...] | None = option(
         None,
         "Score the latents so on the factors in these columns of the data, or of the metadata.csv beside image files.",
-        alone=True,
         when={"circles": (False,)},
         since="0.2",
     )
     factor_periods: tuple[str, ...] | None = option(
         None,
         "After how much the values of periodic factor columns repeat, as in angle=360; a name alone repeats after 1.",
-        alone=True,
         weighted=True,
         when={"factor_columns": GIVEN},
         since="0.2",

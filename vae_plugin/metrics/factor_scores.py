@@ -73,8 +73,8 @@ class FactorScores:
             return {}
         if len(codes) < FEW_IMAGES:
             self.notes.append(
-                f"the scores of factors come from {len(codes)} images, and MIG is a few hundredths less for it: 10,000 "
-                "are usual (--max_images)."
+                f"the scores of factors come from {len(codes)} images, which are few and bias them: 10,000 are usual "
+                "(--max_images)."
             )
         return self._scores(codes, factors)
 
