@@ -265,7 +265,7 @@ MISTAKES = {
     "a file for the output": (["finetune", "--output_dir", "{other}/config.json"], "cannot be the output folder"),
     "no folder for the metrics": (
         ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--output_file", "{other}/config.json/a.json"],
-        "config.json: File exists.",
+        "config.json cannot be the output folder: File exists. Give another folder.",
     ),
     "no such subfolder": (
         ["evaluate", "--pretrained_model_name_or_path", "{folder}", "--subfolder", "vae"],

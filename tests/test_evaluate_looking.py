@@ -104,6 +104,13 @@ def test_drift_and_colours_are_those_of_the_functions(given, measured):
         (["--page", "{folder}"], "is a folder: name a file in it"),
         (["--picture", "{folder}/a/config.json/x.png"], "cannot be the output folder"),
         (["--picture", "{folder}/x.jpg"], "is written as PNG"),
+        (["--output_file", "{folder}/images"], "is a folder: name a file in it"),
+        (["--output_file", "/dev/null"], "is a device"),
+        (["--output_file", "{folder}/" + 255 * "x"], "cannot be written (File name too long)"),
+        (
+            ["--page", "{folder}/x.png", "--picture", "{folder}/a/../x.png"],
+            "--page and --picture {folder}/a/../x.png are the same file: give each its own.",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_measured(given, capsys, words, message):
@@ -111,5 +118,6 @@ def test_what_cannot_be_written_is_refused_before_anything_is_measured(given, ca
     words = [word.format(folder=folder) for word in words]
     assert main(["evaluate", str(folder / "a"), "--data_dir", str(folder / "images"), *words]) == 2
     written = capsys.readouterr()
-    assert message in written.err
+    assert message.format(folder=folder) in written.err
+    assert written.err.count("\n") == 1
     assert not written.out

@@ -37,9 +37,13 @@ from .latent_quality import LatentQuality, MeasuredLatents
 from .looking import Looking
 from .models import Models
 from .networks import MeasuredMore
+from .outputs import check_output_files
 from .processes import first_before_others, processes
 from .report import print_table
 from .source import ModelSources
+
+PICTURES = ("picture", "factor_picture")
+WRITTEN = ("output_file", "page", *PICTURES)
 
 
 @dataclass
@@ -107,7 +111,8 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
     argv = sys.argv[1:] if argv is None else argv
     options = parse(EvaluateOptions, argv, prog=prog, description=__doc__)
     with processes("evaluate", argv) as device:
-        options.check_places()
+        options.check_space()
+        check_output_files({name: getattr(options, name) for name in WRITTEN}, PICTURES)
         models = Models(options.places)
         size = options.resolution or models.natural_resolution
         models.check_image_size(size, size, f"--resolution {size}")

@@ -13,8 +13,6 @@ from torch.utils.data import Dataset
 from .. import metrics, pictures
 from ..autoencoders import Adapter
 from ..datasets.batches import items_of, name_of_item
-from ..errors import UserError
-from ..files import make_folder
 from ..hub.client import hub_api
 from ..hub.destination import check_repo_id
 from ..hub.space import push_page
@@ -53,24 +51,15 @@ class Looking:
         None, "Also write a picture (PNG) of the best, median and worst image of each model.", path=True
     )
 
-    def check_places(self) -> None:
-        """Refuse, before anything is measured, what cannot be written or published at its end.
+    def check_space(self) -> None:
+        """Refuse, before anything is measured, a Space that cannot be published at its end.
 
         Raises:
-            UserError: if a file is a folder, or its folder cannot be made; if there is no such place on the Hub, or no
-                token.
+            UserError: if there is no such place on the Hub, or no token.
         """
         if self.push_to_space is not None:
             check_repo_id(self.push_to_space)
             hub_api()
-        for name, place in (("page", self.page), ("picture", self.picture)):
-            if place is None:
-                continue
-            if Path(place).is_dir():
-                raise UserError(f"--{name} {place} is a folder: name a file in it.")
-            if name == "picture" and Path(place).suffix.lower() != ".png":
-                raise UserError(f"--picture {place} is written as PNG: give a name that ends in .png.")
-            make_folder(Path(place).parent)
 
     def look(
         self,
