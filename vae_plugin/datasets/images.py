@@ -7,6 +7,7 @@ import operator
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -28,6 +29,23 @@ from .transforms import check_channels
 
 MOST_SUBSTITUTES = 1000  # images that are tried in place of one that cannot be read
 LISTED = ("unreadable", "side", "clipped")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is seen in the place of an item.
+
+    Attributes:
+        pixels: (H, W) or (H, W, C), uint8 or float32.
+        side: the shorter side of the whole image, in pixels.
+        unreadable: names of the images skipped on the way.
+        clipped: the name of the image, if it has values beyond the range that was given.
+    """
+
+    pixels: np.ndarray
+    side: int
+    unreadable: tuple[str, ...]
+    clipped: tuple[str, ...]
 
 
 class ImageDataset(Dataset):
@@ -115,21 +133,26 @@ class ImageDataset(Dataset):
         values = self._values(self.rows[places].tolist())
         for place, value, drawn in zip(places, values, draws.tolist(), strict=True):
             try:
-                seen, unreadable, side, clipped = self._find(place, value, self._view_of(place, drawn), most_tried)
+                found = self._find(place, value, self._view_of(place, drawn), most_tried)
             except DataError as error:
                 items.append(error)
                 continue
-            item: dict[str, Any] = {"unreadable": unreadable}
-            if self.reader.value_range is not None:
-                item["clipped"] = clipped
-            if self.counts_small:
-                item["side"] = side
-            alike.setdefault((seen.shape, seen.dtype), []).append((item, seen))
+            item = self._beside(found.side, found.unreadable, found.clipped)
+            alike.setdefault((found.pixels.shape, found.pixels.dtype), []).append((item, found.pixels))
             items.append(item)
         for group in alike.values():
-            for (item, _), pixels in zip(group, tensors_of([seen for _, seen in group]), strict=True):
-                item["pixel_values"] = pixels
+            for (item, _), image in zip(group, tensors_of([pixels for _, pixels in group]), strict=True):
+                item["pixel_values"] = image
         return items
+
+    def _beside(self, side: int, unreadable: tuple[str, ...] = (), clipped: tuple[str, ...] = ()) -> dict[str, Any]:
+        """What an item says beside its pixels."""
+        item: dict[str, Any] = {"unreadable": unreadable}
+        if self.reader.value_range is not None:
+            item["clipped"] = clipped
+        if self.counts_small:
+            item["side"] = side
+        return item
 
     def _kept_whole(self, places: list[int], draws: np.ndarray) -> list[dict[str, Any] | DataError] | None:
         """The items of images that are all kept and have the size at which they are seen; else None."""
@@ -139,12 +162,8 @@ class ImageDataset(Dataset):
             return None
         turned = self.framing.mirrored(draws)
         pixels[turned] = pixels[turned, :, ::-1]
-        common: dict[str, Any] = {"unreadable": ()}
-        if self.reader.value_range is not None:
-            common["clipped"] = ()
-        if self.counts_small:
-            common["side"] = side
-        return [{**common, "pixel_values": image} for image in tensors_of(pixels).unbind()]
+        beside = self._beside(side)
+        return [{**beside, "pixel_values": image} for image in tensors_of(pixels).unbind()]
 
     def _values(self, rows: list[int]) -> list[Any]:
         """What the table holds in some rows; None for those whose image is kept."""
@@ -153,11 +172,8 @@ class ImageDataset(Dataset):
         values = {row: value_of(value, self._dtype) for row, value in zip(wanted, read, strict=True)}
         return [values.get(row) for row in rows]
 
-    def _find(
-        self, index: int, value: Any, view_of: ViewOf, most_tried: int
-    ) -> tuple[np.ndarray, tuple[str, ...], int, tuple[str, ...]]:
-        """What is seen in the place of an index, the names of unreadable images on the way, the shorter side, and the
-        name of the image if it has values beyond the range that was given.
+    def _find(self, index: int, value: Any, view_of: ViewOf, most_tried: int) -> _Found:
+        """What is seen in the place of an index: of its own image, or else of the next that can be read.
 
         Args:
             index: of an item.
@@ -175,7 +191,7 @@ class ImageDataset(Dataset):
                     image = self.reader.decode(found, self.channels, view_of)
                     self.kept.put(row, image)
                 clipped = (self.origin.name_of(row),) if image.clipped else ()
-                return image.seen(view_of, self.reader.rules), tuple(unreadable), min(image.size), clipped
+                return _Found(image.seen(view_of, self.reader.rules), min(image.size), tuple(unreadable), clipped)
             except DataError as error:
                 unreadable.append(self._name(row, found, error))
                 say_if_refused(unreadable[-1], error)
