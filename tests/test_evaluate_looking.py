@@ -76,6 +76,7 @@ def test_the_picture_shows_the_extremes_of_both_models(measured):
     assert picture.height > 2 * 3 * 128
 
 
+@pytest.mark.slow
 def test_drift_and_colours_are_those_of_the_functions(given, measured):
     models, _ = measured
     for name, class_name in (("a", "AutoencoderKL"), ("b", "AutoencoderTiny")):

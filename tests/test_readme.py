@@ -27,7 +27,7 @@ from vae_plugin.widgets import LatentLab
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md", "examples/TRAINING.md", "examples/FINETUNING.md", "examples/LOSSES.md", "examples/PUBLISHING.md",
-    "examples/LAB.md",
+    "examples/LAB.md", "examples/ENCODING.md", "examples/MEASURING.md",
 )  # fmt: skip
 INSTALLS = ("python -m venv", "pip install", "pre-commit", "cosmic-ray", "cr-report")  # run by whoever runs this test
 NETWORK = "support.published:network"
@@ -37,6 +37,7 @@ REPLACED = {  # what is published elsewhere
     "stabilityai/sd-vae-ft-mse": "published",
 }
 CUT = {"--resolution": "32", "--disc_start": "1", "--disc_warmup_steps": "0"}
+FEWER = {"--max_images": "200"}
 SHORT = ["--max_train_steps", "2", "--num_validation_images", "4", "--checkpointing_steps", "2"]
 CIRCLES = ["--circles_length", "64"]
 SMALL = ["--block_out_channels", "8", "8", "--norm_num_groups", "4"]
@@ -73,7 +74,9 @@ def prepared(tmp_path_factory) -> Path:
         image = Image.new("RGB", (280, 270), (6 * i, 90, 200))
         image.paste((250, 5 * i, 30), (3 * i, 50, 250, 200))
         image.save(folder / "PHOTOS" / f"{i:02d}.png")
-    (folder / "photographs").symlink_to("PHOTOS")
+    for name in ("photographs", "photos"):
+        (folder / name).symlink_to("PHOTOS")
+    sprites(folder / "sprites")
     (folder / "examples").symlink_to(ROOT / "examples")
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
     model = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, sample_size=32, **blocks)
@@ -81,7 +84,21 @@ def prepared(tmp_path_factory) -> Path:
     run(finetune(["--dataset_name", "circles", "--output_dir", str(folder / "out")]))
     vq = ["--model_type", "vqvae", "--codebook_size", "16", "--output_dir", str(folder / "out-vq")]
     run(finetune(vq))
+    run(finetune(["--dataset_name", "circles", "--output_dir", str(folder / "other"), "--seed", "1"]))
     return folder
+
+
+def sprites(folder: Path) -> None:
+    """Images whose factors are in a table beside them."""
+    folder.mkdir()
+    rows = ["file_name,x,y,shape,angle"]
+    for i in range(60):
+        x, y, shape = 7 * i % 40, 11 * i % 40, ("bar", "square")[i % 2]
+        image = Image.new("L", (64, 64))
+        image.paste(255, (x, y, x + (8 if shape == "bar" else 20), y + 20))
+        image.save(folder / f"{i}.png")
+        rows.append(f"{i}.png,{x},{y},{shape},{i * 37 % 360}.5")
+    (folder / "metadata.csv").write_text("\n".join(rows))
 
 
 @pytest.fixture
@@ -99,13 +116,16 @@ def run(arguments: list[str]) -> None:
     assert main(arguments) == 0, " ".join(arguments)
 
 
+def with_values(words: list[str], values: dict[str, str]) -> list[str]:
+    """The words of a command, with other values of those flags that it has."""
+    return [values.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+
+
 def finetune(words: list[str]) -> list[str]:
     """The arguments of a run, cut short."""
     parted = [word.partition("=") for word in words]  # a name may have a weight
     words = [REPLACED.get(name, name) + sign + weight for name, sign, weight in parted]
-    for flag, value in CUT.items():
-        if flag in words:
-            words[words.index(flag) + 1] = value
+    words = with_values(words, CUT)
     if "--config" in words:
         return ["finetune", *words, *CONFIGS[words[words.index("--config") + 1]], *SHORT]
     words += PHOTOS if "--train_data_dir" in words else CIRCLES
@@ -120,7 +140,7 @@ def arguments(words: list[str]) -> list[str]:
     if words[:2] == ["vae-plugin", "finetune"]:
         return finetune(words[2:])
     assert words[0] == "vae-plugin", words
-    return words[1:]
+    return with_values(words[1:], FEWER)
 
 
 def published(commands: list[list[str]], home: Path) -> None:

@@ -268,6 +268,7 @@ def test_what_has_no_range_no_numbers_or_other_bands_is_refused():
     assert "it is empty" in refused(b"", 3)
 
 
+@pytest.mark.slow
 def test_pillow_warns_of_nothing(tmp_path):
     for name, data in (("cut.tif", tiff(noise(0, (9, 8, 3), np.uint8), photometric="rgb")[:60]), ("palette.png", b"")):
         (tmp_path / name).write_bytes(data)

@@ -137,6 +137,7 @@ def test_the_layout_of_optimum_in_half_precision(tmp_path):
         assert json.loads((file.parent / "config.json").read_text())["_class_name"] == "AutoencoderVAE"
 
 
+@pytest.mark.slow
 def test_what_the_files_say_of_themselves(continuous):
     model, folder, _ = continuous
     for part, given, shape in (("encoder", "image", ["batch", 3]), ("decoder", "latents", ["batch", 4])):

@@ -53,6 +53,18 @@ def same(one, other):
     return all(np.array_equal(a[name], b[name]) for name in a)
 
 
+def test_images_that_are_kept_change_nothing_when_a_run_resumes_in_its_second_epoch(photos, tmp_path):
+    steps = {"max_train_steps": 12, "checkpointing_steps": 11}  # an epoch has nine
+    kept, resumed = tmp_path / "kept", tmp_path / "resumed"
+    finetune.train(options(kept, photos, **steps, crop="multiscale", image_cache_mib=8))
+    checkpoint = "checkpoints/step-000011"
+    shutil.copytree(kept / checkpoint, resumed / checkpoint)
+    finetune.train(
+        options(resumed, photos, **steps, crop="multiscale", image_cache_mib=0, resume_from_checkpoint="latest")
+    )
+    assert same(kept, resumed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("crop", ["native", "multiscale", "whole"])
 def test_a_run_resumes_bit_for_bit_and_is_measured_in_its_own_mode(crop, photos, tmp_path, capsys):

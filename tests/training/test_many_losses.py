@@ -188,7 +188,7 @@ def test_a_name_alone_is_what_it_was():
 
 
 def test_names_of_networks(monkeypatch):
-    monkeypatch.setattr(perceptual_losses, "_load_lpips", lambda net: one())
+    monkeypatch.setattr(perceptual_losses, "_load_lpips", lambda net, option: one())
     weights = {"lpips-vgg": 0.5, f"{HERE}:psnr": 0.45, f"{HERE}:other": 2.0}
     terms = load_perceptual_terms(weights, 3, 16, taken={"psnr"})
     assert [(term.name, term.weight) for term in terms] == [
@@ -300,7 +300,7 @@ RECIPES = {  # the names in the curves, and the distance that decides which weig
 @pytest.mark.parametrize("first", RECIPES)
 def test_a_published_recipe_as_the_command_of_the_guide(first, tmp_path, monkeypatch):
     """Trained, measured, told in the card, and continued; the guide's function lies in the working directory."""
-    monkeypatch.setattr(perceptual_losses, "_load_lpips", lambda net: one())
+    monkeypatch.setattr(perceptual_losses, "_load_lpips", lambda net, option: one())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
     (tmp_path / "convnext.py").write_text(code_of_the_guide(monkeypatch)[0])

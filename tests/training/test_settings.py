@@ -176,7 +176,7 @@ OTHER = {
     "mixed_precision": "bf16",
     "max_grad_norm": 1e-3,
     "optimizer": "sgd",
-    "optimizer_args": ("maximize=true",),
+    "optimizer_args": ("amsgrad=true",),
     "adam_epsilon": 1e-2,
     "adam_weight_decay": 0.5,
     "adam_beta1": 0.1,

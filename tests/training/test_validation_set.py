@@ -183,7 +183,7 @@ def test_a_run_with_its_own_validation_set_continues_to_the_bit_and_says_what_it
     assert json.loads((tmp_path / "out" / "run.json").read_text())["split"] == "validation set own"
     assert "(validation set own)" in (tmp_path / "out" / "README.md").read_text()
     capsys.readouterr()
-    assert cli.main(["evaluate", str(tmp_path / "out"), "--data_dir", str(tmp_path / "own")]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "out"), "--data_dir", str(tmp_path / "own"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["psnr"] == pytest.approx(metrics["psnr"], rel=1e-5)
 
 

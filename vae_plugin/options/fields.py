@@ -11,8 +11,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from ..wording import cut
 from .declare import Declaration, OptionError, names_of
-from .values import LARGEST, as_typed, check_numbers, check_text, plain_number, shown
+from .values import LARGEST, LONGEST, as_typed, check_numbers, check_text, plain_number, shown
 from .weighted import checked_weights
 
 _OPTIONS: dict[type, Mapping[str, Option]] = {}  # by class, see `options_of`
@@ -71,7 +72,7 @@ class Option:
             values = tuple(_scalar(word, self.scalar) for word in words)
         except ValueError:
             typed = isinstance(value, list) and where.startswith("'--")
-            got = "null" if value is None else as_typed(words) if typed else shown(value)
+            got = "null" if value is None else cut(as_typed(words), LONGEST) if typed else shown(value)
             raise OptionError(f"option {where}: expected {self._expected}, got {got}.") from None
         self._check_choices(values, value, where)
         return values if self.many else values[0]
