@@ -213,6 +213,14 @@ def test_pages_are_bands_where_they_are_as_many_and_else_the_first_is_read(capsy
     assert torch.allclose(x, tensor(small.transpose(1, 2, 0), 0, 255), atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pillow_alone_opens_plain_tiffs(channels, monkeypatch):
+    pixels = noise(4, (7, 9, channels), np.uint8)
+    file = encoded(Image.fromarray(pixels[..., 0] if channels == 1 else pixels), "TIFF")
+    monkeypatch.setattr(tifffile, "TiffFile", None)
+    assert torch.allclose(ImageReader().tensor(file, channels), tensor(pixels, 0, 255), atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_band_beside_rgb_is_kept(dtype):
     pixels = noise(3, (6, 9, 4)).astype(dtype)

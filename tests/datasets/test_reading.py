@@ -173,13 +173,13 @@ def test_the_extra_is_registered_where_it_is_installed(monkeypatch):
     monkeypatch.setattr(Image, "EXTENSION", dict(Image.EXTENSION))
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     monkeypatch.setitem(sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register))
-    module._register.cache_clear()
+    module.set_up_pillow.cache_clear()
     endings.cache_clear()
     try:
         assert ".heic" in endings()
         assert to_uint8(READER.tensor(HEIC, 3)).unique().tolist() == [9]
     finally:
-        module._register.cache_clear()
+        module.set_up_pillow.cache_clear()
         endings.cache_clear()
 
 

@@ -6,7 +6,7 @@ from typing import IO, Protocol
 
 from .arrays import ArrayFile
 from .rasters import Raster
-from .tiffs import TiffImage
+from .tiffs import TiffImage, is_plain
 
 HEAD = 8  # bytes
 
@@ -49,6 +49,9 @@ def open_deep(file: IO[bytes], channels: int, name: str) -> DeepFile | None:
     if ArrayFile.matches(head):
         return ArrayFile(file)
     if TiffImage.matches(head):
+        file.seek(0)
+        if is_plain(file, channels):
+            return None
         try:
             found = TiffImage(file, name)
         except Exception:  # Pillow reads some that are odd, and says of others that they are damaged

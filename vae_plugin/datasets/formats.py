@@ -30,7 +30,7 @@ def formats(rules: DataRules = LATEST) -> tuple[str, ...]:
 
 def usual_formats() -> tuple[str, ...]:
     """Those of the usual formats that this installation has."""
-    _register()
+    set_up_pillow()
     return tuple(name for name in USUAL if name in Image.OPEN)
 
 
@@ -52,7 +52,8 @@ def is_heic(head: bytes) -> bool:
 
 
 @cache
-def _register() -> None:
+def set_up_pillow() -> None:
+    """Have Pillow know all its formats, and warn of nothing."""
     # What Pillow warns of changes no image: metadata that are cut, palettes with alpha, and sizes below our own limit.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

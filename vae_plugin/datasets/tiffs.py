@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ..notices import say_once
 from .colours import deep_to_srgb
 from .errors import DataError
+from .formats import set_up_pillow
 from .rasters import COLOURS, NUMBERS, Raster, fit, other_bands
 
-STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
+BIG = (b"II+\0", b"MM\0+")
+STARTS = (b"II*\0", b"MM\0*", *BIG)
 ORIENTATION, GDAL_NODATA, ICC_PROFILE = 274, 42113, 34675  # tags
+BITS, PHOTOMETRIC, SAMPLES, PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 277, 284, 338, 339
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # photometric interpretations of numbers as they are
 COLOUR_NAMES = {"SEPARATED": "CMYK"}  # where TIFF has a name of its own
 UNSPECIFIED = 0  # of the extra samples: a band without a meaning
+PLAIN = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3}  # photometric interpretation -> samples that are colours
 ASSOCIATED, UNASSOCIATED = 1, 2  # alpha among the extra samples; the first is multiplied into the colours
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is damaged is said as the reason of the image
@@ -42,6 +47,35 @@ class _Layout:
     axis: int | None
     page: int | None
     samples: bool
+
+
+def is_plain(file: IO[bytes], channels: int) -> bool:
+    """Whether a TIFF file is gray or RGB of 8 bits, perhaps with alpha; False also of what needs a closer look.
+
+    Pillow reads such a file in full, so that tifffile need not open it too: only the first directory is read here.
+
+    Args:
+        file: open, at its beginning.
+        channels: of the model.
+    """
+    head = file.read(8)
+    if channels not in COLOURS or head.startswith(BIG):
+        return False
+    set_up_pillow()
+    try:
+        tags = ImageFileDirectory_v2(head)
+        file.seek(tags.next)
+        tags.load(file)
+        bits, extra = tags.get(BITS, (1,)), tags.get(EXTRA_SAMPLES, ())
+        if max(bits) > 8 or len(set(bits)) > 1 or set(tags.get(SAMPLE_FORMAT, (1,))) != {1}:
+            return False
+        samples, colours = tags.get(SAMPLES, 1), PLAIN.get(tags.get(PHOTOMETRIC, -1))
+        if samples == colours == 1 and not extra:
+            return channels == 1 or tags.next == 0  # other pages may be its bands
+        is_alpha = extra in ((), (ASSOCIATED,), (UNASSOCIATED,))
+        return is_alpha and colours == samples - len(extra) and tags.get(PLANES, 1) == 1
+    except Exception:  # of a damaged one
+        return False
 
 
 class TiffImage:
@@ -81,7 +115,7 @@ class TiffImage:
         if self._extra_band(channels):
             self._note_extra_band()
         if channels == page.samplesperpixel and not self.colours:  # of which Pillow leaves out those without a meaning
-            return page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
+            return page.photometric not in PLAIN
         return page.samplesperpixel <= 4 and page.planarconfig == 1
 
     def layout(self, channels: int) -> _Layout:
@@ -94,7 +128,7 @@ class TiffImage:
         height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
         if page.imagedepth > 1:
             raise DataError("it is a volume: give one image in each file.")
-        if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB):
+        if page.photometric not in PLAIN:
             colours = COLOUR_NAMES.get(page.photometric.name, page.photometric.name)
             raise DataError(
                 f"its colours are {colours}, which are read with 8 bits in one plane only: save it as gray or RGB."
@@ -184,7 +218,7 @@ class TiffImage:
         """Whether it is gray or RGB with one band beside that has no meaning, and the model takes colours alone."""
         page = self._page
         extra = tuple(map(int, page.extrasamples or ()))
-        colours = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3}.get(page.photometric)
+        colours = PLAIN.get(page.photometric)
         one = extra == (UNSPECIFIED,) and page.samplesperpixel - 1 == colours
         return one and channels in (1, 3)
 
