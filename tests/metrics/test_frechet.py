@@ -11,7 +11,7 @@ from torch import nn
 
 from support.tiny_diffusers import tiny
 from vae_plugin import metrics
-from vae_plugin.errors import UserError
+from vae_plugin.errors import NotFiniteError, UserError
 from vae_plugin.metrics.frechet import FeatureMoments, InceptionFeatures, frechet_distance
 
 FEATURES = torch.nn.Sequential(nn.Conv2d(3, 5, 3, 2), nn.Tanh())
@@ -60,6 +60,26 @@ def test_it_is_measured_of_8_bit_images_and_says_when_they_are_few(capsys):
     assert "own is of 4 images and 5 features" in capsys.readouterr().err
     assert "own" not in metrics.evaluate(model, [x[:1]], measures=[metrics.FrechetDistance(FEATURES, "own")])
     assert "own is absent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "message"),
+    [
+        (lambda x: x.flatten(1) * float("nan"), NotFiniteError, "a feature that a Fréchet distance compares"),
+        (lambda x: x.mean(), UserError, r"features of shape \(\)"),
+        (lambda x: x.flatten(1)[:, : 2 + len(x)], UserError, r"features of shape \(1, 3\) for 1 image"),
+    ],
+)
+def test_features_that_are_none_are_refused(network, error, message):
+    x = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(error, match=message):
+        metrics.evaluate(tiny("AutoencoderKL"), x.split(2), measures=[metrics.FrechetDistance(network)])
+
+
+def test_a_distance_has_a_value_for_each_image():
+    x = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match=r"own gives values of shape \(1,\) for 3 image"):
+        metrics.evaluate(tiny("AutoencoderKL"), [x], compare=lambda x, y: {"own": x.mean().flatten()})
 
 
 def test_inception_is_given_bytes_of_three_channels_or_named_as_missing(monkeypatch):

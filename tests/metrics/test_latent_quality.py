@@ -12,6 +12,7 @@ from vae_plugin import AutoencoderVAE
 from vae_plugin.autoencoders import adapt
 from vae_plugin.cli import main
 from vae_plugin.commands.evaluate import EvaluateOptions
+from vae_plugin.commands.latent_quality import table
 from vae_plugin.datasets import Circles, find_factors
 from vae_plugin.metrics import FactorScores, Regularity, Seen, disentanglement, evaluate
 from vae_plugin.metrics.disentanglement import learners
@@ -135,11 +136,30 @@ def test_evaluate_scores_factors_and_draws_them(folder, tmp_path, capsys):
         (["--factor_picture", "a.png"], "--factor_picture needs --factors or --factor_columns"),
         (["--data_dir", "nowhere", "--factors"], "--factors"),
         (["--data_dir", "nowhere", "--factor_periods", "angle=360"], "--factor_periods"),
+        (["--factor_columns", "angle", "--factor_periods", "angle=0"], "its period must be a number above 0"),
     ],
 )
 def test_options_without_an_effect_are_refused(folder, words, message, capsys):
     assert main(["evaluate", str(folder), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_table_has_the_latents_that_tell_most_and_counts_the_others():
+    parts = [0.1] * 60 + [0.9] * 20 + [0.01] * 3
+    heading, _, *rows, others, silent = table({"x": parts, "y": [0.0] * 83}, "m")
+    assert len(rows) == 64
+    assert [row.split()[0] for row in rows[-20:]] == [f"z{i}" for i in range(60, 80)]
+    assert "of m" in heading
+    assert others.startswith("16 further")
+    assert silent.startswith("3 further")
+
+
+def test_a_single_image_has_no_scores_and_is_said_so(folder, capsys):
+    assert main(["evaluate", str(folder), "--max_images", "1", "--factors"]) == 0
+    said = capsys.readouterr()
+    assert "x, y, radius are the same in all images, and left out." in said.err
+    assert "no scores of factors" in said.err
+    assert "MIG" not in said.out
 
 
 def test_columns_stand_behind_their_flag():

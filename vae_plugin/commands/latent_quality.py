@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from ..autoencoders import Adapter
 from ..datasets import Factors, find_factors
 from ..metrics import Evaluation, FactorScores, Regularity
-from ..metrics.disentanglement.heat_map import MOST_ROWS, below, heat_map
+from ..metrics.disentanglement.heat_map import below, heat_map, most_telling
 from ..metrics.factor_scores import INFORMATION
 from ..notices import say, show
 from ..options import GIVEN, option
@@ -43,7 +43,7 @@ class LatentQuality:
     factor_periods: tuple[str, ...] | None = option(
         None,
         "After how much the values of periodic factor columns repeat, as in angle=360; a name alone repeats after 1.",
-        weighted=True,
+        weighted="period",
         when={"factor_columns": GIVEN},
         since="0.2",
     )
@@ -112,20 +112,25 @@ class MeasuredLatents:
 
 
 def table(information: Mapping[str, list[float]], model: str) -> list[str]:
-    """Lines of text: for each latent that tells something (64 at most) the part of each factor that it tells.
+    """Lines of text: the part of each factor that each latent tells, of the 64 that tell most and those that tell any.
 
     Args:
         information: factor -> part of it that each latent tells.
         model: its name.
     """
-    latents = [row for row, parts in enumerate(zip(*information.values(), strict=True)) if max(parts) > TELLING]
+    matrix, _ = _matrix(information)
+    latents = (matrix.max(1).values > TELLING).nonzero().flatten().tolist()
+    shown = [row for row in most_telling(matrix).tolist() if row in set(latents)]
     width = max(8, *(len(name) + 2 for name in information))
     lines = [f"part of each factor that a latent of {model} tells, I(z; v) / H(v):"]
     lines.append(f"{'latent':>8}" + "".join(f"{name:>{width}}" for name in information))
-    for row in latents[:MOST_ROWS]:
+    for row in shown:
         lines.append(f"{f'z{row}':>8}" + "".join(f"{parts[row]:>{width}.2f}" for parts in information.values()))
-    silent = len(next(iter(information.values()))) - len(latents)
-    return [*lines, f"{silent} further latent(s) tell less than {TELLING} of each."] if silent else lines
+    if others := len(latents) - len(shown):
+        lines.append(f"{others} further latent(s) tell less of their best factor than these.")
+    if silent := len(matrix) - len(latents):
+        lines.append(f"{silent} further latent(s) tell less than {TELLING} of each.")
+    return lines
 
 
 def _information(evaluation: Evaluation) -> dict[str, list[float]]:

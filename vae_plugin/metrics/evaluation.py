@@ -12,7 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from ..arguments import Instance, check
 from ..autoencoders import Adapter, adapt, evaluation_mode
-from ..errors import NotFiniteError
+from ..errors import NotFiniteError, UserError
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 from ..models.posteriors import DiagonalGaussian
@@ -103,7 +103,7 @@ def evaluate(
 
     Raises:
         ValueError: if there is no image, or the importance-weighted bound is asked for of a model that has none.
-        UserError: if the images are not in [-1, 1].
+        UserError: if the images are not in [-1, 1], or `compare` does not give a value for each of them.
         NotFiniteError: if a reconstruction or a measure is NaN or infinite.
     """
     adapter = adapt(model)
@@ -171,7 +171,14 @@ def _measure(
     reconstruction = (reconstruct or adapter.reconstruct)(x)
     values = {measure.__name__: measure(reconstruction, x) for measure in (psnr, ssim, mse, l1)}
     if compare is not None:
-        values |= compare(x, reconstruction)
+        compared = compare(x, reconstruction)
+        for name, value in compared.items():
+            if value.shape != (len(x),):
+                shape = tuple(value.shape)
+                raise UserError(
+                    f"{name} gives values of shape {shape} for {len(x)} image(s): it must give one for each."
+                )
+        values |= compared
     if adapter.likelihood is not None:
         terms = elbo(network, x, noise)
         values |= {"elbo_nats": terms.value, "kl_nats": terms.kl}

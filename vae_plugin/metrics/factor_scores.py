@@ -68,8 +68,10 @@ class FactorScores:
             return {}
         codes, factors = torch.stack([self._codes[number] for number in numbers]), self._factors.of(numbers).varying()
         if constant := [name for name in self._factors.names if name not in factors.names]:
-            self.notes.append(f"{', '.join(constant)} is the same in all images, and is left out.")
+            are = "is" if len(constant) == 1 else "are"
+            self.notes.append(f"{', '.join(constant)} {are} the same in all images, and left out.")
         if not factors.names:
+            self.notes.append("no scores of factors: none differs between the images.")
             return {}
         if len(codes) < FEW_IMAGES:
             self.notes.append(

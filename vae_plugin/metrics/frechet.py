@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from ..errors import NotFiniteError, UserError
 from ..models.distributed import objects_over_processes
 from ..models.exact import exact
 from ..notices import say
@@ -65,7 +65,13 @@ def frechet_distance(one: FeatureMoments, other: FeatureMoments) -> float:
 
     The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric: so it
     is a real number also where a covariance is singular, as it is of fewer images than features.
+
+    Raises:
+        NotFiniteError: if a moment is NaN or infinite.
     """
+    for moments in (one, other):
+        if not (moments.mean.isfinite().all() and moments.products.isfinite().all()):
+            raise NotFiniteError("a feature that a Fréchet distance compares")
     values, vectors = torch.linalg.eigh(one.covariance)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
     shared = torch.linalg.eigvalsh(root @ other.covariance @ root).clamp_min(0).sqrt().sum()
@@ -83,6 +89,9 @@ class FrechetDistance:
         network: images (B, C, H, W) in [-1, 1] to features (B, D), or (B, D, ...) of which the mean over positions is
             taken; it computes in float32, and is moved to the device of the images.
         name: of the metric.
+
+    Raises:
+        UserError: by `update`, if the features are not of that shape.
     """
 
     def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], name: str = "rfid") -> None:
@@ -96,7 +105,14 @@ class FrechetDistance:
             self.network.to(seen.images.device)
         for moments, images in ((self._images, seen.images), (self._reconstructions, seen.reconstructions)):
             features = self.network(rounded(images))
-            moments.update(features.flatten(2).mean(2) if features.ndim > 2 else features)
+            vectors = features.flatten(2).mean(2) if features.ndim > 2 else features
+            length = len(moments.mean) if moments.count else vectors.shape[-1:].numel()
+            if vectors.shape != (len(images), length):
+                raise UserError(
+                    f"{self.name}: the network gives features of shape {tuple(features.shape)} for {len(images)} "
+                    "image(s): it must give (B, D), with the same D for all images."
+                )
+            moments.update(vectors)
 
     def all_reduce(self) -> None:
         """Add what all processes have seen."""

@@ -53,7 +53,7 @@ class Declaration:
         at_most: largest accepted value, of each item of a tuple. Default: see `values.LARGEST`.
         path: whether it names a file or folder, or may name one: a leading ~ is the home folder.
         alone: whether one value may stand for a list of one, in a file too, and the flag may be repeated.
-        weighted: whether each item is a name that may have a weight, NAME=WEIGHT; a file may give a map of them.
+        weighted: "weight", or what else a name of the list may have behind it, NAME=WEIGHT; a file may give a map.
         common: whether the short `--help` lists it, in a class that has such options.
         when: what it depends on: the name of another option or of a fact -> the values with which it has an effect,
             `GIVEN`, or `Except(...)` the values with which it has none. Otherwise it is refused if it is given.
@@ -76,7 +76,7 @@ class Declaration:
     at_most: float | None = None
     path: bool = False
     alone: bool = False
-    weighted: bool = False
+    weighted: str | None = None
     common: bool = False
     when: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     on_resume: bool = False

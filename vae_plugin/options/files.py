@@ -70,7 +70,7 @@ def read_file(
     words: dict[str, Any] = {}
     for key, node in root.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
-        weighted = name in known and known[name].declaration.weighted
+        weighted = name in known and known[name].declaration.weighted is not None
         if isinstance(node, yaml.MappingNode) and not weighted:
             raise OptionError(f"option {name!r} in {path} is a nested map: write every option on the top level.")
         if not node.tag.startswith(STANDARD_TAGS):

@@ -184,7 +184,7 @@ def _parser(options: Mapping[str, Option], prog: str | None, description: str, e
         if section not in groups:
             groups[section] = parser.add_argument_group(section)
         metavar = "{" + ",".join(map(str, opt.declaration.choices)) + "}" if opt.declaration.choices else None
-        metavar = "NAME[=WEIGHT]" if opt.declaration.weighted else metavar
+        metavar = f"NAME[={opt.declaration.weighted.upper()}]" if opt.declaration.weighted else metavar
         value: dict[str, Any] = {
             "metavar": metavar or opt.scalar.__name__.upper(),
             "nargs": "+" if opt.many else None,

@@ -20,7 +20,7 @@ def heat_map(matrix: torch.Tensor, factors: Sequence[str], title: str = "") -> I
         factors: names of the columns.
         title: a line above.
     """
-    telling = matrix.max(1).values.argsort(descending=True)[:MOST_ROWS].sort().values
+    telling = most_telling(matrix)
     font = ImageFont.load_default(TEXT)
     labels = [f"z{row}" for row in telling.tolist()]
     left = MARGIN + max(_width(font, label) for label in labels) + MARGIN
@@ -41,6 +41,11 @@ def heat_map(matrix: torch.Tensor, factors: Sequence[str], title: str = "") -> I
             ink = "white" if value > 0.5 else "black"
             draw.text((left + cell * (column + 0.5), middle), f"{value:.2f}", ink, font, anchor="mm")
     return picture
+
+
+def most_telling(matrix: torch.Tensor) -> torch.Tensor:
+    """The rows of a matrix (D, F) with the 64 largest maxima, in their order."""
+    return matrix.max(1).values.argsort(descending=True, stable=True)[:MOST_ROWS].sort().values
 
 
 def below(pictures: Iterable[Image.Image]) -> Image.Image:

@@ -29,7 +29,7 @@ class LossSettings:
         "a mean over pixels with its weight, as in l1=0.3 l2=0.5 ssim=0.5; a name alone has the weight 1.",
         choices=(ELBO, *PIXEL_LOSSES),
         alone=True,
-        weighted=True,
+        weighted="weight",
         when={"trains_on_images": (True,)},
     )
     learned_variance: bool = option(
@@ -49,7 +49,7 @@ class LossSettings:
         "Perceptual losses beside those of pixels: lpips-vgg, lpips-alex, lpips-squeeze, or MODULE:FUNCTION of your "
         "own, or several with their weights, as in lpips-vgg=0.5 MODULE:FUNCTION=0.45.",
         alone=True,
-        weighted=True,
+        weighted="weight",
         when=COMPARES_IMAGES,
     )
     perceptual_scale: float = option(
