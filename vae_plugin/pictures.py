@@ -47,6 +47,16 @@ def grid(images: torch.Tensor, columns: int, min_side: int = 64) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if channels == 1 else array)
 
 
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures one below the other."""
+    width, height = max(each.width for each in pictures), sum(each.height for each in pictures)
+    sheet, top = Image.new("RGB", (width, height), "white"), 0
+    for each in pictures:
+        sheet.paste(each, (0, top))
+        top += each.height
+    return sheet
+
+
 def labelled(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     """Stack pictures, each below a line that says what it shows."""
     font, line = ImageFont.load_default(FONT_SIZE), FONT_SIZE + MARGIN
@@ -152,7 +162,7 @@ def labelled_pairs(models: Sequence[tuple[str, Sequence[Pair]]], amplify: float 
     line = FONT_SIZE + MARGIN
     blocks = []
     for name, pairs in models:
-        columns = [[_cell(image) for image in _stack(pair, amplify)] for pair in pairs]
+        columns = [[_cell(image) for image in _three_of(pair, amplify)] for pair in pairs]
         widths = [
             max(column[0].width, math.ceil(font.getlength(pair.caption)))
             for column, pair in zip(columns, pairs, strict=True)
@@ -173,15 +183,10 @@ def labelled_pairs(models: Sequence[tuple[str, Sequence[Pair]]], amplify: float 
                 block.paste(cell, (at, 2 * line + row * (height + MARGIN)))
             at += wide + MARGIN
         blocks.append(block)
-    sheet = Image.new("RGB", (max(block.width for block in blocks), sum(block.height for block in blocks)), "white")
-    top = 0
-    for block in blocks:
-        sheet.paste(block, (0, top))
-        top += block.height
-    return sheet
+    return stacked(blocks)
 
 
-def _stack(pair: Pair, amplify: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _three_of(pair: Pair, amplify: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     original, reconstruction = pair.original.float().cpu(), pair.reconstruction.float().cpu()
     return original, reconstruction, (amplify * (reconstruction - original).abs()).clamp(max=2) - 1
 

@@ -14,11 +14,10 @@ from support import known_codes
 from vae_plugin.errors import UserError
 from vae_plugin.metrics.disentanglement import (
     Fixed,
+    FixedFactors,
     beta_vae_score,
     dci,
     factor_vae_score,
-    fixed_groups,
-    fixed_pairs,
     information,
     learners,
     mig,
@@ -55,7 +54,7 @@ def test_dci_as_by_disent(kind):
 
 @kinds_of_codes
 def test_score_of_factor_vae_as_by_disent(kind):
-    found = factor_vae_score(CODES[kind], fixed_groups(CODES[kind], V))
+    found = factor_vae_score(CODES[kind], FixedFactors(CODES[kind], V).groups())
     assert found == pytest.approx(BY_DISENT[kind]["factor_vae"], abs=0.06)  # 500 votes are counted
 
 
@@ -64,14 +63,14 @@ def test_score_of_factor_vae_as_by_disent(kind):
     [("perfect", 1, 1), ("redundant", 1, 1), ("random", 0.28, 0.39), ("rotated", 0.6, 1)],
 )
 def test_score_of_beta_vae(kind, low, high):
-    assert low <= beta_vae_score(fixed_pairs(CODES[kind], V, size=16, groups=900)) <= high
+    assert low <= beta_vae_score(FixedFactors(CODES[kind], V).pairs(900, 16)) <= high
 
 
 def test_two_turned_factors_of_one_range_cannot_be_told_apart():
     v = uniform(2000, 3)
     z = torch.stack([v[:, 0] + v[:, 1], v[:, 0] - v[:, 1], v[:, 2]], 1)
-    assert beta_vae_score(fixed_pairs(z, v, size=16)) == pytest.approx(2 / 3, abs=0.08)
-    assert factor_vae_score(z, fixed_groups(z, v)) == pytest.approx(2 / 3, abs=0.08)
+    assert beta_vae_score(FixedFactors(z, v).pairs(size=16)) == pytest.approx(2 / 3, abs=0.08)
+    assert factor_vae_score(z, FixedFactors(z, v).groups()) == pytest.approx(2 / 3, abs=0.08)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +110,7 @@ def test_a_periodic_factor_on_a_circle_of_two_latents(seam):
     assert mig(z, v, kinds) == pytest.approx(0.5, abs=0.05)  # 0 of the hue
     assert sap(z, v, kinds) == pytest.approx(0.5, abs=0.01)
     assert modularity(z, v, kinds) > 0.97
-    assert factor_vae_score(z, fixed_groups(z, v, kinds)) == 1
+    assert factor_vae_score(z, FixedFactors(z, v, kinds).groups()) == 1
     found = dci(z, v, kinds)
     assert found.disentanglement > 0.98
     assert found.completeness == pytest.approx(1 - math.log(2) / math.log(3) / 2, abs=0.02)
@@ -142,7 +141,7 @@ def test_dci_of_continuous_factors():
 
 def test_latents_that_never_vary_get_no_votes():
     z = torch.cat([torch.zeros(known_codes.N, 1), CODES["perfect"]], 1)
-    assert factor_vae_score(z, fixed_groups(z, V)) == 1
+    assert factor_vae_score(z, FixedFactors(z, V).groups()) == 1
 
 
 def test_what_cannot_be_scored_is_refused():
@@ -169,7 +168,8 @@ def test_without_scikit_learn_one_sentence_says_so(monkeypatch):
 
 def test_images_of_a_group_share_the_value_of_its_factor():
     positions = torch.arange(known_codes.N, dtype=torch.float32)[:, None]
-    groups, pairs = fixed_groups(positions, V, groups=60, size=9), fixed_pairs(positions, V, groups=60, size=9)
+    fixed = FixedFactors(positions, V)
+    groups, pairs = fixed.groups(60, 9), fixed.pairs(60, 9)
     for found in (groups, pairs):
         assert sorted(found.factor.unique().tolist()) == [0, 1, 2]
         for codes, factor in zip(found.codes.long()[..., 0], found.factor.tolist(), strict=True):

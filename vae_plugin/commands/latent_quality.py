@@ -13,12 +13,12 @@ from torch.utils.data import Dataset
 from ..autoencoders import Adapter
 from ..datasets import Factors, find_factors
 from ..metrics import Evaluation, FactorScores, Regularity
-from ..metrics.disentanglement.heat_map import below, heat_map, most_telling
+from ..metrics.disentanglement.heat_map import heat_map, most_telling
 from ..metrics.factor_scores import INFORMATION
 from ..notices import say, show
 from ..options import GIVEN, option
 from ..options.weighted import weights_of
-from ..pictures import save_png
+from ..pictures import save_png, stacked
 
 TELLING = 0.05  # part of a factor that a latent tells, from which on it is in the table
 
@@ -107,7 +107,9 @@ class MeasuredLatents:
                 show(line, sys.stderr)
         if self._options.factor_picture and found:
             path = Path(self._options.factor_picture)
-            save_png(below(heat_map(*_matrix(each), f"{name}: I(z; v) / H(v)") for name, each in found.items()), path)
+            save_png(
+                stacked([heat_map(*_matrix(each), f"{name}: I(z; v) / H(v)") for name, each in found.items()]), path
+            )
             say(f"what each latent tells of each factor is drawn in {path}.")
 
 

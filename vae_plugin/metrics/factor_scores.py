@@ -10,7 +10,7 @@ from ..datasets import Factors
 from ..errors import UserError
 from ..models.distributed import objects_over_processes
 from ..models.posteriors import DiagonalGaussian
-from .disentanglement import beta_vae_score, dci, factor_vae_score, fixed_groups, fixed_pairs, modularity, sap
+from .disentanglement import FixedFactors, beta_vae_score, dci, factor_vae_score, modularity, sap
 from .disentanglement.information import Information, information
 from .disentanglement.learners import is_installed
 from .disentanglement.mig import gaps
@@ -99,10 +99,10 @@ class FactorScores:
                 f"no scores of FactorVAE and beta-VAE: {active.shape[1]} active latents are more than {MOST_FOR_VOTES}."
             )
             return {}
-        groups = fixed_groups(active, values, kinds, seed=self._seed)
-        result = {"factor_vae_score": factor_vae_score(active, groups)} if (active.var(0) > 0).any() else {}
+        fixed = FixedFactors(active, values, kinds, seed=self._seed)
+        result = {"factor_vae_score": factor_vae_score(active, fixed.groups())} if (active.var(0) > 0).any() else {}
         if is_installed():
-            result["beta_vae_score"] = beta_vae_score(fixed_pairs(active, values, kinds, seed=self._seed))
+            result["beta_vae_score"] = beta_vae_score(fixed.pairs())
         return result
 
     def _learnt(self, codes: torch.Tensor, values: torch.Tensor, kinds: tuple[str, ...]) -> dict[str, float]:

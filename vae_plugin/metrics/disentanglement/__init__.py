@@ -7,7 +7,7 @@ Codes are the latents of N images, (N, D), commonly posterior means, and factors
 from .beta_vae import beta_vae_score
 from .dci import DCI, dci
 from .factor_vae import factor_vae_score
-from .fixed import Fixed, fixed_groups, fixed_pairs
+from .fixed import Fixed, FixedFactors
 from .information import Information, information
 from .mig import mig
 from .modularity import modularity
@@ -16,12 +16,11 @@ from .sap import sap
 __all__ = [
     "DCI",
     "Fixed",
+    "FixedFactors",
     "Information",
     "beta_vae_score",
     "dci",
     "factor_vae_score",
-    "fixed_groups",
-    "fixed_pairs",
     "information",
     "mig",
     "modularity",

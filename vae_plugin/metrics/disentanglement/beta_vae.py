@@ -9,7 +9,7 @@ from .fixed import Fixed
 from .learners import logistic_regression
 
 
-@accepts(pairs=Instance((Fixed,), "pairs that share a factor, see `fixed_pairs`"))
+@accepts(pairs=Instance((Fixed,), "pairs that share a factor, see `FixedFactors.pairs`"))
 def beta_vae_score(pairs: Fixed, seed: int = 0) -> float:
     """Score of beta-VAE (Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts").
 

@@ -10,7 +10,7 @@ from .columns import CODES, train_and_test
 from .fixed import Fixed
 
 
-@accepts(codes=CODES, fixed=Instance((Fixed,), "groups with a factor fixed, see `fixed_groups`"))
+@accepts(codes=CODES, fixed=Instance((Fixed,), "groups with a factor fixed, see `FixedFactors.groups`"))
 def factor_vae_score(codes: torch.Tensor, fixed: Fixed, seed: int = 0) -> float:
     """FactorVAE score (Kim & Mnih 2018, "Disentangling by Factorising", section 4 and figure 2).
 

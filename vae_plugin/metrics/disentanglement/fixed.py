@@ -28,62 +28,67 @@ class Fixed:
     factor: torch.Tensor
 
 
-@accepts(codes=CODES, factors=FACTORS, groups=Whole(1), size=Whole(2), bins=Whole(2), seed=Whole())
-def fixed_groups(
-    codes: torch.Tensor,
-    factors: torch.Tensor,
-    kinds: Sequence[str] | None = None,
-    *,
-    groups: int = GROUPS,
-    size: int = SIZE,
-    bins: int = BINS,
-    seed: int = 0,
-) -> Fixed:
-    """Groups of images of a data set in which a factor is fixed, for `factor_vae_score`.
+class FixedFactors:
+    """Draws images of a data set that have a factor in common.
 
-    For each group a factor and an image are drawn, and from the images with the same value of that factor (in the same
-    bin, of what is not categorical) all of the group, with repetition. Of factors that are not categorical the value is
-    so fixed to 1 / bins of its range; a generator that can fix it exactly is better where there is one.
+    For each group a factor is drawn, and images; those with the same value of that factor (in the same bin, of what is
+    not categorical) go with them, with repetition. Of factors that are not categorical the value is so fixed to
+    1 / bins of its range; a generator that can fix it exactly is better where there is one.
 
     Args:
         codes: latents of N images, (N, D).
         factors: of the same images, (N, F), drawn independently of each other.
         kinds: see `information`.
-        groups: how many, G.
-        size: images in each, L.
         bins: of what is not categorical.
-        seed: of what is drawn.
+        seed: of what is drawn; the same at each call.
 
     Raises:
         ValueError: if a value is not finite, or a factor does not vary.
     """
-    rng, alike = np.random.default_rng(seed), _alike(codes, factors, kinds, bins)
-    factor = rng.integers(factors.shape[1], size=groups)
-    first = np.broadcast_to(rng.integers(len(codes), size=(groups, 1)), (groups, size))
-    chosen = _drawn(alike, factor, first, rng)
-    return Fixed(codes[torch.from_numpy(chosen)], torch.from_numpy(factor))
 
+    @accepts(codes=CODES, factors=FACTORS, bins=Whole(2), seed=Whole())
+    def __init__(
+        self,
+        codes: torch.Tensor,
+        factors: torch.Tensor,
+        kinds: Sequence[str] | None = None,
+        *,
+        bins: int = BINS,
+        seed: int = 0,
+    ) -> None:
+        check_columns(codes, factors)
+        self._codes, self._seed = codes, seed
+        self._alike = [_alike(column.numpy()) for column in discrete(factors, kinds_of(factors, kinds), bins)]
 
-@accepts(codes=CODES, factors=FACTORS, groups=Whole(1), size=Whole(1), bins=Whole(2), seed=Whole())
-def fixed_pairs(
-    codes: torch.Tensor,
-    factors: torch.Tensor,
-    kinds: Sequence[str] | None = None,
-    *,
-    groups: int = GROUPS,
-    size: int = SIZE,
-    bins: int = BINS,
-    seed: int = 0,
-) -> Fixed:
-    """Groups of L pairs of images of a data set, for `beta_vae_score`; the two of a pair share the value of a factor.
+    @accepts(count=Whole(1), size=Whole(2))
+    def groups(self, count: int = GROUPS, size: int = SIZE) -> Fixed:
+        """Groups of `size` images that all share the value of a factor, for `factor_vae_score`."""
+        rng, factor = self._factors(count)
+        first = np.broadcast_to(rng.integers(len(self._codes), size=(count, 1)), (count, size))
+        return self._fixed(self._drawn(factor, first, rng), factor)
 
-    The arguments are those of `fixed_groups`.
-    """
-    rng, alike = np.random.default_rng(seed), _alike(codes, factors, kinds, bins)
-    factor = rng.integers(factors.shape[1], size=groups)
-    first = rng.integers(len(codes), size=(groups, size))
-    chosen = np.stack([first, _drawn(alike, factor, first, rng)], 2)
-    return Fixed(codes[torch.from_numpy(chosen)], torch.from_numpy(factor))
+    @accepts(count=Whole(1), size=Whole(1))
+    def pairs(self, count: int = GROUPS, size: int = SIZE) -> Fixed:
+        """Groups of `size` pairs, the two of each sharing the value of a factor, for `beta_vae_score`."""
+        rng, factor = self._factors(count)
+        first = rng.integers(len(self._codes), size=(count, size))
+        return self._fixed(np.stack([first, self._drawn(factor, first, rng)], 2), factor)
+
+    def _factors(self, count: int) -> tuple[np.random.Generator, np.ndarray]:
+        rng = np.random.default_rng(self._seed)
+        return rng, rng.integers(len(self._alike), size=count)
+
+    def _drawn(self, factor: np.ndarray, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """For each image of `first` (G, L) one that has the same value of the factor (G,) of its group."""
+        chosen, at = np.empty_like(first), rng.random(first.shape)
+        for f, images in enumerate(self._alike):
+            own = factor == f
+            value = images.values[first[own]]
+            chosen[own] = images.order[images.start[value] + (at[own] * images.count[value]).astype(np.int64)]
+        return chosen
+
+    def _fixed(self, chosen: np.ndarray, factor: np.ndarray) -> Fixed:
+        return Fixed(self._codes[torch.from_numpy(chosen)], torch.from_numpy(factor))
 
 
 @dataclass(frozen=True)
@@ -96,21 +101,6 @@ class _Alike:
     count: np.ndarray
 
 
-def _alike(codes: torch.Tensor, factors: torch.Tensor, kinds: Sequence[str] | None, bins: int) -> list[_Alike]:
-    check_columns(codes, factors)
-    found = []
-    for column in discrete(factors, kinds_of(factors, kinds), bins):
-        values = column.numpy()
-        count = np.bincount(values)
-        found.append(_Alike(values, values.argsort(kind="stable"), count.cumsum() - count, count))
-    return found
-
-
-def _drawn(alike: list[_Alike], factor: np.ndarray, first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each image of `first` (G, L) one that has the same value of the factor (G,) of its group."""
-    chosen, at = np.empty_like(first), rng.random(first.shape)
-    for f, images in enumerate(alike):
-        own = factor == f
-        value = images.values[first[own]]
-        chosen[own] = images.order[images.start[value] + (at[own] * images.count[value]).astype(np.int64)]
-    return chosen
+def _alike(values: np.ndarray) -> _Alike:
+    count = np.bincount(values)
+    return _Alike(values, values.argsort(kind="stable"), count.cumsum() - count, count)

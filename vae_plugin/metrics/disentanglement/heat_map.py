@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -46,17 +46,6 @@ def heat_map(matrix: torch.Tensor, factors: Sequence[str], title: str = "") -> I
 def most_telling(matrix: torch.Tensor) -> torch.Tensor:
     """The rows of a matrix (D, F) with the 64 largest maxima, in their order."""
     return matrix.max(1).values.argsort(descending=True, stable=True)[:MOST_ROWS].sort().values
-
-
-def below(pictures: Iterable[Image.Image]) -> Image.Image:
-    """Pictures one below the other."""
-    every = list(pictures)
-    sheet = Image.new("RGB", (max(each.width for each in every), sum(each.height for each in every)), "white")
-    top = 0
-    for each in every:
-        sheet.paste(each, (0, top))
-        top += each.height
-    return sheet
 
 
 def _colour(value: float) -> tuple[int, ...]:
