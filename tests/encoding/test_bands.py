@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.encodable import tiny_vae
 from vae_plugin import AutoencoderVAE
 from vae_plugin.autoencoders import adapt
 from vae_plugin.cli import main
@@ -20,9 +21,7 @@ LOW, HIGH = -40.0, 10.0
 def place(tmp_path_factory):
     """A folder with a model that records a range, the same one without it, and float images of two bands."""
     folder = tmp_path_factory.mktemp("two")
-    torch.manual_seed(0)
-    own = {"in_channels": 2, "block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16}
-    model = AutoencoderVAE(**own, latent_channels=2, sigma=0.3)
+    model = tiny_vae(in_channels=2)
     model.save_pretrained(folder / "untold")
     adapt(model).record_value_range((LOW, HIGH))
     model.save_pretrained(folder / "told")

@@ -20,6 +20,7 @@ import torch
 import webdataset
 from PIL import Image
 
+from support.encodable import OWN, photograph, tiny_vae
 from support.kills import killed_at
 from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
 from vae_plugin.cli import main
@@ -33,12 +34,9 @@ COUNT, DAMAGED = 11, 4  # images, and the number of the one that cannot be read
 def models(tmp_path_factory):
     """Folders of two models: of a VAE with a compression of 2, and of a VQ-VAE."""
     folder = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    own = {"in_channels": 3, "block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16}
-    AutoencoderVAE(**own, latent_channels=2, sigma=0.3).save_pretrained(folder / "vae")
-    AutoencoderVQVAE(**own, latent_channels=2, num_vq_embeddings=8).save_pretrained(folder / "vq")
-    of_eight = {**own, "block_out_channels": (8, 8, 8, 8)}
-    AutoencoderVAE(**of_eight, latent_channels=2, sigma=0.3).save_pretrained(folder / "eight")
+    tiny_vae().save_pretrained(folder / "vae")
+    AutoencoderVQVAE(**OWN, num_vq_embeddings=8).save_pretrained(folder / "vq")
+    tiny_vae(block_out_channels=(8, 8, 8, 8)).save_pretrained(folder / "eight")
     return folder
 
 
@@ -46,14 +44,9 @@ def models(tmp_path_factory):
 def photos(tmp_path_factory):
     """A folder of two classes, with an image that cannot be read."""
     folder = tmp_path_factory.mktemp("photos")
-    noise = np.random.default_rng(0)
-    for number in range(COUNT):
-        path = folder / ("cats" if number < 6 else "dogs") / f"{number:02d}.png"
-        path.parent.mkdir(exist_ok=True)
-        if number == DAMAGED:
-            path.write_bytes(b"no image")
-        else:
-            Image.fromarray(noise.integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(path)
+    paths = [folder / ("cats" if number < 6 else "dogs") / f"{number:02d}.png" for number in range(COUNT)]
+    photograph(paths)
+    paths[DAMAGED].write_bytes(b"no image")
     return folder
 
 

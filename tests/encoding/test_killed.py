@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from support.built import ROOT
-from vae_plugin import AutoencoderVAE
+from support.encodable import photograph, tiny_vae
 from vae_plugin.cli import main
 from vae_plugin.datasets import LatentDataset
 
@@ -26,14 +24,8 @@ COUNT = 240
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
     folder = tmp_path_factory.mktemp("here")
-    torch.manual_seed(0)
-    own = {"in_channels": 3, "block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16}
-    AutoencoderVAE(**own, latent_channels=2, sigma=0.3).save_pretrained(folder / "model")
-    (folder / "photos").mkdir()
-    noise = np.random.default_rng(0)
-    for number in range(COUNT):
-        pixels = noise.integers(0, 256, (16, 24, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "photos" / f"{number:03d}.png")
+    tiny_vae().save_pretrained(folder / "model")
+    photograph(folder / "photos" / f"{number:03d}.png" for number in range(COUNT))
     return folder
 
 

@@ -9,13 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from support.built import ROOT
-from vae_plugin import AutoencoderVAE
+from support.encodable import photograph, tiny_vae
 from vae_plugin.cli import main
 
 pytestmark = pytest.mark.slow
@@ -24,13 +21,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
     folder = tmp_path_factory.mktemp("here")
-    torch.manual_seed(0)
-    own = {"in_channels": 3, "block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16}
-    AutoencoderVAE(**own, latent_channels=2, sigma=0.3).save_pretrained(folder / "model")
-    (folder / "photos").mkdir()
-    noise = np.random.default_rng(0)
-    for number in range(13):
-        Image.fromarray(noise.integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(folder / f"photos/{number:02d}.png")
+    tiny_vae().save_pretrained(folder / "model")
+    photograph(folder / "photos" / f"{number:02d}.png" for number in range(13))
     (folder / "photos" / "04.png").write_bytes(b"no image")
     return folder
 
