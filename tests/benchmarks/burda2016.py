@@ -22,21 +22,16 @@ with the date, the versions, the seed and the schedule to `--output`.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-import diffusers
 import torch
 from tqdm.auto import tqdm
 
-import vae_plugin
+from report import report
 from vae_plugin.datasets import load_images
-from vae_plugin.files import write_json
 from vae_plugin.metrics import active_units
 from vae_plugin.models import VAE, Bernoulli, MLPDecoder, MLPEncoder
 from vae_plugin.objectives import elbo, importance_weighted_bound
@@ -163,17 +158,8 @@ def main() -> None:
         "epochs": epochs,
         "seed": options.seed,
         "training_cpu_seconds": round(seconds),
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": {
-            "vae-plugin": vae_plugin.__version__,
-            "torch": torch.__version__,
-            "diffusers": diffusers.__version__,
-            "python": platform.python_version(),
-        },
     }
-    print(json.dumps(result, indent=2))
-    if options.output:
-        write_json(options.output, result)
+    report(result, options.output)
 
 
 if __name__ == "__main__":

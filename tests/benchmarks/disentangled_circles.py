@@ -9,22 +9,18 @@ Trains once for each of `--seeds`, and measures the posterior means of 10,000 ne
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import vae_plugin
+from report import report
 from vae_plugin import AutoencoderVAE
 from vae_plugin.datasets import Circles
-from vae_plugin.files import write_json
 from vae_plugin.finetune import train
 from vae_plugin.metrics.disentanglement import information, mig
 from vae_plugin.options import parse
@@ -75,16 +71,8 @@ def main() -> None:
             "mig_least": min(gaps),
             "mig_most": max(gaps),
             "runs": runs,
-            "date": datetime.now(UTC).date().isoformat(),
-            "versions": {
-                "vae-plugin": vae_plugin.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
         }
-        print(json.dumps(result, indent=2))
-        if options.output:
-            write_json(options.output, result)
+        report(result, options.output)
 
 
 if __name__ == "__main__":
