@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from vae_plugin.metrics.comparison_page import Compared, comparison_page, write_page
+from vae_plugin.metrics import Compared, comparison_page, write_page
 
 HOSTILE = '</script><img src=x onerror="alert(1)"> & "quoted" \u2028 東京'
 SIDES = (24, 40)  # height and width

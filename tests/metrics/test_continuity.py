@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from diffusers import AutoencoderKL
 from support.tiny_diffusers import tiny
 from vae_plugin.autoencoders import adapt
 from vae_plugin.errors import NotFiniteError
-from vae_plugin.metrics.continuity import continuity
+from vae_plugin.metrics import continuity
 
 
 class Stub:
@@ -30,7 +31,7 @@ class Stub:
 @pytest.fixture
 def measured(monkeypatch):
     def measure(decode, first, second, steps=4):
-        monkeypatch.setattr("vae_plugin.metrics.continuity.adapt", lambda model: Stub(decode))
+        monkeypatch.setattr(sys.modules[continuity.__module__], "adapt", lambda model: Stub(decode))
         return continuity(None, first, second, steps)
 
     return measure

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vae_plugin.metrics.neighbours import coverage_and_density, expected_coverage
+from vae_plugin.metrics import coverage_and_density, expected_coverage
 
 
 def normal(count: int, columns: int, seed: int) -> torch.Tensor:
