@@ -193,3 +193,13 @@ def test_where_they_cannot_act_they_are_refused(tmp_path, changes, sentence):
     with pytest.raises(UserError, match=sentence) as refused:
         finetune.train(finetune.options(**{**run, "output_dir": str(tmp_path), **changes}))
     assert "\n" not in str(refused.value)
+
+
+def test_a_total_correlation_of_single_images_is_refused(tmp_path):
+    """By one image the estimate, log q(z|x) / N less the sum of log q(z_j|x) / N, is (D - 1) log N of any model."""
+    model, loss = vae(), images(1)
+    q = adapt(model).posterior(loss)
+    estimates = [kl_terms(q, z, dataset_size=50).total_correlation.detach() for z in (q.mean, q.mean + 1)]
+    assert [float(each) for each in estimates] == pytest.approx([2 * math.log(50)] * 2, rel=1e-5)
+    with pytest.raises(UserError, match="--tc_weight has no effect on batches of one image"):
+        finetune.train(finetune.options(**{**RUN, "train_batch_size": 1}, tc_weight=5.0, output_dir=str(tmp_path)))

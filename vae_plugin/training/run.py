@@ -205,6 +205,14 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, given: Given =
     assert rate is not None
     check_teacher(options.model, adapter, teacher, resolution)
     shortest = smallest_side(adapter, options.data.crop, resolution)
+    if (
+        options.objective.tc_weight is not None
+        and options.optimization.train_batch_size * accelerator.num_processes < 2
+    ):
+        raise UserError(  # of one image the estimate is a constant, log of the data set's size
+            "--tc_weight has no effect on batches of one image, from which no total correlation is estimated: give "
+            "--train_batch_size 2 or more, of which more than 100 are usual."
+        )
     check_batch_fits((options.optimization.train_batch_size, adapter.in_channels, resolution, resolution))
     if options.model.gradient_checkpointing:
         adapter.enable_gradient_checkpointing()
