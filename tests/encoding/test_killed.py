@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -42,7 +43,11 @@ def test_a_process_that_is_killed_at_any_moment_loses_and_doubles_no_image(here,
     for kind in (signal.SIGKILL, signal.SIGTERM):
         before = whole(output)
         process = subprocess.Popen(
-            [sys.executable, "-m", "vae_plugin.cli", *common, str(output)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "vae_plugin.cli", *common, str(output)],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # as here: sums of several threads are rounded otherwise
+            stderr=subprocess.PIPE,
+            text=True,
         )
         while whole(output) < before + 2 and process.poll() is None:
             time.sleep(0.001)
