@@ -40,7 +40,7 @@ class MeasuredMore:
         device: torch.device,
     ) -> None:
         weights = dict.fromkeys(perceptual, 1.0)
-        self._terms = load_perceptual_terms(weights, channels, side, NAMES, "perceptual")
+        self._terms = load_perceptual_terms(weights, channels, side, NAMES, "perceptual", trains=False)
         for term in self._terms:
             if isinstance(term.distance, torch.nn.Module):
                 term.distance.to(device)

@@ -169,9 +169,9 @@ class TrainingData:
         if hasattr(owner, "set_epoch"):
             owner.set_epoch(epoch)
 
-    def statistics_images(self) -> Iterator[Share]:
-        """This process's shares of training images to measure latents on, spread evenly over the set."""
-        return shared_batches(self.train, self.batch_size, limit=STATISTICS_IMAGES)
+    def statistics_images(self, limit: int = STATISTICS_IMAGES) -> Iterator[Share]:
+        """This process's shares of so many training images to measure latents on, spread evenly over the set."""
+        return shared_batches(self.train, self.batch_size, limit=limit)
 
     def validation_images(self) -> Iterator[Share]:
         """This process's shares of the images held out, each that can be read once."""

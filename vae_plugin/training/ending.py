@@ -28,7 +28,7 @@ from .result import load_best, save_weights
 from .run import Run
 from .settings.data import FROM_PYTHON
 from .settings.moved import OPTIONS_FILE
-from .statistics import LatentStatistics, fit_noise_scale, has_preview, measured_kl_terms
+from .statistics import AGGREGATED_IMAGES, LatentStatistics, fit_noise_scale, has_preview, measured_kl_terms
 
 OF_A_CONTINUATION = ("resume_from_checkpoint", "allow_changed_data")
 
@@ -84,7 +84,7 @@ def _measure_result(run: Run) -> tuple[Evaluation, dict[str, float], dict[str, A
     evaluation = run.evaluator.measure(clips=True)
     more = {} if latents is None or has_likelihood else latents.seen()
     if run.options.objective.tc_weight is not None:
-        more |= measured_kl_terms(adapter, data.statistics_images(), seed=seed)
+        more |= measured_kl_terms(adapter, data.statistics_images(AGGREGATED_IMAGES), seed=seed)
     data.gather_unreadable()
     base, resolution = run.base, run.options.data.resolution
     if base is not None and resolution is not None:

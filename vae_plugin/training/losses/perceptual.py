@@ -88,6 +88,7 @@ def load_perceptual_terms(
     resolution: int,
     taken: Collection[str] = (),
     option: str = "perceptual_loss",
+    trains: bool = True,
 ) -> list[PerceptualTerm]:
     """Load the networks that an option names, each with its weight.
 
@@ -99,7 +100,8 @@ def load_perceptual_terms(
         channels: of the images that are compared.
         resolution: their shorter side in pixels.
         taken: what else is logged or measured.
-        option: that names them; of another than `--perceptual_loss` no gradient is needed.
+        option: that names them.
+        trains: whether they are losses, which need a gradient, rather than measures.
 
     Raises:
         UserError: if one cannot be loaded or compare such images, or two would have one name.
@@ -115,8 +117,8 @@ def load_perceptual_terms(
                 "functions another name."
             )
         network = load_perceptual(source, option)
-        if source not in LPIPS_NETWORKS or option != "perceptual_loss":
-            check_perceptual(f"--{option} {source}", network, channels, resolution, option == "perceptual_loss")
+        if source not in LPIPS_NETWORKS or not trains:
+            check_perceptual(f"--{option} {source}", network, channels, resolution, trains)
         terms[name], sources[name] = PerceptualTerm(name, network, weight), source
     return list(terms.values())
 
