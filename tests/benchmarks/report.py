@@ -8,11 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import torch
-
-import vae_plugin
 from vae_plugin.files import write_json
+from vae_plugin.version import library_versions
 
 
 def report(result: dict[str, Any], output: Path | None) -> None:
@@ -20,12 +17,7 @@ def report(result: dict[str, Any], output: Path | None) -> None:
     result = {
         **result,
         "date": datetime.now(UTC).date().isoformat(),
-        "versions": {
-            "vae-plugin": vae_plugin.__version__,
-            "torch": torch.__version__,
-            "diffusers": diffusers.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": {"python": platform.python_version(), **library_versions()},
     }
     print(json.dumps(result, indent=2))
     if output:

@@ -296,7 +296,7 @@ def place(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Nothing is asked of git, and nothing is sent."""
-    monkeypatch.setattr(run_record, "_versions", dict)
+    monkeypatch.setattr(run_record, "library_versions", dict)
     monkeypatch.setattr(run_record, "_commit_of_plugin", lambda: None)
 
     def without_hub(name, *arguments, **more):

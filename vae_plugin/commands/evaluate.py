@@ -6,7 +6,6 @@ import datetime
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from ..options import LARGEST_SEED, option, parse
 from ..training.buckets import smallest_side
 from ..training.progress import Progress
 from ..training.settings.data import circles_for
+from ..version import library_versions
 from .images import Images
 from .latent_quality import LatentQuality, MeasuredLatents
 from .looking import Looking
@@ -236,7 +236,6 @@ def _result(
 
 def _setting(options: EvaluateOptions, images: Dataset, size: int, device: torch.device) -> dict[str, Any]:
     """How the numbers came about, for whoever wants to repeat them."""
-    versions = {name: version(name) for name in ("vae-plugin", "torch", "diffusers")}
     setting = {
         "date": datetime.date.today().isoformat(),
         "models": [vars(place) for place in options.places.values()],
@@ -248,7 +247,7 @@ def _setting(options: EvaluateOptions, images: Dataset, size: int, device: torch
         "perceptual": options.perceptual,
         "fid": options.fid,
         "device": device_name(device),
-        "versions": versions,
+        "versions": library_versions(),
     }
     framing = getattr(getattr(images, "dataset", images), "framing", None)
     return setting if framing is None else {**setting, "framing": asdict(framing)}

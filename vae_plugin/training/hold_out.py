@@ -48,15 +48,9 @@ def hold_out(
             train, validation = (split_by_folder if by == FOLDER else split_by_group)(images, groups, count)
     if groups is None:
         return train, validation, []
-    held_out = len(np.unique(groups[np.isin(images.rows, validation.rows)]))
-    if by == FOLDER:
-        folders = len(np.unique(groups))
-        return (
-            train,
-            validation,
-            [f"{held_out:,} of {folders:,} folders are held out, with {len(validation):,} images."],
-        )
-    return train, validation, [_near_duplicates(groups, len(validation), held_out)]
+    count, held_out = len(validation), len(np.unique(groups[np.isin(images.rows, validation.rows)]))
+    of_folders = f"{held_out:,} of {len(np.unique(groups)):,} folders are held out, with {count:,} images."
+    return train, validation, [of_folders if by == FOLDER else _near_duplicates(groups, count, held_out)]
 
 
 def similar_to_each_other(images: ImageDataset, settings: DataSettings) -> np.ndarray:

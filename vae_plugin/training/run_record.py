@@ -7,7 +7,6 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from ..hub.merging import LICENSE_KEYS
 from ..hub.paths import is_local, public_name, without_paths
 from ..options import options_of
 from ..texts import read_text
+from ..version import library_versions
 from .latent_space import LatentSpace
 from .settings import DataSettings, FinetuneOptions, HubSettings, ModelSettings
 
-LIBRARIES = ("vae-plugin", "torch", "diffusers", "accelerate")
 NOT_TOLD = (
     *(f.name for f in dataclasses.fields(HubSettings)),
     "output_dir",
@@ -90,7 +89,7 @@ class Recorder:
             "device": accelerator.device.type,
             "num_processes": accelerator.num_processes,
             "mixed_precision": accelerator.mixed_precision,
-            "versions": {"python": platform.python_version(), **_versions()},
+            "versions": {"python": platform.python_version(), **library_versions()},
             "commit": _commit_of_plugin(),
         }
 
@@ -191,16 +190,6 @@ def _license_of_base(base: str | None, revision: str | None) -> dict[str, str]:
     except (OSError, UserError, ValueError, RuntimeError):  # no card, or out of reach: nothing is inherited
         return {}
     return {key: data[key] for key in LICENSE_KEYS if isinstance(data.get(key), str)}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _commit_of_plugin() -> str | None:
