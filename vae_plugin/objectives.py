@@ -36,6 +36,7 @@ __all__ = [
     "vq_loss",
 ]
 STEPS = ("warmup_steps", "capacity_steps")
+WEIGHTS = ("alpha", "beta", "warmup_steps", "tc_weight", "free_bits", "capacity")  # of the ELBO and its parts
 NUMBERS_PER_PASS = 2**18  # that stay in the cache of a processor
 TENSOR = Tensor()
 
@@ -253,7 +254,7 @@ class TrainingObjective:
                 "tc_weight weighs a part of the KL that free_bits and capacity set a target for: give one."
             )
         if self.num_importance_samples > 1:
-            for name in ("alpha", "beta", "warmup_steps", "tc_weight", "free_bits", "capacity"):
+            for name in WEIGHTS:
                 if getattr(self, name) != getattr(type(self), name):
                     raise ValueError(f"num_importance_samples is for the bound without weights: leave {name} out.")
 

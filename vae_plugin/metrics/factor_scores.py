@@ -9,7 +9,6 @@ import torch
 from ..datasets import Factors
 from ..errors import UserError
 from ..models.distributed import objects_over_processes
-from ..models.posteriors import DiagonalGaussian
 from .disentanglement import FixedFactors, beta_vae_score, dci, factor_vae_score, modularity, sap
 from .disentanglement.information import Information, information
 from .disentanglement.learners import is_installed
@@ -45,9 +44,7 @@ class FactorScores:
 
     def update(self, seen: Seen) -> None:
         """Take the codes of the images."""
-        q = seen.posterior
-        codes = q.mean if isinstance(q, DiagonalGaussian) else seen.adapter.latents(seen.images)
-        self._codes |= zip(seen.numbers, codes.flatten(1).float().cpu(), strict=True)
+        self._codes |= zip(seen.numbers, seen.point.flatten(1).float().cpu(), strict=True)
 
     def all_reduce(self) -> None:
         """Add what all processes have seen."""

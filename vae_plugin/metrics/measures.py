@@ -39,10 +39,15 @@ class Seen:
     numbers: tuple[int, ...]
 
     @cached_property
-    def latents(self) -> torch.Tensor:
-        """The latents of the images as a point, as `Adapter.statistics_vectors` has them: (B, C, h, w)."""
+    def point(self) -> torch.Tensor:
+        """The latents of the images as a point, see `Adapter.latents`."""
         gaussian = isinstance(self.posterior, DiagonalGaussian)
-        return self.adapter.statistics_vectors(self.posterior.mean if gaussian else self.adapter.latents(self.images))
+        return self.posterior.mean if gaussian else self.adapter.latents(self.images)
+
+    @cached_property
+    def latents(self) -> torch.Tensor:
+        """The same as `Adapter.statistics_vectors` has them: (B, C, h, w)."""
+        return self.adapter.statistics_vectors(self.point)
 
 
 class Measure(Protocol):

@@ -14,7 +14,7 @@ from ...datasets.paths import lies_under
 from ...errors import UserError
 from ...models.quantizers.gradients import GRADIENTS
 from ...models.quantizers.settings import QUANTIZERS, CodebookSettings, quantizers_with
-from ...objectives import TrainingObjective
+from ...objectives import WEIGHTS, TrainingObjective
 from ...options import GIVEN, UNKNOWN, Except, declared, given_in, group, judge, options_of
 from ...options.fields import excused_in
 from ...options.rules import check_new_model
@@ -49,14 +49,14 @@ CODEBOOK = declared(
         for field in fields(CodebookSettings)
     },
 )
+FLAGS = {"warmup_steps": "kl_warmup_steps"}  # where a flag has another name than its field
 OF_KL = {"train": Except("decoder")}  # which leaves the KL as it is
-UNWEIGHTED = {"alpha": 1.0, "beta": 1.0, "kl_warmup_steps": 0, "tc_weight": None, "free_bits": 0.0, "capacity": None}
 SCHEDULE = {**OF_KL, "beta": Except(0.0)}
 OBJECTIVE = declared(
     TrainingObjective,
     {"on_resume": True, "when": {"kind": ("vae",), "loss": ("elbo",)}},
     beta={"also": ("kl_weight",), "when": OF_KL},
-    warmup_steps={"flag": "kl_warmup_steps", "when": SCHEDULE},
+    warmup_steps={"flag": FLAGS["warmup_steps"], "when": SCHEDULE},
     free_bits={"when": SCHEDULE},
     capacity={"when": SCHEDULE},
     tc_weight={
@@ -67,7 +67,7 @@ OBJECTIVE = declared(
     num_importance_samples={
         "at_least": 1,
         "at_most": 2**16,
-        "when": {name: (default,) for name, default in UNWEIGHTED.items()},
+        "when": {FLAGS.get(name, name): (getattr(TrainingObjective, name),) for name in WEIGHTS},
         "since": "0.2",
     },
     capacity_steps={
