@@ -25,12 +25,15 @@ perplexity.
 from __future__ import annotations
 
 import argparse
+import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
+from report import report
 from vae_plugin.datasets import load_images
 from vae_plugin.models import VQVAE, Gaussian, VectorQuantizer
 from vae_plugin.models.quantizers.entropy import perplexity
@@ -96,6 +99,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kmeans", action="store_true", help="place the codes by k-means")
     parser.add_argument("--revive", action="store_true", help="move dead codes")
+    parser.add_argument("--output", type=Path, help="JSON file of the result")
     options = parser.parse_args()
 
     images = load_images(train_data_dir=options.train, resolution=32, channels=3, center_crop=True)
@@ -107,7 +111,8 @@ def main() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
     order = torch.Generator().manual_seed(options.seed)
     batches = iter(())
-    errors, perplexities = [], []
+    errors, perplexities, curve = [], [], {}
+    start = time.process_time()
     for step in tqdm(range(1, options.steps + 1)):
         batch = next(batches, None)
         if batch is None:
@@ -122,10 +127,16 @@ def main() -> None:
         perplexities.append(perplexity(torch.bincount(posterior.indices.flatten())).item())
         if step in PUBLISHED or step == options.steps:
             error, codes = (sum(values[-AVERAGED:]) / len(values[-AVERAGED:]) for values in (errors, perplexities))
-            against = (
-                f", published {PUBLISHED[step]:.3f}: ratio {error / PUBLISHED[step]:.2f}" if step in PUBLISHED else ""
-            )
-            tqdm.write(f"step {step}: error / variance {error:.4f}{against}; perplexity {codes:.0f}")
+            curve[step] = {"error": round(error, 4), "published": PUBLISHED.get(step), "perplexity": round(codes, 1)}
+            tqdm.write(f"step {step}: {curve[step]}")
+    result = {
+        "error_over_variance": curve,
+        "kmeans": options.kmeans,
+        "revive": options.revive,
+        "seed": options.seed,
+        "training_cpu_seconds": round(time.process_time() - start),
+    }
+    report(result, options.output)
 
 
 if __name__ == "__main__":
