@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import distributions
 
+from vae_plugin.metrics import completeness
 from vae_plugin.metrics.aggregate import gaussian_kl, mmd_to_prior
 from vae_plugin.metrics.completeness import AggregatePosterior
 from vae_plugin.models.posteriors import DiagonalGaussian
@@ -71,3 +72,15 @@ def test_an_aggregate_posterior_that_is_the_prior():
     assert found["aggregate_kl_nats"] < 2 * 3 * 6 / (4 * 4000)
     assert abs(found["aggregate_mmd"]) < 1e-3
     assert AggregatePosterior().result() == {}
+
+
+def test_samples_of_the_first_images_are_kept_in_whatever_order_they_come(monkeypatch):
+    monkeypatch.setattr(completeness, "MOST_SAMPLES", 8)
+    mean = normal(60, 3)
+    few, all_of_them = AggregatePosterior(), AggregatePosterior()
+    for start in np.random.default_rng(0).permutation(range(0, 60, 4)):
+        rows = range(start, start + 4)
+        all_of_them.update(DiagonalGaussian(mean[list(rows)], torch.zeros(4, 3)), rows)
+        assert len(all_of_them._samples) <= 16
+    few.update(DiagonalGaussian(mean[:8], torch.zeros(8, 3)), range(8))
+    assert all_of_them.result()["aggregate_mmd"] == few.result()["aggregate_mmd"]

@@ -110,6 +110,8 @@ class AggregatePosterior:
             position = rng.integers(m.shape[1])
             noise = torch.from_numpy(rng.standard_normal(len(m)))
             self._samples[number] = m[:, position] + v[:, position].sqrt() * noise
+        if len(self._samples) > 2 * MOST_SAMPLES:  # of any number of images, memory stays the same
+            self._samples = dict(sorted(self._samples.items())[:MOST_SAMPLES])
         vectors = mean.transpose(1, 2).flatten(0, 1)
         self._count += len(vectors)
         self._sum = self._sum + vectors.sum(0)

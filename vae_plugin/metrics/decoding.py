@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..autoencoders import Adapter, evaluation_mode
 
-LEAST_PAIRS, MOST_PAIRS = 5, 25
-ENOUGH_SECONDS = 5.0  # of measuring, after the least number of pairs
+LEAST, MOST = 5, 25  # measurements
+ENOUGH_SECONDS = 5.0  # of measuring, after the least number
 MEBIBYTE = 2**20
 
 
@@ -135,13 +135,19 @@ def device_name(device: torch.device) -> str:
 
 
 def _ratios(one: Callable[[], object], other: Callable[[], object], device: torch.device) -> Iterator[float]:
-    begun = time.perf_counter()
-    for number in range(MOST_PAIRS):
-        if number >= LEAST_PAIRS and time.perf_counter() - begun > ENOUGH_SECONDS:
-            return
+    for number in measurements():
         pair = (one, other) if number % 2 else (other, one)
         seconds = {work: seconds_of(work, device) for work in pair}
         yield seconds[one] / seconds[other]
+
+
+def measurements() -> Iterator[int]:
+    """Numbers of the measurements to make, from 0: 5 at least, then up to 25 within 5 seconds."""
+    begun = time.perf_counter()
+    for number in range(MOST):
+        if number >= LEAST and time.perf_counter() - begun > ENOUGH_SECONDS:
+            return
+        yield number
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:

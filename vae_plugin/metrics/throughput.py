@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
 
 from ..autoencoders import Adapter, evaluation_mode
-from .decoding import MEBIBYTE, peak_memory, seconds_of
+from .decoding import MEBIBYTE, measurements, peak_memory, seconds_of
 
 BATCH = 4  # images at once
-LEAST, MOST = 5, 25  # measurements
-ENOUGH_SECONDS = 5.0  # of measuring, after the least number
 
 
 @torch.no_grad()
@@ -41,15 +37,8 @@ def throughput(adapter: Adapter, height: int, width: int, batch_size: int = BATC
         z = adapter.posterior(x).mode()
         for name, work in {"encode": lambda: adapter.posterior(x), "decode": lambda: adapter.decode(z)}.items():
             peak = peak_memory(work, device)
-            result[f"{name}_images_per_second"] = batch_size / statistics.median(_times(work, device))
+            times = [seconds_of(work, device) for _ in measurements()]
+            result[f"{name}_images_per_second"] = batch_size / statistics.median(times)
             if peak is not None:
                 result[f"{name}_memory_mib"] = (weights + peak) / MEBIBYTE
     return result
-
-
-def _times(work: Callable[[], object], device: torch.device) -> list[float]:
-    times: list[float] = []
-    begun = time.perf_counter()
-    while len(times) < LEAST or (len(times) < MOST and time.perf_counter() - begun < ENOUGH_SECONDS):
-        times.append(seconds_of(work, device))
-    return times
