@@ -51,10 +51,12 @@ function tools(lab, images) {
   return pages;
 }
 
-// The notebook file also holds a still picture, for readers without a kernel. The live lab hides it.
+// The notebook file also holds a still picture, for readers without a kernel. The live lab hides it, and the output that
+// holds nothing else; never one further out, such as that of an `ipywidgets.Output` around the lab.
 function savedPictureHider(lab) {
   const still = `figure[data-latent-lab-still="${CSS.escape(lab)}"]`;
-  return h("style", {}, `${still}, .jp-OutputArea-child:has(${still}), .output_area:has(> ${still}) { display: none !important; }`);
+  const output = ".jp-OutputArea-child:has(> .jp-OutputArea-output >";
+  return h("style", {}, `${still}, ${output} ${still}), .output_area:has(> ${still}) { display: none !important; }`);
 }
 
 function pressed(lab, event) {
