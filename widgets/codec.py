@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from vae_plugin.arguments import Whole
 from vae_plugin.autoencoders import Adapter, adapt, autoencoder_of, load_autoencoder
+from vae_plugin.autoencoders.latent_names import NAMES_KEY, recorded_names
 from vae_plugin.autoencoders.registry import accepted_classes
 from vae_plugin.autoencoders.value_range import is_range
 from vae_plugin.datasets.transforms import bands_to_show, to_uint8
@@ -95,6 +96,7 @@ class Codec:
     Attributes:
         shown: the bands of images that pictures show.
         value_range: the values of image files that become -1 and 1; None where their type says it.
+        latent_names: what the model calls the channels of its latents, where its config records it.
         decode_seconds: duration of a decode of one latent at full size, a moving average; None before the first.
     """
 
@@ -115,6 +117,12 @@ class Codec:
         self.image_size = self._image_size(None if resolution is None else int(resolution))
         self.channels = self.adapter.in_channels
         self.latent_shape = self.adapter.latent_shape(1, *self.image_size)[1:]
+        self.latent_names = recorded_names(self.adapter.config)
+        if self.latent_names is not None and len(self.latent_names) != self.latent_shape[0]:
+            raise UserError(
+                f"{NAMES_KEY} in the config of this model has {len(self.latent_names)} names: give one for each of the "
+                f"{self.latent_shape[0]} channels of its latents."
+            )
         self.decode_seconds: float | None = None
         self._trials: dict[int, list[float]] = {}
 

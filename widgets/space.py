@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -37,6 +37,7 @@ class Axis:
         low: low end of the range that a slider shows.
         high: high end of that range.
         middle: for a label, its mean over the data.
+        name: what the model calls a dimension or channel, see `LatentSpace`; the key if it has no name for it.
     """
 
     key: str
@@ -46,21 +47,24 @@ class Axis:
     low: float
     high: float
     middle: float = 0.0
+    name: str = ""
 
 
 class LatentSpace:
     """Statistics of the latents of a set of images, and coordinates along the axes found in them.
 
-    A flat latent has an axis for each dimension, ordered by KL (if the posterior is a point, by variance). A spatial
-    latent has an axis for each channel: the mean over the positions. Both have the principal directions of the means,
-    in units of the standard deviation along them, and an axis for each label: the least-squares slope of the latents
-    on it, in the label's own unit (for a category, from 0 without it to 1 with it).
+    A flat latent has an axis for each dimension, ordered by KL (if the posterior is a point, by variance), or in the
+    model's order if it names them. A spatial latent has an axis for each channel: the mean over the positions. Both
+    have the principal directions of the means, in units of the standard deviation along them, and an axis for each
+    label: the least-squares slope of the latents on it, in the label's own unit (for a category, from 0 without it to 1
+    with it).
 
     Args:
         means: means of N posteriors, (N, C, h, w).
         kl: KL of every dimension in nats, averaged over the images, (C, h, w); None if posteriors are points.
         labels: labels of the images, by name.
         rows: row of each of the N images in the labels. Default: the first N.
+        names: what the model calls the C channels of its latents; `move` and `coordinate` know these names, too.
 
     Attributes:
         mean: mean of the latents, (C, h, w).
@@ -80,7 +84,9 @@ class LatentSpace:
         kl: torch.Tensor | None = None,
         labels: Mapping[str, Labels] | None = None,
         rows: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
+        self._names = names
         self.rows = list(range(len(means))) if rows is None else list(rows)
         self.means = means
         self.kl = kl
@@ -93,7 +99,7 @@ class LatentSpace:
         self.slopes, self._label_means = torch.zeros(0, *self.mean.shape), torch.zeros(0)
         axes = [*(self._dimensions() if self.flat else self._channels()), *self._directions(shares)]
         axes += list(self._labels(labels or {}))
-        self.axes = {axis.key: axis for axis in axes}
+        self.axes = {axis.key: axis if axis.name else replace(axis, name=axis.key) for axis in axes}
         self.points = torch.stack([self.coordinates(z) for z in means])
 
     def coordinates(self, z: torch.Tensor) -> torch.Tensor:
@@ -126,7 +132,7 @@ class LatentSpace:
 
         Args:
             z: (C, h, w).
-            axis: a key of `axes`.
+            axis: a key of `axes`, or the model's name of one.
             value: for a dimension, its value; for a channel, its mean; for a direction, standard deviations from the
                 mean of the data; for a label, its own unit.
 
@@ -166,14 +172,18 @@ class LatentSpace:
         return z.to(self.mean.dtype)
 
     def _axis(self, key: str) -> Axis:
-        if key not in self.axes:
-            raise UserError(f"there is no axis {shown(key)}: the axes are {', '.join(self.axes)}.")
-        return self.axes[key]
+        if key in self.axes:
+            return self.axes[key]
+        for axis in self.axes.values():
+            if axis.name == key:
+                return axis
+        raise UserError(f"there is no axis {shown(key)}: the axes are {', '.join(self.axes)}.")
 
     def _dimensions(self) -> Iterator[Axis]:
         values = self.means[:, :MAX_DIMENSIONS, 0, 0]
         importance = self.std if self.kl is None else self.kl
-        self._order = importance[:MAX_DIMENSIONS].flatten().argsort(descending=True)
+        importance = importance[:MAX_DIMENSIONS].flatten()
+        self._order = importance.argsort(descending=True) if self._names is None else torch.arange(len(importance))
         for i in self._order.tolist():
             reach = max(EXTENT, SHOWN_RANGE * values[:, i].abs().max().item())
             if self.kl is None:
@@ -181,14 +191,18 @@ class LatentSpace:
             else:
                 detail = f"KL {self.kl[i].item():.2f} nats"
             centre = 0.0 if self.kl is not None else self.mean[i].item()
-            yield Axis(f"dim {i}", "dimensions", i, detail, centre - reach, centre + reach)
+            yield Axis(f"dim {i}", "dimensions", i, detail, centre - reach, centre + reach, name=self._name(i))
 
     def _channels(self) -> Iterator[Axis]:
         channel_means = self.means[:, :MAX_CHANNELS].mean((2, 3))
         spread = self.means[:, :MAX_CHANNELS].std((0, 2, 3), correction=0).clamp_min(1e-6)
         for c, (centre, std) in enumerate(zip(channel_means.mean(0).tolist(), spread.tolist(), strict=True)):
             detail = f"σ {std:.2g}" if self.kl is None else f"KL {self.kl[c].sum().item():.1f} nats"
-            yield Axis(f"channel {c}", "channels", c, detail, centre - EXTENT * std, centre + EXTENT * std)
+            low, high = centre - EXTENT * std, centre + EXTENT * std
+            yield Axis(f"channel {c}", "channels", c, detail, low, high, name=self._name(c))
+
+    def _name(self, channel: int) -> str:
+        return "" if self._names is None else self._names[channel]
 
     def _directions(self, shares: torch.Tensor) -> Iterator[Axis]:
         for k, share in enumerate(shares.tolist()):

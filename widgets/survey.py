@@ -54,7 +54,11 @@ def encode_in_batches(codec: Codec, images: ImageSet, batch: int = 8) -> Iterato
         yield EncodedBatch(rows, encoded.mean[good], None if encoded.kl is None else encoded.kl[good])
 
 
-def merge(batches: Sequence[EncodedBatch], labels: Mapping[str, Labels] | None = None) -> LatentSpace:
+def merge(
+    batches: Sequence[EncodedBatch],
+    labels: Mapping[str, Labels] | None = None,
+    names: Sequence[str] | None = None,
+) -> LatentSpace:
     """The latent space of all batches together."""
     kls = [batch.kl for batch in batches if batch.kl is not None]
     return LatentSpace(
@@ -62,6 +66,7 @@ def merge(batches: Sequence[EncodedBatch], labels: Mapping[str, Labels] | None =
         torch.cat(kls).mean(0) if kls else None,
         labels,
         [row for batch in batches for row in batch.rows],
+        names,
     )
 
 
@@ -124,7 +129,7 @@ class Survey:
             self._error = UserError("none of them can be read, or the encoder returns NaN for each.")
             self.require_space()
         try:
-            self._space = merge(batches, self._images.labels)
+            self._space = merge(batches, self._images.labels, self._codec.latent_names)
         except Exception as error:
             self._error = error
             raise

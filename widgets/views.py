@@ -118,7 +118,14 @@ def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
     outlet.publish(
         space={
             "axes": [
-                {"key": a.key, "group": a.group, "detail": a.detail, "low": a.low, "high": a.high}
+                {
+                    "key": a.key,
+                    "name": plain_words(a.name),
+                    "group": a.group,
+                    "detail": a.detail,
+                    "low": a.low,
+                    "high": a.high,
+                }
                 for a in space.axes.values()
             ],
             "images": len(space.means),

@@ -132,14 +132,17 @@ def test_quantities_are_marked_from_the_least_to_the_most_and_unknown_ones_apart
 def test_a_space_finds_the_coordinates_of_its_images(javascript):
     body = """
       const keys = ["dimension 1", "direction 1", "channel 0"];
-      const axes = keys.map((key) => ({ key, group: key.split(" ")[0], detail: "" }));
+      const axes = keys.map((key) => ({ key, name: key.toUpperCase(), group: key.split(" ")[0], detail: "σ 1" }));
       const labels = [{ name: "digit", names: ["zero", "one"], values: [0, 1, 1, 0] }];
       const found = new space.LatentSpace({ axes, images: 2, rows: [3, 1] }, Float32Array.of(1, 2, 3, 4, 5, 6), labels);
-      return [found.column("direction 1"), found.options("direction").map(({ value }) => value), found.describeImage(1),
+      return [found.column("direction 1"), found.options("direction"), found.describeImage(1),
         found.describeImage(-1), found.indexOf("elsewhere")];"""
     assert javascript("space", body) == [
         [2, 5],
-        ["direction 1", "dimension 1", "channel 0"],
+        [
+            {"value": key, "text": f"{key.upper()} (σ 1)"}  # by the name of the axis
+            for key in ("direction 1", "dimension 1", "channel 0")
+        ],
         "image 2, digit one",
         "none",
         -1,

@@ -261,3 +261,30 @@ def test_a_certain_posterior_has_no_divergence(name):
     space = merge(list(encode_in_batches(codec, images, 4)))
     assert space.kl is None
     assert space.axes["channel 0"].detail == f"σ {space.means[:, 0].std(correction=0).item():.2g}"
+
+
+@pytest.mark.parametrize("kind", ["flat", "spatial"])
+def test_a_model_names_its_latents(kind):
+    model = tiny("mlp" if kind == "flat" else "conv")
+    names = [f"{'abcdefgh'[i]} of it" for i in range(model.config.latent_channels)]
+    model.register_to_config(_latent_names=names)
+    codec = Codec(model, 16)
+    images = ImageSet(Circles(9, 16, 3, seed=1, hue=True), codec.channels, codec.image_size, 9)
+    space = merge(list(encode_in_batches(codec, images)), images.labels, codec.latent_names)
+    key = "dim" if kind == "flat" else "channel"
+    named = [(axis.key, axis.name) for axis in space.axes.values() if axis.index < len(names)][: len(names)]
+    assert named == [(f"{key} {i}", name) for i, name in enumerate(names)]  # in their order, whatever the KL of each
+    assert all(axis.name == axis.key for axis in space.axes.values() if axis.group in ("directions", "labels"))
+    z = space.means[3]
+    assert torch.equal(space.move(z, names[1], 1.5), space.move(z, f"{key} 1", 1.5))
+    coordinates = dict(zip(space.axes, space.coordinates(z).tolist(), strict=True))
+    assert coordinates[f"{key} 2"] == pytest.approx(z[2].mean().item(), abs=1e-6)
+    assert space.coordinate(z, names[2]) == pytest.approx(z[2].mean().item(), abs=1e-6)
+
+
+def test_names_that_do_not_fit_the_latents():
+    model = tiny("conv")
+    model.register_to_config(_latent_names=["x"])
+    with pytest.raises(UserError, match="has 1 names: give one for each of the") as raised:
+        Codec(model, 16)
+    assert one_sentence(raised)

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import UserError
 from ..json_types import declared_types, fits, misfits
 from ..wording import either, shown
+from .latent_names import names_misfit
 from .padding import padding_misfit
 from .value_range import range_misfit
 
@@ -49,7 +50,7 @@ def check_fields(cls: Any, config: Mapping[str, Any], source: str) -> None:
     fields = {name: value for name, value in config.items() if name in declared}
     defaults = {name: p.default for name, p in inspect.signature(cls.__init__).parameters.items()}
     wrong = misfits(fields, declared) or [*_out_of_range(fields, declared), *_contradictions({**defaults, **fields})]
-    wrong = [*wrong, *filter(None, (padding_misfit(config), range_misfit(config)))]
+    wrong = [*wrong, *filter(None, (padding_misfit(config), range_misfit(config), names_misfit(config)))]
     if wrong:
         more = f" (and {len(wrong) - 2} more)" if len(wrong) > 2 else ""
         raise UserError(f"{source} is not the configuration of an {cls.__name__}: {'; '.join(wrong[:2])}{more}.")

@@ -10,7 +10,7 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from ..errors import UserError
 from .padding import padding_mode, set_padding_mode
-from .value_range import copy_range
+from .records import copy_records
 from .weights import plain_state
 
 FIELD = "decoder_block_out_channels"  # of the configs that have it
@@ -61,7 +61,7 @@ def with_decoder(model: ModelMixin, widths: Sequence[int], **changes: Any) -> Mo
             "and unfuse its projections first."
         ) from error
     set_padding_mode(new, padding_mode(model))
-    copy_range(model, new)
+    copy_records(model, new)
     new = new if model.dtype == torch.float32 else new.to(model.dtype)
     return new.train(model.training)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from .base import AutoencoderBase, like
 from .padding import copy_padding
-from .value_range import copy_range
+from .records import copy_records
 from .weights import plain_state
 
 Ours = TypeVar("Ours", bound=AutoencoderBase)
@@ -83,7 +83,7 @@ def from_autoencoder_kl(cls: type[Ours], model: AutoencoderKL, changes: dict[str
         )
     ours.load_state_dict(state, strict=False)  # the likelihood's scale begins as in a new model
     copy_padding(model, ours)
-    copy_range(model, ours)
+    copy_records(model, ours)
     return like(ours, model)
 
 
@@ -152,5 +152,5 @@ def _with_weights(model: AutoencoderBase, converted: Plain, more: Mapping[str, t
         )
     converted.load_state_dict(state)
     copy_padding(model, converted)
-    copy_range(model, converted)
+    copy_records(model, converted)
     return like(converted, model)

@@ -18,13 +18,13 @@ from ..texts import read_json_object
 from ..wording import shown
 from .adapter import Adapter
 from .config_fields import check_fields
+from .records import RECORDED
 from .registry import accepted_classes, adapt, family_of
 from .single_file import as_folder, config_from_weights, config_in, load_converted, needs_conversion
 from .storage import NO_PICKLE, SafeStorage
 from .taesd import as_folder as taesd_as_folder
 from .taesd import is_taesd_file, pair_at
 from .vae import AutoencoderVAE
-from .value_range import RECORDED
 from .weights import load_fitting, reason
 
 SINGLE_FILE = (".safetensors", ".sft")

@@ -12,10 +12,8 @@ from typing import Any
 from ..errors import UserError
 from ..json_types import is_finite
 from ..wording import shown
-from .padding import PADDING_KEY
 
 RANGE_KEY = "_value_range"
-RECORDED = (PADDING_KEY, RANGE_KEY)  # what a config has beside the fields of its class
 
 
 def is_range(value: object) -> bool:
@@ -50,8 +48,3 @@ def record_range(model: Any, value_range: tuple[float, float] | None) -> None:
     """Record a range in the config of a model; nothing for None."""
     if value_range is not None:
         model.register_to_config(**{RANGE_KEY: list(value_range)})
-
-
-def copy_range(source: Any, target: Any) -> None:
-    """Record the range of a model in one that was converted from it."""
-    record_range(target, recorded_range(source.config))

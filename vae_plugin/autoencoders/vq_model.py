@@ -10,7 +10,7 @@ from diffusers import VQModel
 from ..models.quantizers import VectorQuantizer
 from .base import AutoencoderBase, like
 from .padding import copy_padding
-from .value_range import copy_range
+from .records import copy_records
 from .weights import plain_state
 
 SAME = (
@@ -97,5 +97,5 @@ def to_vq_model(model: AutoencoderBase) -> VQModel:
     state["quantize.embedding.weight"] = codebook.detach()
     converted.load_state_dict(state)
     copy_padding(model, converted)
-    copy_range(model, converted)
+    copy_records(model, converted)
     return like(converted, model)

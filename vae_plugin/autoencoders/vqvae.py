@@ -37,8 +37,8 @@ from .base import (
     note_equal_channels,
 )
 from .padding import copy_padding, use_recorded_padding
+from .records import copy_records
 from .scaling import LatentChange
-from .value_range import copy_range
 from .vq_model import config_from_vq_model, like, to_vq_model, weights_from_vq_model
 
 LATENTS_OR_INDICES = Tensor(integer=None)
@@ -197,7 +197,7 @@ class AutoencoderVQVAE(  # type: ignore[misc]  # `forward` is diffusers', not th
             raise ValueError(f"with {changes} the weights do not fit: {', '.join(misfits[:5])}.")
         ours.load_state_dict(state, strict=False)
         copy_padding(model, ours)
-        copy_range(model, ours)
+        copy_records(model, ours)
         return like(ours, model)
 
     def to_vq_model(self) -> VQModel:

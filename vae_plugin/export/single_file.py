@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from ..autoencoders import Adapter, adapt
 from ..autoencoders.kl_model import DESCRIPTION
 from ..autoencoders.layouts import Layout
+from ..autoencoders.records import RECORDED
 from ..autoencoders.registry import ADAPTERS
-from ..autoencoders.value_range import RECORDED
 from ..autoencoders.weights import plain_state
 from ..errors import UserError
 from ..files import json_text

@@ -49,7 +49,7 @@ export class Sliders {
     });
     const row = { input, output, axis, gesture: null };
     this.rows.set(axis.key, row);
-    const label = h("label", { htmlFor: id }, axis.key, h("small", {}, axis.detail));
+    const label = h("label", { htmlFor: id }, axis.name, h("small", {}, axis.detail));
     return h("div", { class: "ll-slider" }, label, input, output);
   }
 

@@ -29,7 +29,7 @@ export class LatentSpace {
   options(firstGroup = null) {
     const axes = [...this.axes];
     if (firstGroup) axes.sort((a, b) => Number(b.group === firstGroup) - Number(a.group === firstGroup));
-    return axes.map(({ key, detail }) => ({ value: key, text: `${key} (${detail})` }));
+    return axes.map(({ key, name, detail }) => ({ value: key, text: `${name} (${detail})` }));
   }
 
   describeImage(i) {
