@@ -1,4 +1,4 @@
-"""Names of latents in the config of a model of any class: kept by files and conversions, refused where they are none."""
+"""Names of latents in the config of any model: files and conversions keep them, and what are no names is refused."""
 
 import json
 
