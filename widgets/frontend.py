@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "js"
 ENTRY = "index.js"
-IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.M)
+IMPORT = re.compile(r'^import \{[^}]*\} from "(\.\.?/[\w./-]+\.js)";\n', re.M)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re.M)
 
 
 @cache
-def script() -> str:
-    """The JavaScript of the lab.
+def script(entry: str = ENTRY) -> str:
+    """The JavaScript of the lab, or that of a page that is a lab.
 
     All modules share one scope. Each appears once, after the modules it imports, stripped of `import` and `export`.
-    Therefore a module imports names only, in one line, from files beside it, and no two modules define the same name at
+    Therefore a module imports names only, in one line, from files of ours, and no two modules define the same name at
     their top level.
+
+    Args:
+        entry: the module that comes last.
     """
     parts: dict[str, str] = {}
 
@@ -27,10 +31,10 @@ def script() -> str:
             return
         source = (FOLDER / name).read_text(encoding="utf-8")
         for needed in IMPORT.findall(source):
-            add(needed)
+            add(posixpath.normpath(posixpath.join(posixpath.dirname(name), needed)))
         parts[name] = EXPORT.sub("", IMPORT.sub("", source))
 
-    add(ENTRY)
+    add(entry)
     return "\n".join(f"// {name}\n{source}" for name, source in parts.items())
 
 
@@ -38,3 +42,8 @@ def script() -> str:
 def style() -> str:
     """The style sheet of the lab."""
     return (FOLDER / "style.css").read_text(encoding="utf-8")
+
+
+def source(name: str) -> str:
+    """A script that runs alone, such as that of a worker."""
+    return (FOLDER / name).read_text(encoding="utf-8")

@@ -39,6 +39,7 @@ from vae_plugin.wording import shown
 
 BUNDLED = Path(__file__).resolve().parent / "circles"
 FIRST_PICTURE = 3.0  # seconds that showing a lab waits for its first picture, so that a saved notebook has one
+PLACE = Instance((str, os.PathLike), "the path of a file")
 OPTIONAL_TEXT = Instance((str,), "text", optional=True)
 PUBLISH = 0.4  # seconds of quiet before the last picture goes where a saved notebook keeps it
 
@@ -244,7 +245,7 @@ class LatentLab(anywidget.AnyWidget):
         """Put the current latent on the shelf."""
         return self._session.keep(name)
 
-    @accepts(path=Instance((str, os.PathLike), "the path of a file"))
+    @accepts(path=PLACE)
     def save(self, path: str | Path) -> Path:
         """Write the picture (.png), or the current latent and the shelf (.safetensors).
 
@@ -260,6 +261,30 @@ class LatentLab(anywidget.AnyWidget):
             raise UserError(
                 f"cannot save as {shown(path.name)}: use the suffix .png (the picture) or .safetensors (latents)."
             )
+        return path
+
+    @accepts(path=PLACE, onnxruntime_web=Instance((str, os.PathLike), "the path of a folder or file", optional=True))
+    def export_html(self, path: str | Path, *, onnxruntime_web: str | Path | None = None) -> Path:
+        """Write the lab, as it is now, as one HTML file that needs neither a kernel nor a network.
+
+        Its decoder runs in the browser, so only a small model can be written. It cannot encode: the page has the images
+        of this lab, with their latents.
+
+        Args:
+            path: the file to write.
+            onnxruntime_web: folder or tarball of that npm package, where it cannot be fetched.
+
+        Raises:
+            UserError: if the decoder is too large for a browser or cannot be exported; the message gives the limit.
+        """
+        from vae_plugin.widgets.page import write_page
+
+        path = Path(os.path.expanduser(path))
+        self.space  # noqa: B018 - waits
+        self.wait()
+        traits = {name: getattr(self, name) for name in LatentLab.class_own_traits(sync=True)}
+        runtime = None if onnxruntime_web is None else Path(os.path.expanduser(onnxruntime_web))
+        write_page(self._session, traits, path, f"Latent Lab: {self._session.codec.adapter.class_name}", runtime)
         return path
 
     def undo(self) -> None:

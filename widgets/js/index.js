@@ -4,7 +4,7 @@ import { buildView } from "./view.js";
 
 let views = 0;
 
-function render({ model, el }) {
+export function render({ model, el }) {
   views += 1;
   const lab = new Lab(model, `${Date.now().toString(36)}-${views}`);
   el.append(buildView(lab));
