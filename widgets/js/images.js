@@ -1,13 +1,14 @@
 import { button, h, labelled } from "./dom.js";
 import { decodePicture } from "./pixels.js";
 
-// Sources of images: the lab's own, a file, the clipboard, a path on the kernel's machine.
+// Sources of images: the lab's own, a file, the clipboard, a path on the kernel's machine. A page without a kernel opens
+// only latents: its info has the reasons, see page/contents.py.
 export class Images {
   constructor(lab) {
     this.lab = lab;
     this.file = h("input", {
       type: "file",
-      accept: "image/*,.safetensors",
+      accept: this.encodes ? "image/*,.safetensors" : ".safetensors",
       class: "ll-hidden",
       tabIndex: -1,
       "aria-label": "Image file, or latents as safetensors",
@@ -31,16 +32,19 @@ export class Images {
           },
         },
         button("Open a file…", () => this.file.click()),
-        button("Paste", () => this.pasteFromClipboard()),
+        this.encodes ? button("Paste", () => this.pasteFromClipboard()) : null,
         this.file,
-        labelled("Path", this.path),
-        h("button", { type: "submit", class: "ll-button" }, "Open"),
+        ...(lab.absent.path ? [] : [labelled("Path", this.path), h("button", { type: "submit", class: "ll-button" }, "Open")]),
       ),
-      h("p", { class: "ll-hint" }, "Or drop an image (or latents as .safetensors) anywhere on the lab, or paste one with Ctrl+V."),
+      h("p", { class: "ll-hint" }, lab.absent.open ?? "Or drop an image (or latents as .safetensors) anywhere on the lab, or paste one with Ctrl+V."),
       this.thumbnails,
     );
     lab.follow("_thumbnails", () => this.fill());
     this.fill();
+  }
+
+  get encodes() {
+    return !this.lab.absent.open;
   }
 
   async fill() {

@@ -56,6 +56,11 @@ export class Lab {
     this.channel.close();
   }
 
+  // What this lab cannot do, and why: { open, path, codes, prior, bands }, all empty where there is a kernel.
+  get absent() {
+    return this.info.absent ?? {};
+  }
+
   get shelf() {
     return this.model.get("_shelf");
   }

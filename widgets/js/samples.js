@@ -37,7 +37,7 @@ export class Samples {
     this.range = h("div", { class: "ll-row" }, labelled("From", this.low), labelled("To", this.high));
     this.source = h("select", {});
     setOptions(this.source, [
-      { value: "prior", text: lab.info.discrete ? "the prior, uniform over codes" : "the prior N(0, I)" },
+      ...(lab.absent.prior ? [] : [{ value: "prior", text: lab.info.discrete ? "the prior, uniform over codes" : "the prior N(0, I)" }]),
       { value: "data", text: "a Gaussian fitted to the images" },
     ]);
     this.seed = h("input", { type: "number", min: 0, step: 1, value: 0 });

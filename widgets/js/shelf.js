@@ -5,13 +5,11 @@ import { bytesOf } from "./pixels.js";
 export class ShelfView {
   constructor(lab) {
     this.lab = lab;
-    this.urls = [];
     this.renaming = false;
     this.list = h("ul", { class: "ll-shelf", "aria-label": "Saved latents" });
     this.empty = h("p", { class: "ll-hint" }, "The shelf is empty. “Keep” puts the current latent here.");
     this.element = h("section", { "aria-label": "Shelf" }, h("h3", {}, "Shelf"), this.empty, this.list);
     lab.on("shelf", () => this.fill());
-    lab.onClose(() => this.release());
     this.fill();
   }
 
@@ -21,7 +19,6 @@ export class ShelfView {
     if (row && this.renaming) return; // a new thumbnail must not end the typing of a name
     this.renaming = false;
     const [at, control] = row ? [[...this.list.children].indexOf(row), [...row.querySelectorAll("button")].indexOf(active)] : [-1, 0];
-    this.release();
     this.list.replaceChildren(...this.lab.shelf.map((item) => this.entry(item)));
     this.empty.hidden = this.lab.shelf.length > 0;
     if (!row) return;
@@ -29,11 +26,6 @@ export class ShelfView {
     const rows = [...this.list.children];
     const next = rows.find((element) => element.dataset.key === row.dataset.key) ?? rows[Math.min(at, rows.length - 1)];
     next?.querySelectorAll("button")[Math.max(0, control)]?.focus();
-  }
-
-  release() {
-    for (const url of this.urls) URL.revokeObjectURL(url);
-    this.urls = [];
   }
 
   entry({ key, name, norm, png }) {
@@ -68,8 +60,7 @@ export class ShelfView {
   picture(png) {
     if (!png?.byteLength) return h("span", { class: "ll-waiting" }, "…");
     const url = URL.createObjectURL(new Blob([bytesOf(png)], { type: "image/png" }));
-    this.urls.push(url);
-    return h("img", { src: url, alt: "", draggable: false });
+    return h("img", { src: url, alt: "", draggable: false, onload: () => URL.revokeObjectURL(url) });
   }
 
   remove(key) {

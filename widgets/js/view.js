@@ -21,7 +21,7 @@ export function buildView(lab) {
     h("header", {}, h("strong", {}, "Latent Lab"), h("span", { class: "ll-model" }, describeModel(lab.info)), notices.state, notices.status),
     notices.quiet,
     notices.alert,
-    h("div", { class: "ll-body" }, h("div", { class: "ll-left" }, stage.element, hasBands(lab.info) ? new Bands(lab).element : null, new Actions(lab).element), tabs(lab, "Tools", tools(lab, images))),
+    h("div", { class: "ll-body" }, h("div", { class: "ll-left" }, stage.element, hasBands(lab.info) && !lab.absent.bands ? new Bands(lab).element : null, new Actions(lab).element), tabs(lab, "Tools", tools(lab, images))),
     new ShelfView(lab).element,
     savedPictureHider(lab.model.get("_lab")),
   );
@@ -41,7 +41,7 @@ function tools(lab, images) {
     { key: "sliders", title: "Sliders", element: new Sliders(lab).element },
     { key: "map", title: "Map", element: new LatentMap(lab).element },
   ];
-  if (lab.info.discrete) pages.push({ key: "codes", title: "Codes", element: new Codes(lab).element });
+  if (lab.info.discrete) pages.push({ key: "codes", title: "Codes", element: lab.absent.codes ? h("p", { class: "ll-hint" }, lab.absent.codes) : new Codes(lab).element });
   if (!lab.info.flat) pages.push({ key: "brush", title: "Brush", element: new Brush(lab).element });
   pages.push(
     { key: "arithmetic", title: "Arithmetic", element: new Arithmetic(lab).element },

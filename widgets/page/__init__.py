@@ -7,9 +7,9 @@ import gzip
 import html
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from collections.abc import Mapping
 from typing import Any
 
 from vae_plugin.errors import UserError
@@ -60,7 +60,7 @@ def _page(contents: dict[str, Any], title: str, model: bytes, runtime: Runtime) 
         "title": html.escape(title),
         "style": frontend.style(),
         "script": frontend.script("local/start.js"),
-        "data": _json_for_html(contents),
+        "data": json_for_html(contents),
         "worker": packed((runtime.classic_script + frontend.source("local/worker.js")).encode()),
         "wasm": packed(runtime.wasm),
         "decoder": packed(model),
@@ -74,7 +74,7 @@ def packed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, mtime=0)).decode()
 
 
-def _json_for_html(data: Any) -> str:
+def json_for_html(data: Any) -> str:
     """JSON that can stand in an element `script`, bytes as {"base64": ...}."""
 
     def readable(value: Any) -> Any:

@@ -15,7 +15,7 @@ from vae_plugin.widgets.pictures import png
 from vae_plugin.widgets.session import Session
 
 BATCH = 8  # images that are encoded together
-DEVICE = "this browser"
+DEVICE = "WebAssembly, in this browser"
 NEEDS_MODEL = "that needs the model itself: open it with LatentLab in a notebook."
 ABSENT = {
     "open": f"This page decodes latents but cannot encode images; {NEEDS_MODEL} Latents open here, as .safetensors.",
@@ -37,7 +37,9 @@ def page_contents(session: Session, traits: Mapping[str, Any]) -> dict[str, Any]
     """
     codec, space, state = session.codec, session.survey.require_space(), session.state
     info = {**traits["_info"], "device": DEVICE, "dtype": "float32", "absent": _absent(codec)}
-    current = state.original is not None and state.encoded is not None
+    image = None
+    if state.original is not None and state.encoded is not None:
+        image = _image(codec, state.name, state.original, state.encoded)
     return {
         "traits": {**traits, "_info": info},
         "decoder": {
@@ -59,7 +61,7 @@ def page_contents(session: Session, traits: Mapping[str, Any]) -> dict[str, Any]
         "attributes": _attributes(session),
         "state": {
             "latent": _bytes(state.latent),
-            "image": _image(codec, state.name, state.original, state.encoded) if current else None,
+            "image": image,
             "seed": state.seed,
             "name": state.name,
             "edited": state.edited,

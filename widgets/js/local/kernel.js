@@ -286,7 +286,7 @@ export class LocalKernel {
   async frame(tag, state, { pixels, size }, preview) {
     const { image, name, edited, seed } = state;
     const facts = { name, edited, sampled: seed !== null };
-    if (image?.kl !== undefined && image !== null) facts.kl = image.kl;
+    if (image?.kl !== undefined) facts.kl = image.kl;
     if (image?.comparable && !preview) facts.psnr = decibels(await image.picture(), { pixels, size });
     const buffers = [new DataView(pixels.buffer)];
     const message = { kind: "frame", ...tag, preview, facts, size, format: "rgba", coordinates: this.axes.coordinates(state.latent), gesture: this.history.gesture };

@@ -2,8 +2,9 @@ import { bytesOf } from "../pixels.js";
 
 const MOST_DECIBELS = 100; // between images that are equal, see metrics/reconstruction.py
 
-function canvasOf(width, height) {
-  return Object.assign(document.createElement("canvas"), { width, height });
+// The context of a new canvas.
+function drawing(width, height) {
+  return Object.assign(document.createElement("canvas"), { width, height }).getContext("2d", { willReadFrequently: true });
 }
 
 // A picture { pixels (RGBA), size } at most `side` pixels wide and high.
@@ -11,26 +12,26 @@ export function thumbnailOf({ pixels, size: [width, height] }, side) {
   if (Math.max(width, height) <= side) return { pixels, size: [width, height] };
   const scale = side / Math.max(width, height);
   const size = [width, height].map((length) => Math.max(1, Math.round(length * scale)));
-  const whole = canvasOf(width, height);
-  whole.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
-  const context = canvasOf(...size).getContext("2d");
+  const whole = drawing(width, height);
+  whole.putImageData(new ImageData(pixels, width, height), 0, 0);
+  const context = drawing(...size);
   Object.assign(context, { imageSmoothingEnabled: true, imageSmoothingQuality: "high" });
-  context.drawImage(whole, 0, 0, ...size);
+  context.drawImage(whole.canvas, 0, 0, ...size);
   return { pixels: context.getImageData(0, 0, ...size).data, size };
 }
 
 // A picture as the bytes of a PNG file.
 export async function pngOf({ pixels, size: [width, height] }) {
-  const canvas = canvasOf(width, height);
-  canvas.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
-  const file = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  const context = drawing(width, height);
+  context.putImageData(new ImageData(pixels, width, height), 0, 0);
+  const file = await new Promise((resolve) => { context.canvas.toBlob(resolve, "image/png"); });
   return new DataView(await file.arrayBuffer());
 }
 
 // The picture in a PNG file, which has its size there.
 export async function pictureOf(png) {
   const bitmap = await createImageBitmap(new Blob([bytesOf(png)], { type: "image/png" }), { colorSpaceConversion: "none" });
-  const context = canvasOf(bitmap.width, bitmap.height).getContext("2d");
+  const context = drawing(bitmap.width, bitmap.height);
   context.drawImage(bitmap, 0, 0);
   return { pixels: context.getImageData(0, 0, bitmap.width, bitmap.height).data, size: [bitmap.width, bitmap.height] };
 }
