@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vae_plugin.metrics.disentanglement import information, mig
+from vae_plugin.metrics.disentanglement import information, leading_latents, mig
 
 N = 4000
 
@@ -92,3 +92,17 @@ def test_categories_are_not_binned():
 def test_what_cannot_be_scored_is_refused(codes, factors, kinds, words):
     with pytest.raises(ValueError, match=words):
         mig(codes, factors, kinds)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_factors_that_were_shuffled_and_turned_over_find_their_latents(factors, seed):
+    order = torch.randperm(5, generator=torch.Generator().manual_seed(seed))
+    codes = torch.cat([-2 * factors + 0.1 * noise(3), noise(2, seed=3)], 1)[:, order]
+    assert leading_latents(information(codes, factors).normalised) == [order.tolist().index(i) for i in range(3)]
+
+
+def test_a_latent_leads_one_factor_only():
+    # 0 tells most of both factors, and more of the second
+    assert leading_latents(torch.tensor([[0.5, 0.6], [0.4, 0.1], [0.3, 0.2]])) == [1, 0]
+    with pytest.raises(ValueError, match="1 latents cannot lead 2 factors"):
+        leading_latents(torch.tensor([[0.5, 0.6]]))

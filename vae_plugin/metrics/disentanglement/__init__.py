@@ -9,6 +9,7 @@ from .dci import DCI, dci
 from .factor_vae import factor_vae_score
 from .fixed import Fixed, FixedFactors
 from .information import Information, information
+from .leading import leading_latents
 from .mig import mig
 from .modularity import modularity
 from .sap import sap
@@ -22,6 +23,7 @@ __all__ = [
     "dci",
     "factor_vae_score",
     "information",
+    "leading_latents",
     "mig",
     "modularity",
     "sap",
