@@ -227,6 +227,21 @@ def test_a_difference_that_is_not_a_number_is_a_failure(continuous):
         onnx_files._compare(folder / "encoder.onnx", x, {name: expected[name][..., :1]})
 
 
+@torch.no_grad()
+def test_an_mlp_has_files_for_its_own_size_and_any_batch(tmp_path):
+    model = vae(network="mlp", sample_size=(8, 12), hidden_sizes=(6,), likelihood="bernoulli", latent_channels=3)
+    save_onnx(model, tmp_path / "out")
+    encoder, decoder = session(tmp_path / "out", "encoder"), session(tmp_path / "out", "decoder")
+    assert encoder.get_inputs()[0].shape[1:] == [3, 8, 12]
+    for batch in (1, 5):
+        x = torch.rand(batch, 3, 8, 12) * 2 - 1
+        found, posterior = run(encoder, x), model.encode(x).latent_dist
+        torch.testing.assert_close(found["mean"], posterior.mean, **CLOSE)
+        torch.testing.assert_close(found["logvar"], posterior.logvar, **CLOSE)
+        image = run(decoder, posterior.mean)["image"]
+        torch.testing.assert_close(image, model.decode(posterior.mean).sample, **CLOSE)
+
+
 def test_what_cannot_be_exported_says_why(tmp_path):
     asymmetric = AsymmetricAutoencoderKL(
         down_block_out_channels=(8, 8), up_block_out_channels=(8, 8), norm_num_groups=4, **LEVELS
@@ -235,7 +250,6 @@ def test_what_cannot_be_exported_says_why(tmp_path):
         consistency = ConsistencyDecoderVAE()
     for model, sentence in (
         (asymmetric, "AsymmetricAutoencoderKL cannot be exported to ONNX: its decoder needs an image and a mask"),
-        (vae(network="mlp"), "an mlp takes images of one size only"),
         (consistency, r"ConsistencyDecoderVAE is not supported: it must be one of .* its decoder is a diffusion model"),
     ):
         with pytest.raises(UserError, match=sentence):

@@ -85,7 +85,7 @@ def save_onnx(
     dtype: torch.dtype = torch.float32,
     opset: int | None = None,
 ) -> dict[str, float]:
-    """Write encoder and decoder as ONNX files for any batch size, height and width.
+    """Write encoder and decoder as ONNX files for any batch size, height and width (of an mlp, for its own image size).
 
     In the layout "plain" these are encoder.onnx and decoder.onnx. The encoder takes `image` (B, C, H, W) in [-1, 1].
     Its outputs are
@@ -150,9 +150,9 @@ def save_onnx(
         encoder, decoder = Encoder(cast, names), Decoder(cast.model)
         writer = _Writer(staging, metadata, opset)
         images, z = (value.to(dtype) for value in _inputs(exact, TRACED))
-        ratio = exact.spatial_compression_ratio
+        ratio = exact.spatial_compression_ratio if exact.only_image_size is None else None
         writer.write(encoder, names.encoder, {names.image: images}, encoder.outputs, ratio)
-        writer.write(decoder, names.decoder, {names.latents: z}, (names.reconstruction,), 1)
+        writer.write(decoder, names.decoder, {names.latents: z}, (names.reconstruction,), ratio and 1)
         if names.has_config:
             for part in (names.encoder, names.decoder):
                 exact.to_saved().save_config((staging / part).parent)
@@ -193,9 +193,9 @@ class Decoder(nn.Module):
 
 def _inputs(adapter: Adapter, size: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise in place of images, and its latents to decode."""
-    batch, height, width = size
-    ratio = adapter.spatial_compression_ratio
-    shape = (batch, adapter.in_channels, height * ratio, width * ratio)
+    batch, *positions = size
+    sides = adapter.only_image_size or [side * adapter.spatial_compression_ratio for side in positions]
+    shape = (batch, adapter.in_channels, *sides)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return images, adapter.onnx_latents(adapter.onnx_encode(images))
 
@@ -219,13 +219,16 @@ class _Writer:
     opset: int | None
 
     def write(
-        self, module: nn.Module, part: str, inputs: dict[str, torch.Tensor], outputs: tuple[str, ...], ratio: int
+        self, module: nn.Module, part: str, inputs: dict[str, torch.Tensor], outputs: tuple[str, ...], ratio: int | None
     ) -> None:
-        """Write one file; height and width of its input are `ratio` times any number."""
+        """Write one file; height and width of its input are `ratio` times any number, or for None those of `inputs`."""
         from .onnx_operators import OPERATORS  # needs onnxscript, of the extra "onnx"
 
         ((name, example),) = inputs.items()
-        dims = [ratio * torch.export.Dim(side) if ratio > 1 else torch.export.Dim(side) for side in ("height", "width")]
+        dims: dict[int, Any] = {0: torch.export.Dim("batch")}
+        if ratio is not None:
+            sides = (torch.export.Dim(side) for side in ("height", "width"))
+            dims |= {axis: ratio * side if ratio > 1 else side for axis, side in zip((2, 3), sides, strict=True)}
         model = f"the {type(module).__name__.lower()} of this {self.metadata['class']}"
         try:
             with _quiet():
@@ -235,7 +238,7 @@ class _Writer:
                     dynamo=True,
                     input_names=[name],
                     output_names=list(outputs),
-                    dynamic_shapes=({0: torch.export.Dim("batch"), 2: dims[0], 3: dims[1]},),
+                    dynamic_shapes=(dims,),
                     opset_version=self.opset,
                     custom_translation_table=OPERATORS,
                     # onnxscript's optimizer rounds the 1e-15 that AutoencoderDC adds to a divisor to 0, which gives

@@ -153,11 +153,6 @@ class VAEAdapter(OwnAdapter):
         """A fully connected network has no convolutions."""
         return "its network reads every pixel of every channel" if self.config.network == "mlp" else None
 
-    @property
-    def onnx_refusal(self) -> str | None:
-        """A fully connected network has one size, and ONNX files are for any."""
-        return "an mlp takes images of one size only" if self.config.network == "mlp" else None
-
     def with_decoder(self, widths: Sequence[int]) -> VAEAdapter:
         """Convolutional networks have a field for them."""
         if self.config.network == "mlp":
