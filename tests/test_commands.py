@@ -15,8 +15,9 @@ from diffusers import DiTPipeline
 from PIL import Image
 
 from support.hostile_images import png_of_size
-from vae_plugin import AutoencoderVAE, AutoencoderVQVAE, commands
-from vae_plugin.cli import COMMANDS, main
+from vae_plugin import AutoencoderVAE, AutoencoderVQVAE
+from vae_plugin.cli import COMMANDS, main, module_of
+from vae_plugin.commands import card, evaluate, push
 from vae_plugin.datasets import Circles
 from vae_plugin.options import options_of
 from vae_plugin.training.settings import FinetuneOptions
@@ -191,8 +192,8 @@ def test_push_and_card_take_the_folder_by_place_or_by_name(folder, capsys, monke
     """And the repository; the Hub itself is the matter of tests/hub."""
     pushed, written = [], []
     answer = SimpleNamespace(pr_url=None, commit_url="address")
-    monkeypatch.setattr(commands.push, "push", lambda *given, **settings: pushed.append(given) or answer)
-    monkeypatch.setattr(commands.card, "write_card", lambda given, repo_id, **_: written.append((given, repo_id)))
+    monkeypatch.setattr(push, "push", lambda *given, **settings: pushed.append(given) or answer)
+    monkeypatch.setattr(card, "write_card", lambda given, repo_id, **_: written.append((given, repo_id)))
     names = [("--folder", "--repo_id"), ("--pretrained_model_name_or_path", "--hub_model_id")]
     for model, repository in (([], []), *(([a], [b]) for a, b in names)):
         assert main(["push", *model, str(folder), *repository, "user/name"]) == 0
@@ -204,7 +205,7 @@ def test_push_and_card_take_the_folder_by_place_or_by_name(folder, capsys, monke
 
 
 def test_a_folder_of_images_has_one_name_in_all_commands_and_the_other_is_taken():
-    for cls in (FinetuneOptions, commands.evaluate.EvaluateOptions):
+    for cls in (FinetuneOptions, evaluate.EvaluateOptions):
         assert options_of(cls)["train_data_dir"].declaration.also == ("data_dir",)
 
 
@@ -215,7 +216,8 @@ def test_every_command_says_what_it_does(capsys):
         assert stopped.value.code == 0
         text = capsys.readouterr().out
         assert f"usage: vae-plugin {name}" in text
-        assert (COMMANDS[name].__doc__ or "").splitlines()[0] in " ".join(text.split())
+        assert (module_of(name).__doc__ or "").splitlines()[0] == COMMANDS[name]
+        assert COMMANDS[name] in " ".join(text.split())
 
 
 def test_the_help_of_finetune_begins_with_the_options_that_most_runs_need(capsys):

@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 import torch
 from PIL import Image
@@ -20,11 +19,14 @@ from vae_plugin.datasets import Circles, DataError, load_images
 from vae_plugin.datasets.files import SHARDS
 from vae_plugin.datasets.framing import Framing
 from vae_plugin.datasets.reading import ImageReader
-from vae_plugin.datasets.rows import ENCODED, STORED
+from vae_plugin.datasets.rows import stored_type
 from vae_plugin.datasets.transforms import MODES
 from vae_plugin.json_types import is_finite
 from vae_plugin.widgets.outlet import plain_words
 from vae_plugin.wording import NO_VIDEOS, shown
+
+if TYPE_CHECKING:
+    import datasets
 
 MAX_CATEGORIES = 20  # whole numbers with more distinct values count as a quantity
 INDEX = Whole(-(2**31))
@@ -309,20 +311,24 @@ def _open_source(source: Any, channels: int, size: tuple[int, int], value_range:
             f"images were given as {type(source).__name__}: give a list, a batch (N, C, H, W), a folder, a parquet "
             "file, or a data set with a length."
         )
+    import datasets
+
     return _undecoded(source) if isinstance(source, datasets.Dataset) else source
 
 
 def _undecoded(table: datasets.Dataset) -> datasets.Dataset:
     """The table with its images as they are stored: `datasets` would open any address and any format."""
+    import datasets
+
     for name, feature in table.features.items():
         if isinstance(feature, datasets.Image):
-            table = table.cast_column(name, STORED)
+            table = table.cast_column(name, stored_type())
     return table
 
 
 def _is_row(value: Any) -> bool:
     """Whether a value is an image as `datasets` stores it."""
-    return isinstance(value, Mapping) and bool(ENCODED.keys() & value.keys())
+    return isinstance(value, Mapping) and bool({"bytes", "path"} & value.keys())
 
 
 def _is_stack(source: np.ndarray | torch.Tensor) -> bool:
@@ -363,6 +369,8 @@ def _image_of(item: Any) -> Any:
 def _labels_of_source(items: Any, chosen: np.ndarray) -> dict[str, Sequence[Any]]:
     if isinstance(items, Circles):
         return {name: items.factors[chosen, i].tolist() for i, name in enumerate(items.factor_names)}
+    import datasets
+
     if isinstance(items, datasets.Dataset):
         return _labels_of_table(items, chosen)
     first = items[int(chosen[0])]
@@ -377,6 +385,8 @@ def _labels_of_source(items: Any, chosen: np.ndarray) -> dict[str, Sequence[Any]
 
 
 def _labels_of_table(table: datasets.Dataset, chosen: np.ndarray) -> dict[str, Sequence[Any]]:
+    import datasets
+
     labels: dict[str, Sequence[Any]] = {}
     for name, feature in table.features.items():
         if isinstance(feature, datasets.ClassLabel):

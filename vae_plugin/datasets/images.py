@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -26,6 +25,9 @@ from .paths import RefusedError
 from .reading import DEFAULT_READER, ImageReader
 from .rows import array_type, undecoded, value_of
 from .transforms import check_channels
+
+if TYPE_CHECKING:
+    import datasets
 
 MOST_SUBSTITUTES = 1000  # images that are tried in place of one that cannot be read
 LISTED = ("unreadable", "side", "clipped")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Protocol
-
-import datasets
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import DataError
 from .files import SPLITS
@@ -15,6 +13,9 @@ from .images import ImageDataset
 from .rows import value_of
 from .tars import Member, read_archive
 from .webdataset import is_reference, member_of, open_shard, shard_of
+
+if TYPE_CHECKING:
+    import datasets
 
 Label = int | str | None
 USUAL_COLUMNS = ("label", "labels", "fine_label", "cls", "class", "caption", "text", "prompt", "txt")
@@ -85,6 +86,8 @@ class ColumnLabels:
     classes: list[str] | None
 
     def __init__(self, table: datasets.Dataset, column: str) -> None:
+        import datasets
+
         feature = table.features[column]
         self.column: str | None = column
         self.classes = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
@@ -152,6 +155,8 @@ def find_labels(images: ImageDataset, column: str | None = None) -> Labels:
     Raises:
         DataError: if there is no such column.
     """
+    import datasets
+
     table, own = images.source, images.image_column
     if is_reference(value_of(images.table[0][own]).get("path")):
         return _member_labels(images, column)

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -34,6 +33,9 @@ from .shards import Streamed, TableShards, TarShards
 from .streaming import ImageStream
 from .survey import survey
 from .webdataset import index_shards, member_of, shard_of
+
+if TYPE_CHECKING:
+    import datasets
 
 
 @dataclass
@@ -231,6 +233,8 @@ def _table_by_name(
     revision: str | None,
     cache_dir: str | Path | None,
 ) -> Table:
+    import datasets
+
     with _loading(name):
         builder = datasets.load_dataset_builder(name, config_name, revision=revision, cache_dir=cache_dir)
         builder.download_and_prepare()
@@ -247,6 +251,8 @@ def _stream_by_name(
     revision: str | None,
     rules: DataRules,
 ) -> Streamed:
+    import datasets
+
     with _loading(name):
         builder = datasets.load_dataset_builder(name, config_name, revision=revision)
         files = (builder.config.data_files or {}).get(split)
@@ -282,6 +288,8 @@ def _table_from_files(
     cache_dir: str | Path | None,
     rules: DataRules,
 ) -> Table:
+    import datasets
+
     location = " ".join(map(str, paths))
     origin = Origin(found.digest, location, ignored_files=found.others)
     if found.kind == "parquet":
@@ -309,6 +317,8 @@ def _table_from_files(
 
 
 def _stream_from_files(paths: Sequence[Path], split: str, image_column: str | None, rules: DataRules) -> Streamed:
+    import datasets
+
     found, location = find_files(paths, split, rules), " ".join(map(str, paths))
     if found.kind == "images":
         raise DataError(f"{location} holds image files, which cannot be streamed: leave out --streaming.")
@@ -355,6 +365,8 @@ def _loading(location: str | Path) -> Iterator[None]:
 
 def _features(files: Sequence[str]) -> datasets.Features:
     """The columns of the first parquet file that can be read."""
+    import datasets
+
     errors = []
     for file in files:
         try:
@@ -381,6 +393,8 @@ def _parquet_rows(path: str) -> int:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
+    import datasets
+
     hidden = datasets.utils.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

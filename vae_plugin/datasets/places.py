@@ -9,7 +9,6 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-import datasets
 import fsspec
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.file_download import repo_folder_name
@@ -108,6 +107,8 @@ def hub_roots(name: str, cache_dir: str | Path | None) -> tuple[str, ...]:
         name: its id on the Hub, or a local folder in the Hub's layout.
         cache_dir: see `load_images`.
     """
+    import datasets
+
     # What an archive holds is extracted into a folder that the data sets share.
     downloads = (
         datasets.config.DOWNLOADED_DATASETS_PATH,

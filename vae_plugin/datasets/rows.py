@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import datasets
 import numpy as np
 
 from .arrays import to_npy
 from .errors import DataError
 
-# The type of what is encoded row by row: STORED would drop the bytes of a row if its path is that of a file that
-# happens to lie in the working directory.
-ENCODED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
-STORED = datasets.Image(decode=False)
+if TYPE_CHECKING:  # its import takes half a second, which `--help` and models alone do without
+    import datasets
+
 BINARY = ("binary", "large_binary", "binary_view")  # a column of encoded images
 NUMBERS = ("int", "uint", "float", "bool")  # types of the values of a column of arrays
 TEXT = ("string", "large_string", "string_view")  # a column of names of files
 
-Table = TypeVar("Table", datasets.Dataset, datasets.IterableDataset)
+Table = TypeVar("Table", "datasets.Dataset", "datasets.IterableDataset")
+
+
+def encoded_type() -> dict[str, Any]:
+    """The type of images that are encoded row by row.
+
+    `stored_type` would drop the bytes of a row if its path is that of a file that happens to lie in the working
+    directory.
+    """
+    import datasets
+
+    return {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+
+
+def stored_type() -> datasets.Image:
+    """The type of images that a table on disk has: as they are stored."""
+    import datasets
+
+    return datasets.Image(decode=False)
 
 
 def undecoded(table: Table, column: str) -> Table:
     """The column alone of a table, its values as the rows have them; see `value_of`."""
+    import datasets
+
     feature = table.features[column]
     table = table.select_columns([column])
     if (dtype := array_type(feature)) is not None and isinstance(table, datasets.Dataset):
@@ -31,11 +49,13 @@ def undecoded(table: Table, column: str) -> Table:
     if not isinstance(feature, datasets.Image):
         return table
     # The rows of a stream are encoded anew. Those of a table on disk are not, and any other type would copy it.
-    return table.cast_column(column, ENCODED if isinstance(table, datasets.IterableDataset) else STORED)
+    return table.cast_column(column, encoded_type() if isinstance(table, datasets.IterableDataset) else stored_type())
 
 
 def array_type(feature: Any) -> np.dtype | None:
     """The type of the values of a column of arrays or nested lists of numbers; None of another column."""
+    import datasets
+
     if isinstance(feature, (datasets.Array2D, datasets.Array3D, datasets.Array4D)):
         return np.dtype(feature.dtype)
     depth = 0
@@ -92,9 +112,13 @@ def find_image_column(rows: datasets.Dataset, name: str | None, location: str | 
 
 
 def _has_type(feature: Any, *types: str) -> bool:
+    import datasets
+
     return isinstance(feature, datasets.Value) and feature.dtype in types
 
 
 def _is_image(feature: Any) -> bool:
+    import datasets
+
     struct = isinstance(feature, dict) and ("bytes" in feature or feature.keys() == {"path"})
     return struct or isinstance(feature, datasets.Image)

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-import datasets
 import fsspec
 import pyarrow as pa
 
@@ -22,6 +21,9 @@ from .rows import array_type, undecoded, value_of
 from .rules import DataRules
 from .tars import Damage
 from .webdataset import Selection, read_shard
+
+if TYPE_CHECKING:
+    import datasets
 
 # What a damaged file causes, rather than a connection that was lost: pyarrow's own errors are plain OSErrors too.
 OF_CONTENT = (pa.ArrowException, tarfile.TarError, EOFError, zlib.error, UnicodeDecodeError)

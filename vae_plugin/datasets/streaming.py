@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 
@@ -20,7 +19,7 @@ from .framing import Framing
 from .images import ImageDataset, say_if_refused
 from .members import UNKNOWN_ORIGIN, Origin, find_held_out, member_name, row_name
 from .reading import DEFAULT_READER, ImageReader
-from .rows import ENCODED
+from .rows import encoded_type
 from .shards import Sample, Shards
 from .tars import Damage
 from .transforms import check_channels
@@ -317,7 +316,9 @@ class ImageStream:
     def _in_memory(self, values: list[dict[str, Any]], origin: Origin = UNKNOWN_ORIGIN) -> ImageDataset:
         # `first` passes windows, which start with the sample itself.
         values = [value[0] if isinstance(value, list) else value for value in values]
-        table = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": ENCODED}))
+        import datasets
+
+        table = datasets.Dataset.from_dict({"image": values}, datasets.Features({"image": encoded_type()}))
         return ImageDataset(
             table,
             "image",

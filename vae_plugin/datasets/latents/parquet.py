@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import datasets
 import pyarrow.parquet as pq
 import torch
 
 from ...files import replacing_file
 from .layout import Encoded, LatentFiles, Layout, Places, Shard, ShardWriter, tensors_of
 
-ARRAYS = {2: datasets.Array2D, 3: datasets.Array3D, 4: datasets.Array4D}
+if TYPE_CHECKING:
+    import datasets
 
 
 class ParquetLayout(Layout):
@@ -42,6 +42,8 @@ class _Writer:
     def add(self, images: Sequence[Encoded]) -> None:
         if not images:
             return
+        import datasets
+
         features = _features(images[0], self._shard.integers)
         columns: dict[str, list[Any]] = {
             "name": [image.name for image in images],
@@ -57,6 +59,9 @@ class _Writer:
 
 
 def _features(image: Encoded, integers: bool) -> datasets.Features:
+    import datasets
+
+    arrays = {2: datasets.Array2D, 3: datasets.Array3D, 4: datasets.Array4D}
     label = datasets.Value("int64" if integers else "string")
     features = {"name": datasets.Value("string"), "number": datasets.Value("int64"), "label": label}
     for name, tensor in image.tensors.items():
@@ -64,7 +69,7 @@ def _features(image: Encoded, integers: bool) -> datasets.Features:
         if tensor.ndim == 1:
             features[name] = datasets.List(datasets.Value(dtype), length=len(tensor))
         else:
-            features[name] = ARRAYS[tensor.ndim](shape=tuple(tensor.shape), dtype=dtype)
+            features[name] = arrays[tensor.ndim](shape=tuple(tensor.shape), dtype=dtype)
     return datasets.Features(features)
 
 
@@ -85,6 +90,8 @@ class _Files:
         if self._open is None or self._open[:2] != (number, group):
             with pq.ParquetFile(self._places.files[number]) as file:
                 table = file.read_row_group(group)
+            import datasets
+
             rows = datasets.Dataset(datasets.table.InMemoryTable(table)).with_format("numpy")
             self._open = (number, group, rows)
         found = dict(self._open[2][row])
