@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 
 from vae_plugin import AutoencoderVAE
+from vae_plugin.cli import main
 
 OWN = {"in_channels": 3, "block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16, "latent_channels": 2}
+
+COUNT, DAMAGED = 11, 4  # images, and the number of the one that cannot be read
 
 
 def tiny_vae(**changes: Any) -> AutoencoderVAE:
@@ -27,3 +30,17 @@ def photograph(paths: Iterable[Path]) -> None:
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(noise.integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(path)
+
+
+def run(model: Path, data: Path, output: Path, *words: str) -> int:
+    """`vae-plugin encode`."""
+    return main(["encode", str(model), "--data_dir", str(data), "--output", str(output), *words])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Everything that lies in a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
