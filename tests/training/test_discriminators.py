@@ -133,13 +133,13 @@ def test_a_network_that_is_given():
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network[1].eval()  # frozen statistics, say, which stay as they are
     loss, of_discriminator = make_losses(
-        _adapter(), LossSettings(disc_start=0), None, pixels={"l1": 1.0}, resolution=16, discriminator=network
+        _adapter(), LossSettings(disc_start=0), None, pixels={"l1": 1.0}, sizes=((16, 16),), discriminator=network
     )
     assert of_discriminator.discriminator is loss.image_loss.adversary.discriminator is network
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert [module.training for module in network] == [True, False, True, True]
     with pytest.raises(UserError, match="a discriminator needs --disc_start"):
-        make_losses(_adapter(), LossSettings(), None, pixels={"l1": 1.0}, resolution=16, discriminator=network)
+        make_losses(_adapter(), LossSettings(), None, pixels={"l1": 1.0}, sizes=((16, 16),), discriminator=network)
 
 
 def _adapter():
@@ -161,7 +161,7 @@ def _adapter():
 def test_what_is_no_discriminator_is_refused(name, message):
     settings = LossSettings(disc_start=0, discriminator=name)
     with pytest.raises(UserError, match=message) as caught:
-        check_discriminator(make_discriminator(settings, 3), settings, 3, 16)
+        check_discriminator(make_discriminator(settings, 3), settings, 3, ((16, 16),))
     assert "\n" not in str(caught.value)
 
 
@@ -177,9 +177,9 @@ def test_what_gives_no_logits_is_refused(forward, message):
     network = nn.Conv2d(3, 1, 3)
     network.forward = forward
     with pytest.raises(UserError, match=message):
-        check_discriminator(network, LossSettings(disc_start=0), 3, 16)
+        check_discriminator(network, LossSettings(disc_start=0), 3, ((16, 16),))
     with pytest.raises(UserError, match="the discriminator Conv2d has no weights to train"):
-        check_discriminator(network.requires_grad_(False), LossSettings(disc_start=0), 3, 16)
+        check_discriminator(network.requires_grad_(False), LossSettings(disc_start=0), 3, ((16, 16),))
 
 
 def damaged(kind, weights, folder) -> Path:
@@ -219,7 +219,7 @@ def test_one_for_other_images_is_refused(warmed, tmp_path):
     with pytest.raises(UserError, match=r"has no discriminator/model.safetensors"):
         open_discriminator(tmp_path, 3)
     settings = LossSettings(disc_start=0, discriminator=str(out))
-    with pytest.raises(UserError, match=r"--resolution 4 is too small .*: give at least 8, or another one"):
-        check_discriminator(make_discriminator(settings, 3), settings, 3, 4)
+    with pytest.raises(UserError, match=r"images of 4 pixels are too small .*: give at least 8, or another one"):
+        check_discriminator(make_discriminator(settings, 3), settings, 3, ((4, 4),))
     with pytest.raises(UserError, match="--disc_layers has no effect with --discriminator"):
         options(train_data_dir="x", disc_start=0, discriminator=str(out), disc_layers=2)

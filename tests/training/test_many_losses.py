@@ -181,7 +181,9 @@ def test_a_name_alone_is_what_it_was():
     error = (y - x).abs().mean() + 0.7 * distance(y, x).mean()
     assert torch.equal(loss, error)
     assert terms.keys() == {"l1", "perceptual"}
-    again, named = ImageLoss({"l1": 1.0}, perceptual=load_perceptual_terms({f"{HERE}:one": 0.7}, 3, 16))(y, x, None, 0)
+    again, named = ImageLoss({"l1": 1.0}, perceptual=load_perceptual_terms({f"{HERE}:one": 0.7}, 3, ((16, 16),)))(
+        y, x, None, 0
+    )
     assert torch.equal(loss, again)
     assert named.keys() == {"l1", "one", "perceptual"}
     assert torch.equal(named["one"], named["perceptual"])
@@ -190,12 +192,12 @@ def test_a_name_alone_is_what_it_was():
 def test_names_of_networks(monkeypatch):
     monkeypatch.setattr(perceptual_losses, "_load_lpips", lambda net, option: one())
     weights = {"lpips-vgg": 0.5, f"{HERE}:psnr": 0.45, f"{HERE}:other": 2.0}
-    terms = load_perceptual_terms(weights, 3, 16, taken={"psnr"})
+    terms = load_perceptual_terms(weights, 3, ((16, 16),), taken={"psnr"})
     assert [(term.name, term.weight) for term in terms] == [
         ("lpips_vgg", 0.5), ("perceptual_psnr", 0.45), ("other", 2.0),
     ]  # fmt: skip
     with pytest.raises(UserError, match="would both be logged as one: give one of the functions another name"):
-        load_perceptual_terms({f"{HERE}:one": 1.0, "elsewhere.test_many_losses:one": 1.0}, 3, 16)
+        load_perceptual_terms({f"{HERE}:one": 1.0, "elsewhere.test_many_losses:one": 1.0}, 3, ((16, 16),))
 
 
 def distance_by(forward):
@@ -216,13 +218,22 @@ def distance_by(forward):
 )
 def test_what_is_no_distance_is_refused(forward, message):
     with pytest.raises(UserError, match=f"--perceptual_loss m:f {message}"):
-        check_perceptual("--perceptual_loss m:f", distance_by(forward), 3, 16)
+        check_perceptual("--perceptual_loss m:f", distance_by(forward), 3, ((16, 16),))
+
+
+def test_a_distance_that_does_not_take_one_of_the_sizes_is_refused():
+    fits = distance_by(lambda x, y: (x - y).abs().mean((1, 2, 3)))
+    square = distance_by(lambda x, y: (x - y).flatten(1).view(-1, 3 * 16, 16).abs().mean((1, 2)))
+    sizes = ((8, 24), (16, 16), (24, 8))
+    check_perceptual("it", fits, 3, sizes)
+    with pytest.raises(UserError, match="it does not take images of 3 x 24 x 8: shape"):
+        check_perceptual("it", square, 3, sizes)
 
 
 def test_a_distance_may_keep_its_dimensions():
     """As that of the lpips package does."""
     network = distance_by(lambda x, y: (x - y).abs().mean((1, 2, 3), keepdim=True))
-    check_perceptual("perceptual=", network, 3, 16)
+    check_perceptual("perceptual=", network, 3, ((16, 16),))
     assert ImageLoss("l1", perceptual=network).compare(torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4))[
         "perceptual"
     ].tolist() == [1, 1]

@@ -28,7 +28,7 @@ from ..models.distributed import objects_over_processes, on_first_process, rank
 from ..models.shares import Share
 from ..notices import say, some
 from ..options import LARGEST_SEED, option, parse
-from ..training.buckets import smallest_side
+from ..training.buckets import image_sizes
 from ..training.progress import Progress
 from ..training.settings.data import circles_for
 from ..version import library_versions
@@ -119,8 +119,8 @@ def run(argv: Sequence[str] | None, prog: str) -> dict[str, Any]:
         _check_importance_samples(options, models)
         circles = options.facts()["circles"]
         crop = RESIZED if circles else options.crop_or_that_of_training(it.record() for it in models.places.values())
-        side = smallest_side(models, crop, size)
-        more = MeasuredMore(options.perceptual, options.fid, options.precisions, models.in_channels, side, device)
+        sizes = image_sizes(models, crop, size)
+        more = MeasuredMore(options.perceptual, options.fid, options.precisions, models.in_channels, sizes, device)
         images = MeasuredImages(_images(options, models, size, crop), options.batch_size)
         latents = MeasuredLatents(options, images.images, options.seed)
         evaluations: dict[str, metrics.Evaluation] = {}

@@ -10,7 +10,7 @@ from ..datasets.framing import CROPS, RESIZED, WHOLE, aspect_buckets
 from ..hub.record import RunRecord
 from ..notices import say
 from ..options import GIVEN, option
-from ..training.buckets import ImageTaker, smallest_side
+from ..training.buckets import ImageTaker, image_sizes
 from ..training.settings.opening import checked_range, max_image_pixels, remote_images, value_range
 from .source import ModelSource
 
@@ -97,7 +97,7 @@ class Images:
             crop: how the centre is cropped.
             rules: by which files become images.
         """
-        smallest_side(taker, crop, size)
+        image_sizes(taker, crop, size)
         return load_images(
             dataset_name=self.dataset_name,
             config_name=self.dataset_config_name,

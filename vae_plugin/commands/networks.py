@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from .. import metrics
+from ..datasets.framing import Size, shortest_side
 from ..metrics.frechet import INCEPTION, FrechetDistance, InceptionFeatures
 from ..metrics.reconstruction import MS_SSIM_SIDE, rounded
 from ..training.losses.own import check_own_network, own_network
@@ -36,17 +37,17 @@ class MeasuredMore:
         fid: str | None,
         precisions: Sequence[str],
         channels: int,
-        side: int,
+        sizes: Sequence[Size],
         device: torch.device,
     ) -> None:
         weights = dict.fromkeys(perceptual, 1.0)
-        self._terms = load_perceptual_terms(weights, channels, side, NAMES, "perceptual", trains=False)
+        self._terms = load_perceptual_terms(weights, channels, sizes, NAMES, "perceptual", trains=False)
         for term in self._terms:
             if isinstance(term.distance, torch.nn.Module):
                 term.distance.to(device)
-        self._fid, self._features = fid, None if fid is None else _features(fid, channels, side)
+        self._fid, self._features = fid, None if fid is None else _features(fid, channels, sizes)
         self._precisions = precisions
-        self._ms_ssim = side >= MS_SSIM_SIDE
+        self._ms_ssim = shortest_side(sizes) >= MS_SSIM_SIDE
 
     @torch.no_grad()
     def compare(self, images: torch.Tensor, reconstructions: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -64,12 +65,12 @@ class MeasuredMore:
         return [*made, *map(metrics.LowPrecision, self._precisions)]
 
 
-def _features(name: str, channels: int, side: int) -> torch.nn.Module:
+def _features(name: str, channels: int, sizes: Sequence[Size]) -> torch.nn.Module:
     if name == INCEPTION:
         return InceptionFeatures()
     network = own_network("fid", name).requires_grad_(False).eval()
     returns = "features of each image, (B, D)"
     check_own_network(
-        f"--fid {name}", network, channels, side, inputs=1, returns=returns, one_each=False, gradient=False
+        f"--fid {name}", network, channels, sizes, inputs=1, returns=returns, one_each=False, gradient=False
     )
     return network

@@ -164,6 +164,11 @@ def aspect_buckets(resolution: int, multiple: int = 1) -> tuple[Size, ...]:
     return tuple(sorted(found))
 
 
+def shortest_side(sizes: Sequence[Size]) -> int:
+    """The shortest side of images of several sizes."""
+    return min(min(size) for size in sizes)
+
+
 def nearest(sizes: np.ndarray, buckets: Sequence[Size]) -> np.ndarray:
     """The bucket of the nearest aspect ratio: numbers (N,) for the widths and heights (N, 2) of images.
 

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Subset
 
 from ..datasets import ImageDataset, ImageStream
 from ..datasets.batches import bucket_numbers
-from ..datasets.framing import WHOLE, aspect_buckets
+from ..datasets.framing import WHOLE, Size, aspect_buckets
 from ..errors import UserError
 
 
@@ -42,8 +42,8 @@ class ImageTaker(Protocol):
         ...
 
 
-def smallest_side(adapter: ImageTaker, crop: str, resolution: int) -> int:
-    """The shortest side of the images of a run, in pixels.
+def image_sizes(adapter: ImageTaker, crop: str, resolution: int) -> tuple[Size, ...]:
+    """All sizes that the images of a run can have, (width, height) in pixels.
 
     Args:
         adapter: of the model, or what takes the images in its place.
@@ -54,7 +54,7 @@ def smallest_side(adapter: ImageTaker, crop: str, resolution: int) -> int:
         UserError: if the model does not take all of them.
     """
     if crop != WHOLE:
-        return resolution
+        return ((resolution, resolution),)
     if (only := adapter.only_image_size) is not None:
         raise UserError(
             f"--crop whole makes images of several sizes, and this model takes {only[0]} x {only[1]} pixels only: "
@@ -63,7 +63,7 @@ def smallest_side(adapter: ImageTaker, crop: str, resolution: int) -> int:
     buckets = aspect_buckets(resolution, adapter.spatial_compression_ratio)
     for width, height in buckets:
         adapter.check_image_size(height, width, f"an image of {width} x {height} pixels (--crop whole)")
-    return min(min(bucket) for bucket in buckets)
+    return buckets
 
 
 def fill_buckets(images: Dataset | ImageStream, global_batch: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..autoencoders.weights import header
+from ..datasets.framing import Size, shortest_side
 from ..errors import UserError
 from ..files import write_json
 from .losses import PatchDiscriminator
@@ -49,14 +51,14 @@ def make_discriminator(settings: LossSettings, channels: int, given: nn.Module |
     return open_discriminator(Path(name), channels)
 
 
-def check_discriminator(discriminator: nn.Module, settings: LossSettings, channels: int, resolution: int) -> None:
+def check_discriminator(discriminator: nn.Module, settings: LossSettings, channels: int, sizes: Sequence[Size]) -> None:
     """Refuse a discriminator that cannot judge the images of a run.
 
     Args:
         discriminator: from `make_discriminator`.
         settings: of the losses.
         channels: of the images.
-        resolution: their side in pixels.
+        sizes: that they can have, (width, height) in pixels.
 
     Raises:
         UserError: if they have other channels or are too small, or a network of one's own gives no logits for them.
@@ -67,18 +69,18 @@ def check_discriminator(discriminator: nn.Module, settings: LossSettings, channe
                 f"the discriminator is made for images of {made_for} channel(s), and this run shows it {channels}: "
                 "give another one."
             )
-        if resolution >= discriminator.smallest_image:
+        if (side := shortest_side(sizes)) >= discriminator.smallest_image:
             return
         layers = f"--disc_layers {settings.disc_layers}" if settings.discriminator is None else settings.discriminator
         raise UserError(
-            f"--resolution {resolution} is too small for a discriminator of {layers}: give at least "
+            f"images of {side} pixels are too small for a discriminator of {layers}: give at least "
             f"{discriminator.smallest_image}, or {'fewer layers' if settings.discriminator is None else 'another one'}."
         )
     what = f"the discriminator {settings.discriminator or type(discriminator).__name__}"
     if not any(p.requires_grad for p in discriminator.parameters()):
         raise UserError(f"{what} has no weights to train: give a network that has.")
     logits = "a tensor of logits, (B, ...), positive for real images"
-    check_own_network(what, discriminator, channels, resolution, inputs=1, returns=logits, one_each=False)
+    check_own_network(what, discriminator, channels, sizes, inputs=1, returns=logits, one_each=False)
 
 
 def save_discriminator(discriminator: nn.Module, folder: Path, settings: LossSettings, step: int) -> None:

@@ -18,7 +18,7 @@ from ..models.distributed import wait_for_processes
 from ..notices import say_once, show
 from ..options import given_in, keep_what_was, to_dict
 from .average import WeightAverage
-from .buckets import smallest_side
+from .buckets import image_sizes
 from .checkpoints import Content, stopped
 from .data import TrainingData, default_channels
 from .decoder import decoder_facts
@@ -204,7 +204,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, given: Given =
     assert resolution is not None  # both are settled
     assert rate is not None
     check_teacher(options.model, adapter, teacher, resolution)
-    shortest = smallest_side(adapter, options.data.crop, resolution)
+    sizes = image_sizes(adapter, options.data.crop, resolution)
     if (
         options.objective.tc_weight is not None
         and options.optimization.train_batch_size * accelerator.num_processes < 2
@@ -238,7 +238,7 @@ def build_run(options: FinetuneOptions, accelerator: Accelerator, given: Given =
         options.loss,
         options.objective,
         pixels=options.pixel_losses(adapter),
-        resolution=shortest,
+        sizes=sizes,
         dataset_size=data.size,
         teacher=teacher if base is None else None,
         perceptual=given.perceptual,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from ..autoencoders import Adapter, load_autoencoder, new_from_config
 from ..autoencoders.padding import padding_mode
+from ..datasets.framing import Size, shortest_side
 from ..errors import UserError
 from ..models.quantizers.settings import CodebookSettings
 from ..notices import say
@@ -214,7 +215,7 @@ def make_losses(
     objective: TrainingObjective,
     *,
     pixels: Mapping[str, float],
-    resolution: int,
+    sizes: Sequence[Size],
     dataset_size: int | None = None,
     teacher: Adapter | None = None,
     perceptual: nn.Module | None = None,
@@ -227,7 +228,7 @@ def make_losses(
         settings: of the losses.
         objective: the weights of the ELBO.
         pixels: the weights of the losses of pixels, or of "elbo", see `LossSettings.pixels`.
-        resolution: shorter side of the images in pixels.
+        sizes: that the images can have, (width, height) in pixels.
         dataset_size: number of training images; None of a stream.
         teacher: of a distillation.
         perceptual: a perceptual distance (x, y) -> (B,) instead of those that the settings name; it is frozen.
@@ -235,20 +236,20 @@ def make_losses(
     """
     if "elbo" in pixels:
         return _likelihood_loss(adapter, objective, dataset_size), None
-    check_fits_windows(pixels, resolution)
+    check_fits_windows(pixels, shortest_side(sizes))
     has_alpha = adapter.in_channels == 4 and settings.fourth_channel == "alpha"
     judged = 3 if has_alpha else adapter.in_channels
     distances: nn.Module | list[PerceptualTerm] | None = perceptual
     if perceptual is not None:
-        check_perceptual("perceptual=", perceptual.requires_grad_(False).eval(), judged, resolution)
+        check_perceptual("perceptual=", perceptual.requires_grad_(False).eval(), judged, sizes)
     elif settings.perceptual_loss is not None:
-        distances = load_perceptual_terms(weights_of(settings.perceptual_loss), judged, resolution, taken=NAMES)
+        distances = load_perceptual_terms(weights_of(settings.perceptual_loss), judged, sizes, taken=NAMES)
     discriminator_loss, adversary = None, None
     if discriminator is not None and settings.disc_start is None:
         raise UserError("a discriminator needs --disc_start, the step from which it is trained: give both.")
     if settings.disc_start is not None:
         network = make_discriminator(settings, judged, discriminator)
-        check_discriminator(network, settings, judged, resolution)
+        check_discriminator(network, settings, judged, sizes)
         discriminator_loss = DiscriminatorLoss(
             network, settings.disc_loss, settings.disc_regularization, settings.disc_regularization_scale
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from ...datasets.framing import Size
 from ...errors import UserError
 
 
@@ -31,20 +32,20 @@ def check_own_network(
     what: str,
     network: nn.Module,
     channels: int,
-    resolution: int,
+    sizes: Sequence[Size],
     *,
     inputs: int,
     returns: str,
     one_each: bool,
     gradient: bool = True,
 ) -> None:
-    """Refuse a network that a step of training, or a measure, could not use, by what it gives for two images.
+    """Refuse a network that a step of training, or a measure, could not use: it is shown two images of each size.
 
     Args:
         what: it is, for errors.
         network: takes `inputs` batches of images; nothing of it changes.
         channels: of the images.
-        resolution: their side in pixels.
+        sizes: that they can have, (width, height) in pixels.
         inputs: batches that it takes.
         returns: what it must return, for errors.
         one_each: whether that is one number for each image, rather than any tensor (B, ...).
@@ -53,9 +54,16 @@ def check_own_network(
     Raises:
         UserError: if it fails, returns something else, or has no gradient towards the images.
     """
-    size = f"images of {channels} x {resolution} x {resolution}"
+    for width, height in sizes:
+        _check_of_size(what, network, (2, channels, height, width), inputs, returns, one_each, gradient)
+
+
+def _check_of_size(
+    what: str, network: nn.Module, of: tuple[int, ...], inputs: int, returns: str, one_each: bool, gradient: bool
+) -> None:
+    size = "images of {} x {} x {}".format(*of[1:])
     try:
-        result = _tried(network, channels, resolution, inputs)
+        result = _tried(network, of, inputs)
     except Exception as error:  # whatever the code of the user raises
         reason = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
         raise UserError(f"{what} does not take {size}: {reason}.") from error
@@ -67,12 +75,11 @@ def check_own_network(
         raise UserError(f"{what} has no gradient towards the images, and so would train nothing: give one that has.")
 
 
-def _tried(network: nn.Module, channels: int, resolution: int, inputs: int) -> Any:
+def _tried(network: nn.Module, shape: tuple[int, ...], inputs: int) -> Any:
     """What it says of gray images, with a graph to them only, as in training."""
     modes = [(module, module.training) for module in network.modules()]
     frozen = {name: p.detach() for name, p in network.named_parameters()}
     device = next((p.device for p in frozen.values()), torch.device("cpu"))
-    shape = 2, channels, resolution, resolution
     images = [torch.full(shape, gray, device=device, requires_grad=True) for gray in (0.0, 0.5)[:inputs]]
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ...datasets.framing import Size
 from ...errors import UserError
 from ...near import hint
 from .base import logged_name
@@ -85,7 +86,7 @@ def _normalized(features: torch.Tensor) -> torch.Tensor:
 def load_perceptual_terms(
     weights: Mapping[str, float],
     channels: int,
-    resolution: int,
+    sizes: Sequence[Size],
     taken: Collection[str] = (),
     option: str = "perceptual_loss",
     trains: bool = True,
@@ -98,7 +99,7 @@ def load_perceptual_terms(
     Args:
         weights: by name, see `load_perceptual`.
         channels: of the images that are compared.
-        resolution: their shorter side in pixels.
+        sizes: that they can have, (width, height) in pixels.
         taken: what else is logged or measured.
         option: that names them.
         trains: whether they are losses, which need a gradient, rather than measures.
@@ -118,15 +119,17 @@ def load_perceptual_terms(
             )
         network = load_perceptual(source, option)
         if source not in LPIPS_NETWORKS or not trains:
-            check_perceptual(f"--{option} {source}", network, channels, resolution, trains)
+            check_perceptual(f"--{option} {source}", network, channels, sizes, trains)
         terms[name], sources[name] = PerceptualTerm(name, network, weight), source
     return list(terms.values())
 
 
-def check_perceptual(what: str, network: nn.Module, channels: int, resolution: int, gradient: bool = True) -> None:
+def check_perceptual(
+    what: str, network: nn.Module, channels: int, sizes: Sequence[Size], gradient: bool = True
+) -> None:
     """Refuse a network that cannot compare the images of a run, see `check_own_network`."""
     returns = "a distance for each pair, (B,)"
-    check_own_network(what, network, channels, resolution, inputs=2, returns=returns, one_each=True, gradient=gradient)
+    check_own_network(what, network, channels, sizes, inputs=2, returns=returns, one_each=True, gradient=gradient)
 
 
 def load_perceptual(name: str, option: str = "perceptual_loss") -> nn.Module:
