@@ -10,7 +10,7 @@ import torch
 from vae_plugin.errors import UserError
 from vae_plugin.latents import analogy, attribute_vector, lerp, slerp
 from vae_plugin.widgets.messages import fields
-from vae_plugin.widgets.recipe import Line
+from vae_plugin.widgets.recipe import Line, Operand
 from vae_plugin.widgets.shelf import Saved, Shelf
 from vae_plugin.wording import shown
 
@@ -40,7 +40,7 @@ def combine(operation: Mapping[str, Any], shelf: Shelf, base: torch.Tensor) -> t
 
 def _analogy(shelf: Shelf, base: torch.Tensor, *, a: str, b: str, c: str) -> tuple[torch.Tensor, Line]:
     items = [shelf.by_key(key) for key in (a, b, c)]
-    line = Line("z = analogy({0}.latent, {1}.latent, {2}.latent)", _keys(items), ("analogy",))
+    line = Line("z = analogy({0}, {1}, {2})", operands(items), ("vae_plugin.latents.analogy",))
     return analogy(*(item.latent for item in items)), line
 
 
@@ -49,19 +49,21 @@ def _sum(shelf: Shelf, base: torch.Tensor, *, weights: dict[str, float]) -> tupl
     if not weights:
         raise UserError("every weight is 0: give at least one latent another weight.")
     items = [shelf.by_key(key) for key in weights]
-    result = torch.zeros_like(base)
-    for weight, item in zip(weights.values(), items, strict=True):
-        result = result + weight * item.latent
-    terms = " + ".join(f"{weight!r} * {{{i}}}.latent" for i, weight in enumerate(weights.values()))
-    return result, Line(f"z = {terms}", _keys(items))
+    first, *rest = (weight * item.latent for weight, item in zip(weights.values(), items, strict=True))
+    terms = " + ".join(f"{weight!r} * {{{i}}}" for i, weight in enumerate(weights.values()))
+    return sum(rest, first), Line(f"z = {terms}", operands(items))
 
 
 def _between(
     shelf: Shelf, base: torch.Tensor, *, a: str, b: str, t: float = 0.5, method: Literal["slerp", "lerp"] = "slerp"
 ) -> tuple[torch.Tensor, Line]:
-    items, t = [shelf.by_key(key) for key in (a, b)], float(t)
-    result = {"slerp": slerp, "lerp": lerp}[method](items[0].latent, items[1].latent, t)
-    return result, Line(f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", _keys(items), (method,))
+    return on_path(shelf.by_key(a), shelf.by_key(b), method, float(t))
+
+
+def on_path(a: Saved, b: Saved, method: Literal["slerp", "lerp"], t: float) -> tuple[torch.Tensor, Line]:
+    """The latent at `t` from 0 to 1 of the way between two saved ones, and the line of Python for it."""
+    line = Line(f"z = {method}({{0}}, {{1}}, {t!r})", operands((a, b)), (f"vae_plugin.latents.{method}",))
+    return {"slerp": slerp, "lerp": lerp}[method](a.latent, b.latent, t), line
 
 
 def _attribute(
@@ -72,11 +74,12 @@ def _attribute(
         raise UserError("an attribute is the difference of two groups: put at least one latent into each.")
     direction = attribute_vector(*(torch.stack([item.latent for item in group]) for group in groups))
     strength, items = float(strength), [*groups[0], *groups[1]]
-    names = [f"{{{i}}}.latent" for i in range(len(items))]
+    names = [f"{{{i}}}" for i in range(len(items))]
     stacks = (f"torch.stack([{', '.join(part)}])" for part in (names[: len(with_)], names[len(with_) :]))
     text = f"z = z + {strength!r} * attribute_vector({', '.join(stacks)})"
-    return base + strength * direction, Line(text, _keys(items), ("attribute_vector",))
+    return base + strength * direction, Line(text, operands(items), ("vae_plugin.latents.attribute_vector",))
 
 
-def _keys(items: Sequence[Saved]) -> tuple[str, ...]:
-    return tuple(item.key for item in items)
+def operands(items: Sequence[Saved]) -> tuple[Operand, ...]:
+    """Saved latents as what a line of Python uses: they stay so when they leave the shelf."""
+    return tuple(Operand(item.name, item.latent, item.recipe) for item in items)

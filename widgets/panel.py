@@ -17,7 +17,6 @@ from vae_plugin.widgets import samples
 from vae_plugin.widgets.codec import SEED
 from vae_plugin.widgets.messages import check_message, fields
 from vae_plugin.widgets.outlet import Outlet, plain_words
-from vae_plugin.widgets.recipe import escaped
 from vae_plugin.widgets.session import Session
 from vae_plugin.widgets.sheets import Sheet, Sheets
 from vae_plugin.widgets.turns import Turns
@@ -64,8 +63,7 @@ class Panel:
                 raise UserError(f"the panel asked for {shown(do)}, which this version does not know.")
             handler(tag, buffers, **fields(content, handler, f"the request {shown(do)}"))
         except Exception as error:
-            self._outlet.drop(tag)
-            self._outlet.fail(error)
+            self._outlet.drop(tag, error)
 
     # --- the latent ---
 
@@ -109,7 +107,7 @@ class Panel:
         if not path:
             raise UserError("no path was given: enter the path of an image on the kernel's machine.")
         name = plain_words(path.replace("\\", "/").rsplit("/", 1)[-1])
-        self._session.open_image(path, name, f"{{lab}}.load({escaped(repr(path))})", tag=tag)
+        self._session.open_path(path, name, tag=tag)
 
     def _do_save(self, tag: Any, buffers: Sequence[Any], *, what: Literal["png", "latent", "shelf"]) -> None:
         session = self._session
@@ -141,6 +139,12 @@ class Panel:
         if not name:
             raise UserError("an empty name was given: enter at least one character.")
         self._session.keeper.rename(key, name)
+        self._outlet.reply(tag, {})
+
+    # --- what is told ---
+
+    def _do_seen(self, tag: Any, buffers: Sequence[Any], *, number: int) -> None:
+        self._outlet.seen(number)
         self._outlet.reply(tag, {})
 
     # --- sheets ---

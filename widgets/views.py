@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vae_plugin.widgets.codec import Codec, to_rgba
-from vae_plugin.widgets.images import ImageSet
+from vae_plugin.widgets.image_set import ImageSet
 from vae_plugin.widgets.outlet import Outlet, plain_words, sendable
 from vae_plugin.widgets.pictures import join, jpeg, png, thumbnail
 from vae_plugin.widgets.rendering import Frame
@@ -32,7 +32,7 @@ def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
     model = codec.model
     return {
         "model": codec.adapter.class_name,
-        "device": str(model.device),
+        "device": str(codec.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "image": [codec.channels, *codec.image_size],
         "latent": list(codec.latent_shape),
@@ -40,8 +40,9 @@ def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
         "discrete": codec.discrete,
         "codes": model.codebook_size if codec.discrete else 0,
         "stages": codec.indices_per_position if codec.discrete else 0,
-        "samples": not codec.discrete,
+        "samples": codec.adapter.gaussian,
         "images": len(images),
+        "names": list(images.names),
         "labels": [
             sendable({"name": name, "names": labels.names, "values": [round(float(v), 6) for v in labels.values]})
             for name, labels in images.labels.items()
@@ -113,7 +114,8 @@ class FrameView:
 
 
 def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
-    """Show the axes, the map and the thumbnails of the images, once these are encoded."""
+    """Show the axes, the map and the thumbnails of the images that are encoded."""
+    survey = session.survey
     outlet.publish(points=space.points.float().numpy().tobytes())
     outlet.publish(
         space={
@@ -130,10 +132,13 @@ def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
             ],
             "images": len(space.means),
             "rows": space.rows,
+            "total": len(session.images),
+            "complete": survey.complete,
             "coordinates": space.coordinates(session.state.latent).tolist(),
         }
     )
-    outlet.publish(progress=[len(space.means), len(space.means)])
+    if survey.complete:
+        outlet.publish(progress=[survey.count, survey.count])
     publish_thumbnails(space, session, outlet)
 
 

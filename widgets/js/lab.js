@@ -70,7 +70,7 @@ export class Lab {
   readSpace() {
     const space = this.model.get("_space");
     if (!space.axes) return;
-    this.space = new LatentSpace(space, floatsOf(this.model.get("_points")), this.info.labels);
+    this.space = new LatentSpace(space, floatsOf(this.model.get("_points")), this.info.labels, this.info.names);
     if (this.values.length !== space.axes.length) this.confirm(space.coordinates);
     this.emit("space");
   }
@@ -157,9 +157,17 @@ export class Lab {
     this.notices.complain(text);
   }
 
+  // Errors that no request of this view has caused, which stay until they are dismissed.
+  showProblems() {
+    this.notices.problems(this.model.get("_problems"), (number) => this.channel.ask({ do: "seen", number }));
+  }
+
   progress() {
-    if (this.space === null) this.channel.alive();
+    if (!this.space?.complete) this.channel.alive();
     const [seen, total] = this.model.get("_progress");
-    this.notices.progress(this.space ? "" : total ? `encoding images: ${seen} of ${total}` : "starting");
+    const words = [];
+    if (this.space && this.space.count < this.space.total) words.push(`axes of ${this.space.count} of ${this.space.total} images`);
+    if (!this.space?.complete) words.push(total ? `encoding images: ${seen} of ${total}` : "starting");
+    this.notices.progress(words.join(" · "));
   }
 }

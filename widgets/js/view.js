@@ -20,6 +20,7 @@ export function buildView(lab) {
     { class: "latent-lab", role: "region", "aria-label": "Latent Lab", "data-latent-lab": lab.model.get("_lab") },
     h("header", {}, h("strong", {}, "Latent Lab"), h("span", { class: "ll-model" }, describeModel(lab.info)), notices.state, notices.status),
     notices.quiet,
+    notices.kept,
     notices.alert,
     h("div", { class: "ll-body" }, h("div", { class: "ll-left" }, stage.element, hasBands(lab.info) && !lab.absent.bands ? new Bands(lab).element : null, new Actions(lab).element), tabs(lab, "Tools", tools(lab, images))),
     new ShelfView(lab).element,
