@@ -119,7 +119,11 @@ class ImageSet:
 
     def describe(self, i: int) -> str:
         """Name and labels of image i, in one line."""
-        return ", ".join([self.name(i), *(f"{name} {labels.describe(i)}" for name, labels in self.labels.items())])
+        return ", ".join(words for words in (self.name(i), self.labels_in_words(i)) if words)
+
+    def labels_in_words(self, i: int) -> str:
+        """The labels of image i, in one line."""
+        return ", ".join(f"{name} {labels.describe(i)}" for name, labels in self.labels.items())
 
     def expression(self, i: int) -> Expression | None:
         """Python that yields image i, (C, H, W), in any kernel; None for an image that only this one has."""

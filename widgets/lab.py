@@ -140,6 +140,8 @@ class LatentLab(anywidget.AnyWidget):
         )
 
     def __repr__(self) -> str:
+        if self._session.worker.stopped:
+            return "This LatentLab was closed: make a new one."
         shape = "x".join(map(str, self._session.codec.latent_shape))
         return f"LatentLab({self._session.codec.adapter.class_name}, latent {shape}): run this cell to use it"
 
@@ -379,11 +381,14 @@ class LatentLab(anywidget.AnyWidget):
         self._frames.publish(frame, rgba)
         self._still.update(frame.state, rgba)
 
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return {"text/plain": repr(self)} if self._session.worker.stopped else super()._repr_mimebundle_(**options)
+
     def _ipython_display_(self) -> None:
         """Show the lab, and beside it the picture that a notebook file keeps."""
         from IPython.display import display
 
         bundle = self._repr_mimebundle_()
         display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
-        if self.image is not None:
+        if not self._session.worker.stopped and self.image is not None:
             self._still.show(self._session.state, np.asarray(self.image.convert("RGBA")))

@@ -54,6 +54,6 @@ class Still:
     def _display(self, state: State, rgba: np.ndarray, update: bool) -> None:
         from IPython.display import display
 
-        words = f"Latent Lab: {plain_words(state.name)}"
+        words = f"Latent Lab: {plain_words(state.title)}"
         bundle = still_bundle(self._key, still(original_rgba(state, self._bands.chosen), rgba), words)
         display(bundle, raw=True, display_id=self._key, update=update)

@@ -39,7 +39,7 @@ class Frame:
     def facts(self) -> dict[str, Any]:
         """Measurements of the picture: "psnr" in dB against the original, "kl" of the posterior in nats."""
         state = self.state
-        facts: dict[str, Any] = {"name": state.name, "edited": state.edited, "sampled": state.seed is not None}
+        facts: dict[str, Any] = {"name": state.title, "edited": state.edited, "sampled": state.seed is not None}
         if state.original is not None and self.image.shape == state.original.shape:
             facts["psnr"] = psnr(self.image[None], state.original[None]).item()
         if state.encoded is not None and state.encoded.kl is not None:

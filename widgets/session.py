@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Session:
             except DataError as error:
                 reasons.append(f"{self.images.name(i)}: {error}")
                 continue
-            return self.encoded_state(image, self.images.describe(i), self.images.expression(i))
+            return self._state_of(i, image)
         count = "the one image" if len(reasons) == 1 else f"any of the {len(reasons)} images"
         raise DataError(f"LatentLab cannot use {count} that it was given. {reasons[0]}")
 
@@ -129,20 +130,24 @@ class Session:
         """Encode the image of a file in the worker's thread, and show it."""
         file = Path(os.path.expanduser(path))
         source = image_expression(file, self.codec.channels, self.codec.image_size, self.codec.value_range)
-        self._open(lambda: self._load(file), name, source, tag)
+        self._open(lambda: self.encoded_state(self._load(file), name, source), tag)
 
     def open_from_set(self, i: int, *, tag: Any = None) -> None:
         """Encode image i of the lab's images in the worker's thread, and show it."""
         if not 0 <= i < len(self.images):
             raise UserError(f"there is no image {i}: the lab has images 0 to {len(self.images) - 1}.")
-        self._open(lambda: self.images[i], self.images.describe(i), self.images.expression(i), tag)
+        self._open(lambda: self._state_of(i, self.images[i]), tag)
+
+    def _state_of(self, i: int, image: torch.Tensor) -> State:
+        state = self.encoded_state(image, self.images.name(i), self.images.expression(i))
+        return replace(state, labels=self.images.labels_in_words(i))
 
     def _load(self, image: Any) -> torch.Tensor:
         return as_image(image, self.codec.channels, self.codec.image_size, self.codec.value_range)
 
-    def _open(self, load: Callable[[], torch.Tensor], name: str, source: Expression | None, tag: Any) -> None:
+    def _open(self, encode: Callable[[], State], tag: Any) -> None:
         def work() -> None:
-            state = self.encoded_state(load(), name, source)
+            state = encode()
             self.change(lambda _: state, tag=tag)
 
         self.request(work, tag)
@@ -156,7 +161,7 @@ class Session:
     def keep(self, name: str | None = None) -> Saved:
         """Put the current latent on the shelf."""
         state = self.state
-        words = state.name.split(",")[0]
+        words = state.name
         if state.edited and state.encoded is not None:
             words += " edited"
         name = name or unused_name(words, self.keeper.shelf.names)
@@ -175,7 +180,7 @@ class Session:
             self.take(items[0].key, tag=tag)
             return
         # Only the bytes have come here, so that Python cannot load the file again.
-        self._open(lambda: self._load(data), name, None, tag)
+        self._open(lambda: self.encoded_state(self._load(data), name, None), tag)
 
     def picture_file(self) -> bytes:
         """The picture of the current latent as PNG file."""

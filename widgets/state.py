@@ -29,6 +29,7 @@ class State:
         source: Python that yields the original in any kernel; None if there is none.
         given: the latent that was set from Python, before it was edited.
         name: name of the image or the saved latent.
+        labels: of the image, in words.
         recipe: how the latent came to be.
         edited: whether the latent differs from the encoder's.
     """
@@ -41,6 +42,7 @@ class State:
     source: Expression | None = None
     given: torch.Tensor | None = None
     name: str = "latent"
+    labels: str = ""
     recipe: Recipe = field(default_factory=Recipe)
     edited: bool = False
 
@@ -48,6 +50,11 @@ class State:
         """Do one more step."""
         recipe, latent = self.recipe.calculate(step, self.latent)
         return replace(self, latent=latent, indices=None, recipe=recipe, edited=True)
+
+    @property
+    def title(self) -> str:
+        """Name and labels, in one line."""
+        return ", ".join(words for words in (self.name, self.labels) if words)
 
     def replace_latent(self, latent: torch.Tensor, line: Line) -> State:
         """Replace the latent by what a line of Python yields."""

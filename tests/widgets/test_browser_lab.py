@@ -21,7 +21,6 @@ import hashlib, json, torch
 import vae_plugin.widgets.lab
 from vae_plugin.widgets import LatentLab
 from vae_plugin.widgets.codec import to_rgba
-vae_plugin.widgets.lab.FIRST_PICTURE = 300
 def digest(lab, latent=None):
     z = lab.latent if latent is None else latent
     with torch.no_grad():
