@@ -19,9 +19,7 @@ def model_code(codec: Codec, vae: Expression) -> ModelCode:
     """
     plain = _is_plain(codec)
     z = "z[None]" if plain else f"z[None].to({_place(codec)})"
-    height, width = codec.image_size
-    crop = f"[..., :{height}, :{width}]" if _is_odd(codec) else ""
-    decode = f"{decode_call(codec.adapter, z)}{crop}"
+    decode = decoding(codec)
     bands = codec.shown.chosen
     shown = "image[0]" if bands is None else f"image[0, {list(bands)}]"
     if _other_range(codec):
@@ -37,7 +35,7 @@ def model_code(codec: Codec, vae: Expression) -> ModelCode:
         picture,
         indices=f"vae.quantize({z})[2][2][0]",
         codes=f"vae.quantizer.indices_to_codes({ids})[0]{back}",
-        decode_indices=f"vae.decode_indices({ids}){crop}",
+        decode_indices=f"vae.decode_indices({ids}){_crop(codec)}",
     )
 
 
@@ -60,6 +58,17 @@ def encoding(codec: Codec, name: str, source: Expression | None, latent: torch.T
     z = encode_call(codec.adapter, x, f".latent_dist.{draw}" if codec.adapter.gaussian else None)
     text = f"x = {source.text}\nz = {z}[0]{'' if plain else '.float().cpu()'}"
     return Recipe((Line(text.replace("{", "{{").replace("}", "}}"), imports=source.imports),))
+
+
+def decoding(codec: Codec) -> str:
+    """Python for the image (1, C, H, W) of z."""
+    z = "z[None]" if _is_plain(codec) else f"z[None].to({_place(codec)})"
+    return f"{decode_call(codec.adapter, z)}{_crop(codec)}"
+
+
+def _crop(codec: Codec) -> str:
+    height, width = codec.image_size
+    return f"[..., :{height}, :{width}]" if _is_odd(codec) else ""
 
 
 def _is_plain(codec: Codec) -> bool:
