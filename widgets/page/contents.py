@@ -41,7 +41,7 @@ def page_contents(session: Session, traits: Mapping[str, Any]) -> dict[str, Any]
     if state.original is not None and state.encoded is not None:
         image = _image(codec, state.title, state.original, state.encoded)
     return {
-        "traits": {**traits, "_info": info},
+        "traits": {**traits, "_info": info, "_problems": []},
         "decoder": {
             "imageSize": list(codec.image_size),
             "ratio": codec.spatial_compression_ratio,
