@@ -17,7 +17,14 @@ from .arguments import Instance, Real, Several, Tensor, Whole, accepts, check
 from .models.aggregate import KLTerms, kl_terms
 from .models.distributed import mean_over_processes
 from .models.likelihoods import Likelihood
-from .models.posteriors import GENERATORS, DiagonalGaussian, Generators, standard_normal, standard_normal_log_prob
+from .models.posteriors import (
+    GENERATORS,
+    DiagonalGaussian,
+    Generators,
+    standard_normal,
+    standard_normal_log_prob,
+    unchecked_normal,
+)
 
 __all__ = [
     "ELBO",
@@ -161,7 +168,7 @@ def importance_weighted_bound(
     total = torch.full((len(x),), -math.inf, device=x.device)
     for first in range(0, num_samples, samples_per_pass):
         count = min(samples_per_pass, num_samples - first)
-        noise = [standard_normal(posterior.mean.shape, generator, x.device) for _ in range(count)]
+        noise = [unchecked_normal(posterior.mean.shape, generator, x.device) for _ in range(count)]
         weights = decode_samples(model, x, posterior, torch.stack(noise)).log_weights
         total = weights.logsumexp(0) if first == 0 else torch.logaddexp(total, weights.logsumexp(0))
     return total - math.log(num_samples)
@@ -202,13 +209,12 @@ def decode_samples(
         noise: standard normal, K times the shape of the latents: (K, B, ...).
     """
     count = len(noise)
-    z = posterior.rsample(noise).flatten(0, 1)
-    output = model.decoder_output(z.to(posterior.dtype), x.shape[-2:])
-    log_likelihood = model.likelihood.log_prob(x.repeat(count, 1, 1, 1), output).unflatten(0, (count, -1))
-    log_prior = standard_normal_log_prob(z).unflatten(0, (count, -1))
-    mean, logvar = (p.expand(count, *p.shape).flatten(0, 1) for p in (posterior.mean, posterior.logvar))
-    log_q = DiagonalGaussian(mean, logvar).log_prob(z).unflatten(0, (count, -1))
-    return ImportanceSamples(output, log_likelihood, log_likelihood + log_prior - log_q)
+    z = posterior.rsample(noise)
+    output = model.decoder_output(z.flatten(0, 1).to(posterior.dtype), x.shape[-2:])
+    log_likelihood = model.likelihood.log_prob_of_samples(x, output.unflatten(0, (count, len(x))))
+    # log p(z) - log q(z|x), in which the constants cancel, and (z - mean) / sigma is the noise.
+    log_ratio = 0.5 * (noise.square() + posterior.logvar - z.square()).flatten(2).sum(2)
+    return ImportanceSamples(output, log_likelihood, log_likelihood + log_ratio)
 
 
 @dataclass

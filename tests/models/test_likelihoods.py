@@ -1,6 +1,7 @@
 """The likelihoods against torch.distributions, closed forms and brute-force sums."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -30,6 +31,15 @@ def test_gaussian_and_laplace_keep_every_constant(images, decoder_output, scale)
         expected = distribution.log_prob(images).flatten(1).sum(1)
         torch.testing.assert_close(likelihood.log_prob(images, decoder_output), expected)
         assert torch.equal(likelihood.mean(decoder_output), decoder_output)
+
+
+@pytest.mark.parametrize("kind", [Bernoulli, Gaussian, Laplace, partial(DiscretizedLogisticMixture, 2)])
+def test_several_samples_for_each_image_are_as_many_images(images, kind):
+    likelihood = kind()
+    channels = images.shape[1] * likelihood.parameters_per_channel
+    outputs = torch.randn(3, len(images), channels, *images.shape[2:], generator=torch.Generator().manual_seed(2))
+    expected = torch.stack([likelihood.log_prob(images, output) for output in outputs])
+    torch.testing.assert_close(likelihood.log_prob_of_samples(images, outputs), expected)
 
 
 def test_learned_scale_starts_at_one_and_learns_the_optimum(images, decoder_output):

@@ -35,8 +35,21 @@ class Likelihood(nn.Module):
     parameters_per_channel: int = 1
     is_density: bool = False
 
+    @accepts(x=Tensor("B ..."), decoder_output=Tensor("B ..."))
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
         """log p(x|z) per image: (B,) nats."""
+        return -self._cost(x, decoder_output).flatten(1).sum(1)
+
+    @accepts(x=Tensor("B C H W"), decoder_output=Tensor("K B D H W"))
+    def log_prob_of_samples(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        """log p(x|z) of K samples of z for each image: (B, C, H, W), (K, B, C', H, W) -> (K, B) nats.
+
+        As `log_prob` of images that are repeated, which would take a third of the time of small decoders.
+        """
+        return -self._cost(x, decoder_output).flatten(2).sum(2)
+
+    def _cost(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        """-log p of each number of an image, in nats, of the decoder's output with any dimensions before (C', H, W)."""
         raise NotImplementedError
 
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
@@ -60,12 +73,10 @@ class Bernoulli(Likelihood):
     density: such values can only be compared with each other.
     """
 
-    @accepts(x=Tensor("B ..."), decoder_output=Tensor("B ..."))
-    def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
-        target = (x.float() + 1) / 2
+    def _cost(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        target = ((x.float() + 1) / 2).expand_as(decoder_output)
         # From logits, because torch clamps the cross-entropy of probabilities at 100 nats per pixel.
-        loss = F.binary_cross_entropy_with_logits(decoder_output.float(), target, reduction="none")
-        return -loss.flatten(1).sum(1)
+        return F.binary_cross_entropy_with_logits(decoder_output.float(), target, reduction="none")
 
     @accepts(decoder_output=Tensor())
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
@@ -173,11 +184,10 @@ class Gaussian(Likelihood):
         super().__init__()
         self.scale = NoiseScale(sigma, power=2)
 
-    @accepts(x=Tensor("B ..."), decoder_output=Tensor("B ..."))
-    def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+    def _cost(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
         squared = (x.float() - decoder_output.float()).square()
         log_sigma = self.scale(squared)
-        return -0.5 * (squared * torch.exp(-2 * log_sigma) + 2 * log_sigma + LOG_2PI).flatten(1).sum(1)
+        return squared * (0.5 * torch.exp(-2 * log_sigma)) + (log_sigma + LOG_2PI / 2)
 
     @accepts(decoder_output=Tensor())
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
@@ -202,11 +212,10 @@ class Laplace(Likelihood):
         super().__init__()
         self.scale = NoiseScale(scale, power=1)
 
-    @accepts(x=Tensor("B ..."), decoder_output=Tensor("B ..."))
-    def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+    def _cost(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
         absolute = (x.float() - decoder_output.float()).abs()
         log_scale = self.scale(absolute)
-        return -(absolute * torch.exp(-log_scale) + log_scale + math.log(2)).flatten(1).sum(1)
+        return absolute * torch.exp(-log_scale) + (log_scale + math.log(2))
 
     @accepts(decoder_output=Tensor())
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
@@ -240,26 +249,29 @@ class DiscretizedLogisticMixture(Likelihood):
         self.parameters_per_channel = 3 * num_mixtures
 
     def _split(self, decoder_output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Log weights, means and log scales, each (B, C, K, H, W) in float32."""
-        if decoder_output.shape[1] % self.parameters_per_channel:
+        """Log weights, means and log scales, each (..., C, K, H, W) in float32."""
+        if decoder_output.shape[-3] % self.parameters_per_channel:
             raise ValueError(
                 f"got parameters of shape {tuple(decoder_output.shape)}: expected (B, channels * "
                 f"{self.parameters_per_channel}, H, W)."
             )
-        parameters = decoder_output.float().unflatten(1, (-1, self.parameters_per_channel))
-        logits, means, log_scales = parameters.chunk(3, dim=2)
+        parameters = decoder_output.float().unflatten(-3, (-1, self.parameters_per_channel))
+        logits, means, log_scales = parameters.chunk(3, dim=-3)
         # Below this floor a component is so narrow that all other levels have probability 0 in float32.
-        return logits.log_softmax(2), means, log_scales.clamp_min(-7.0)
+        return logits.log_softmax(-3), means, log_scales.clamp_min(-7.0)
 
     @accepts(x=Tensor("B C H W"), decoder_output=Tensor("B K H W"))
     def log_prob(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
-        if decoder_output.shape[1] != x.shape[1] * self.parameters_per_channel:
+        return -self._cost(x, decoder_output).flatten(1).sum(1)
+
+    def _cost(self, x: torch.Tensor, decoder_output: torch.Tensor) -> torch.Tensor:
+        if decoder_output.shape[-3] != x.shape[1] * self.parameters_per_channel:
             raise ValueError(
                 f"got parameters of shape {tuple(decoder_output.shape)} for images of shape {tuple(x.shape)}: expected "
                 f"{x.shape[1] * self.parameters_per_channel} channels."
             )
         log_weights, means, log_scales = self._split(decoder_output)
-        level = ((x.float() + 1) * 127.5).round().clamp(0, 255).unsqueeze(2)
+        level = ((x.float() + 1) * 127.5).round().clamp(0, 255).unsqueeze(-3)
         inverse_scale = torch.exp(-log_scales)
         upper = ((level + 0.5) / 127.5 - 1 - means) * inverse_scale
         lower = ((level - 0.5) / 127.5 - 1 - means) * inverse_scale
@@ -267,7 +279,7 @@ class DiscretizedLogisticMixture(Likelihood):
         width = inverse_scale / 127.5
         inner = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
         log_bin = torch.where(level == 0, F.logsigmoid(upper), torch.where(level == 255, F.logsigmoid(-lower), inner))
-        return torch.logsumexp(log_weights + log_bin, dim=2).flatten(1).sum(1)
+        return -torch.logsumexp(log_weights + log_bin, dim=-3)
 
     @accepts(decoder_output=Tensor("B K H W"))
     def mean(self, decoder_output: torch.Tensor) -> torch.Tensor:
