@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,27 +21,26 @@ from vae_plugin.files import write_bytes
 from vae_plugin.widgets import frontend
 from vae_plugin.widgets.codec import SEED, Codec, open_model
 from vae_plugin.widgets.given import as_latent, as_saved, name_and_source
-from vae_plugin.widgets.image_set import ImageSet, Labels
-from vae_plugin.widgets.images import as_image
+from vae_plugin.widgets.images import ImageSet, Labels, as_image
 from vae_plugin.widgets.live import Live
-from vae_plugin.widgets.model_source import BUNDLED, ModelSource
-from vae_plugin.widgets.notebook import Still, model_in_notebook
+from vae_plugin.widgets.model_code import given_line
+from vae_plugin.widgets.notebook import Still, variable_name
 from vae_plugin.widgets.outlet import Outlet
 from vae_plugin.widgets.panel import Panel
 from vae_plugin.widgets.pictures import pil
-from vae_plugin.widgets.recipe import given
 from vae_plugin.widgets.rendering import Frame
 from vae_plugin.widgets.session import Session
 from vae_plugin.widgets.shelf import TEXT, Saved, Shelf
 from vae_plugin.widgets.shelf_view import ShelfView
 from vae_plugin.widgets.space import LatentSpace
 from vae_plugin.widgets.state import given_state
-from vae_plugin.widgets.views import FrameView, model_info, original_rgba, publish_space, publish_thumbnails
+from vae_plugin.widgets.views import FrameView, model_info, original_rgba, publish_space, thumbnail_steps
 from vae_plugin.wording import shown
 
+BUNDLED = Path(__file__).resolve().parent / "circles"
+FIRST_PICTURE = 3.0  # seconds that showing a lab waits for its first picture, so that a saved notebook has one
 PLACE = Instance((str, os.PathLike), "the path of a file")
 OPTIONAL_TEXT = Instance((str,), "text", optional=True)
-SET = "set from Python"
 PUBLISH = 0.4  # seconds of quiet before the last picture goes where a saved notebook keeps it
 
 _numbers = count(1)
@@ -50,9 +49,9 @@ _numbers = count(1)
 class LatentLab(anywidget.AnyWidget):
     """Encode, decode and calculate with latents, live.
 
-    `lab.latent`, `lab.image` and `lab.shelf` can be read, set and observed like the traits of any widget.
-    `lab.observe(function, "latent")` calls the function after each change: during a drag in the panel, from the kernel
-    thread that has the message; for "image", from the lab's own thread.
+    `lab.latent`, `lab.image`, `lab.shelf` and `lab.selection` can be read, set and observed like the traits of any
+    widget. `lab.observe(function, "latent")` calls the function after each change: during a drag in the panel, from the
+    kernel thread that has the message; for "image", from the lab's own thread.
 
     Args:
         model: an autoencoder of this package or of diffusers, a pipeline that has one, or the folder or Hub id of one.
@@ -79,6 +78,9 @@ class LatentLab(anywidget.AnyWidget):
 
     latent = Live[torch.Tensor](help="The current latent, (C, h, w), float32 on the CPU. Set it to decode another.")
     image = Live[Image.Image | None](help="The decoded picture, a PIL image. Set it, to any form of image, to encode.")
+    selection = Live[tuple[int, ...]](
+        help="Numbers of the images that are selected on the map. Set it to select others."
+    )
     shelf = Live[Shelf](help="Saved latents, by number or name. Set it to a list of latents, or to latents by name.")
 
     _lab = traitlets.Unicode().tag(sync=True)
@@ -89,8 +91,8 @@ class LatentLab(anywidget.AnyWidget):
     _shelf = traitlets.List(traitlets.Dict()).tag(sync=True)
     _picture = traitlets.Dict().tag(sync=True)
     _bands = traitlets.List(traitlets.Int()).tag(sync=True)
+    _selection = traitlets.List(traitlets.Int()).tag(sync=True)
     _progress = traitlets.List(traitlets.Int(), [0, 0]).tag(sync=True)
-    _problems = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     @accepts(resolution=Whole(1, optional=True), max_images=Whole(1))
     def __init__(
@@ -110,38 +112,35 @@ class LatentLab(anywidget.AnyWidget):
         session = self._session = Session(
             codec,
             image_set,
-            ModelSource(model, codec, lambda: model_in_notebook(codec.model, self)),
+            own_name=lambda: variable_name(self, otherwise="lab"),
             on_change=self._publish_latent,
             on_frame=self._show_frame,
-            on_failed=outlet.drop,
+            on_dropped=outlet.drop,
+            on_error=outlet.fail,
         )
         self._frames = FrameView(session, outlet)
         self._panel = Panel(session, outlet, self._frames)
         key = f"lab-{next(_numbers)}-{id(self):x}"
         self._still = Still(key, codec.shown)
+        self._shown_once = threading.Event()
         super().__init__(_lab=key, _info=model_info(codec, image_set), _bands=list(codec.shown.chosen or ()))
         type(self).latent.publish(self, session.state.latent)
         type(self).shelf.publish(self, session.keeper.shelf)
         ShelfView(session.keeper, codec, session.worker, outlet)
         session.keeper.observe(lambda shelf: type(self).shelf.publish(self, shelf))
+        type(self).selection.publish(self, ())
+        session.selection.observe(self._show_selection)
         codec.shown.observe(self._show_bands)
         self.on_msg(lambda _, content, buffers: self._panel.receive(content, buffers))
-        try:
-            session.renderer.show_and_wait()
-        except BaseException:
-            self.close()
-            raise
+        session.open_from_set(0)
         session.worker.background(
             session.survey.steps(
                 progress=lambda seen, total: outlet.publish(progress=[seen, total]),
-                found=lambda space: publish_space(space, session, outlet),
-                incomplete=outlet.keep,
+                done=lambda space: publish_space(space, session, outlet),
             )
         )
 
     def __repr__(self) -> str:
-        if self._session.worker.stopped:
-            return "This LatentLab was closed: make a new one."
         shape = "x".join(map(str, self._session.codec.latent_shape))
         return f"LatentLab({self._session.codec.adapter.class_name}, latent {shape}): run this cell to use it"
 
@@ -164,15 +163,10 @@ class LatentLab(anywidget.AnyWidget):
 
     @property
     def space(self) -> LatentSpace:
-        """Axes and statistics of the images' latents: waits until all are encoded; `len(lab.space)` says how many."""
-        if not self._session.survey.complete:
+        """Axes and statistics of the images' latents; the first access waits until they are encoded."""
+        if self._session.survey.space is None:
             self.wait()
         return self._session.survey.require_space()
-
-    @property
-    def left_out(self) -> dict[str, str]:
-        """Why images cannot be used and are left out of `space`, by name; complete once that was read."""
-        return dict(self._session.survey.left_out)
 
     @property
     def original(self) -> Image.Image | None:
@@ -213,7 +207,7 @@ class LatentLab(anywidget.AnyWidget):
 
     @property
     def code(self) -> str:
-        """Python that makes the current latent and its picture again, in any kernel."""
+        """Python that makes the current latent again."""
         return self._session.code
 
     # --- what Python calls ---
@@ -251,6 +245,12 @@ class LatentLab(anywidget.AnyWidget):
         """Latents (N, C, h, w) of the images with a label, see `Survey.group`."""
         self.space  # noqa: B018 - waits
         return self._session.survey.group(name, value, inside)
+
+    @accepts(i=Whole(0))
+    def encoded(self, i: int) -> Saved:
+        """The latent of image i of `images`; the first call waits until they are encoded."""
+        self.space  # noqa: B018 - waits
+        return self._session.operands.of_image(i)
 
     @accepts(name=OPTIONAL_TEXT)
     def keep(self, name: str | None = None) -> Saved:
@@ -330,16 +330,20 @@ class LatentLab(anywidget.AnyWidget):
     @traitlets.validate("latent")
     def _set_latent(self, proposal: dict[str, Any]) -> torch.Tensor:
         latent = as_latent(proposal["value"], self._session.codec)
-        self._session.change_and_wait(given_state(latent, SET, given(SET, latent)))
+        self._session.change_and_wait(given_state(latent, "set from Python", given_line(latent)))
         return self._trait_values["latent"]  # a copy, published meanwhile
 
     @traitlets.validate("image")
     def _set_image(self, proposal: dict[str, Any]) -> Image.Image | None:
         value = proposal["value"]
         pixels = self.load(value)
-        name, source = name_and_source(value, pixels, self._session.codec)
-        self._session.change_and_wait(self._session.encoded_state(pixels, name, source))
+        self._session.change_and_wait(self._session.encoded_state(pixels, *name_and_source(value)))
         return self._trait_values["image"]
+
+    @traitlets.validate("selection")
+    def _set_selection(self, proposal: dict[str, Any]) -> tuple[int, ...]:
+        self._session.selection.choose(proposal["value"])
+        return self._session.selection.rows
 
     @traitlets.validate("shelf")
     def _set_shelf(self, proposal: dict[str, Any]) -> Shelf:
@@ -353,7 +357,7 @@ class LatentLab(anywidget.AnyWidget):
         try:
             type(self).latent.publish(self, self._session.state.latent.clone())
         except Exception as error:  # an observer's
-            self._outlet.keep(error)
+            self._outlet.fail(error)
 
     def _show_frame(self, frame: Frame) -> None:
         rgba = self._session.codec.to_rgba(frame.image[None])[0]
@@ -363,32 +367,31 @@ class LatentLab(anywidget.AnyWidget):
         try:
             type(self).image.publish(self, pil(rgba))
         except Exception as error:  # an observer's, which runs in this thread
-            self._outlet.keep(error)
+            self._outlet.fail(error)
+        self._shown_once.set()
         self._session.worker.settle(lambda: self._leave_picture(frame, rgba), PUBLISH)
+
+    def _show_selection(self, rows: tuple[int, ...]) -> None:
+        self._outlet.publish(selection=list(rows))
+        type(self).selection.publish(self, rows)
 
     def _show_bands(self) -> None:
         self._outlet.publish(bands=list(self.bands or ()))
         space = self._session.survey.space
         if space is not None:
-            self._session.worker.background(self._draw_thumbnails(space), soon=True)
-
-    def _draw_thumbnails(self, space: LatentSpace) -> Iterator[None]:
-        publish_thumbnails(space, self._session, self._outlet)
-        yield
+            self._session.worker.background(thumbnail_steps(space, self._session, self._outlet), soon=True)
 
     def _leave_picture(self, frame: Frame, rgba: np.ndarray) -> None:
         """Put the last picture where a saved notebook keeps it."""
         self._frames.publish(frame, rgba)
         self._still.update(frame.state, rgba)
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return {"text/plain": repr(self)} if self._session.worker.stopped else super()._repr_mimebundle_(**options)
-
     def _ipython_display_(self) -> None:
         """Show the lab, and beside it the picture that a notebook file keeps."""
         from IPython.display import display
 
+        self._shown_once.wait(FIRST_PICTURE)
         bundle = self._repr_mimebundle_()
         display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
-        if not self._session.worker.stopped and self.image is not None:
+        if self.image is not None:
             self._still.show(self._session.state, np.asarray(self.image.convert("RGBA")))

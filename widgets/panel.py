@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from vae_plugin.arguments import Whole
+from vae_plugin.arguments import Whole, check
 from vae_plugin.errors import UserError
 from vae_plugin.json_types import fits
 from vae_plugin.widgets import samples
 from vae_plugin.widgets.codec import SEED
 from vae_plugin.widgets.messages import check_message, fields
 from vae_plugin.widgets.outlet import Outlet, plain_words
+from vae_plugin.widgets.recipe import escaped
 from vae_plugin.widgets.session import Session
 from vae_plugin.widgets.sheets import Sheet, Sheets
 from vae_plugin.widgets.turns import Turns
@@ -24,6 +25,8 @@ from vae_plugin.widgets.views import FrameView, send_sheet
 from vae_plugin.wording import shown
 
 MAX_UPLOAD = 100 * 2**20  # bytes
+MOST_AXES = 64  # that are decoded for one request
+MOST_TILES = 32  # of a decoded plane, along one side
 Name = str | int | None  # of a view, a request or a drag: the front end's own, returned to it
 Pair = tuple[float, float]
 
@@ -63,7 +66,8 @@ class Panel:
                 raise UserError(f"the panel asked for {shown(do)}, which this version does not know.")
             handler(tag, buffers, **fields(content, handler, f"the request {shown(do)}"))
         except Exception as error:
-            self._outlet.drop(tag, error)
+            self._outlet.drop(tag)
+            self._outlet.fail(error)
 
     # --- the latent ---
 
@@ -107,7 +111,7 @@ class Panel:
         if not path:
             raise UserError("no path was given: enter the path of an image on the kernel's machine.")
         name = plain_words(path.replace("\\", "/").rsplit("/", 1)[-1])
-        self._session.open_path(path, name, tag=tag)
+        self._session.open_image(path, name, f"{{lab}}.load({escaped(repr(path))})", tag=tag)
 
     def _do_save(self, tag: Any, buffers: Sequence[Any], *, what: Literal["png", "latent", "shelf"]) -> None:
         session = self._session
@@ -120,6 +124,10 @@ class Panel:
 
     def _do_code(self, tag: Any, buffers: Sequence[Any]) -> None:
         self._outlet.reply(tag, {"text": self._session.code})
+
+    def _do_select(self, tag: Any, buffers: Sequence[Any], *, rows: list[int]) -> None:
+        self._session.selection.choose(rows)
+        self._outlet.reply(tag, {})
 
     # --- the shelf ---
 
@@ -141,12 +149,6 @@ class Panel:
         self._session.keeper.rename(key, name)
         self._outlet.reply(tag, {})
 
-    # --- what is told ---
-
-    def _do_seen(self, tag: Any, buffers: Sequence[Any], *, number: int) -> None:
-        self._outlet.seen(number)
-        self._outlet.reply(tag, {})
-
     # --- sheets ---
 
     def _do_strip(
@@ -160,16 +162,34 @@ class Panel:
         a: str | None = None,
         b: str | None = None,
         method: Literal["slerp", "lerp"] = "slerp",
+        axes: list[str] | None = None,
         steps: Annotated[int, Whole(2, 64)] = 9,
     ) -> None:
-        session, by_key = self._session, self._session.keeper.shelf.by_key
-        if axis is not None and low is not None and high is not None:
+        session, by_key = self._session, self._session.operands.by_key
+        if axes:
+            check({"axes": Whole(1, MOST_AXES)}, {"axes": len(axes)})
+            sheet = samples.along_axes(session.survey.require_space(), session.state, axes, steps)
+        elif axis is not None and low is not None and high is not None:
             sheet = samples.along_axis(session.survey.require_space(), session.state, axis, low, high, steps)
         elif axis is None and a is not None and b is not None:
             sheet = samples.between(by_key(a), by_key(b), method, steps)
         else:
-            raise UserError("a strip has two ends: give axis, low and high, or the saved latents a and b.")
+            raise UserError("a strip has two ends: give axis, low and high; axes; or the latents a and b.")
         self._draw("strip", sheet, tag)
+
+    def _do_ends(self, tag: Any, buffers: Sequence[Any], *, axes: list[str]) -> None:
+        check({"axes": Whole(1, MOST_AXES)}, {"axes": len(axes)})
+        session = self._session
+        sheet = samples.along_axes(session.survey.require_space(), session.state, axes, 2)
+        self._draw("ends", sheet, tag)
+
+    def _do_results(
+        self, tag: Any, buffers: Sequence[Any], *, operations: list[dict[str, Any]], gesture: Name = None
+    ) -> None:
+        check({"operations": Whole(1, 64)}, {"operations": len(operations)})
+        session = self._session
+        start = session.history.start_of(gesture)
+        self._draw("results", samples.results(session.edits, session.state, operations, start), tag)
 
     def _do_prior(
         self,
@@ -190,10 +210,11 @@ class Panel:
         x: str,
         y: str,
         ranges: tuple[Pair, Pair],
-        n: Annotated[int, Whole(2, 15)] = 9,
+        n: Annotated[int, Whole(1, MOST_TILES)] = 9,
+        rows: Annotated[int | None, Whole(1, MOST_TILES, optional=True)] = None,
     ) -> None:
         space, latent = self._session.survey.require_space(), self._session.state.latent
-        self._draw("manifold", samples.plane(space, latent, [x, y], ranges, n), tag)
+        self._draw("manifold", samples.plane(space, latent, [x, y], ranges, n, rows or n), tag)
 
     def _do_palette(
         self,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 
-from vae_plugin.widgets.arithmetic import on_path
+from vae_plugin.latents import interpolate
 from vae_plugin.widgets.codec import Codec
-from vae_plugin.widgets.edits import check_position, present_indices
-from vae_plugin.widgets.recipe import Line, Recipe, given
+from vae_plugin.widgets.edits import Edits, check_position, present_indices
+from vae_plugin.widgets.recipe import Line, Move, Recipe
 from vae_plugin.widgets.sheets import Sheet
 from vae_plugin.widgets.shelf import Saved
 from vae_plugin.widgets.space import LatentSpace
@@ -26,22 +26,39 @@ SHOWN = 1  # positions around a code that its picture shows
 def along_axis(space: LatentSpace, state: State, axis: str, low: float, high: float, steps: int) -> Sheet:
     """A walk along one axis, from coordinate `low` to `high`."""
     values = torch.linspace(low, high, steps).tolist()
-    states = [state.edit(space.step(axis, value)) for value in values]
     return Sheet(
-        torch.stack([one.latent for one in states]),
-        recipes=[one.recipe for one in states],
+        torch.stack([space.move(state.latent, axis, value) for value in values]),
+        recipes=[state.recipe.then(Move(axis, value)) for value in values],
         words=[f"{axis} = {value:.3g}" for value in values],
         base=state,
     )
 
 
-def between(a: Saved, b: Saved, method: Literal["slerp", "lerp"], steps: int) -> Sheet:
-    """A walk from one saved latent to another."""
-    values = torch.linspace(0, 1, steps).tolist()
-    path = [on_path(a, b, method, t) for t in values]
+def along_axes(space: LatentSpace, state: State, axes: Sequence[str], steps: int) -> Sheet:
+    """A walk along each of some axes, one after the other, over the ranges that their sliders show."""
+    walks = [along_axis(space, state, key, *space.ends(key), steps) for key in axes]
     return Sheet(
-        torch.stack([latent for latent, _ in path]),
-        recipes=[Recipe((line,)) for _, line in path],
+        torch.cat([walk.latents for walk in walks]),
+        recipes=[recipe for walk in walks for recipe in walk.recipes],
+        words=[words for walk in walks for words in walk.words],
+        base=state,
+        details={"axes": list(axes)},
+    )
+
+
+def results(edits: Edits, state: State, operations: Sequence[Mapping[str, Any]], start: State) -> Sheet:
+    """What operations on latents would give, see `Edits.combine`."""
+    states = [edits.combine(state, operation, start) for operation in operations]
+    return Sheet(torch.stack([state.latent for state in states]))
+
+
+def between(a: Saved, b: Saved, method: Literal["slerp", "lerp"], steps: int) -> Sheet:
+    """A walk from one latent to another."""
+    values = torch.linspace(0, 1, steps).tolist()
+    lines = [Line(f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", (a.key, b.key), (method,)) for t in values]
+    return Sheet(
+        interpolate(a.latent, b.latent, steps, method),
+        recipes=[Recipe((line,)) for line in lines],
         words=[f"{t:.2f} of the way from {a.name} to {b.name}" for t in values],
     )
 
@@ -59,24 +76,34 @@ def draw_samples(codec: Codec, survey: Survey, source: Literal["prior", "data"],
     generator = torch.Generator().manual_seed(seed)
     shape = tuple(codec.latent_shape)
     seeded = f"generator=torch.Generator().manual_seed({seed})"
-    words = [f"sample {i + 1} of seed {seed}" for i in range(n)]
+    indices = None
     if source == "data":
         latents = survey.require_space().sample(n, generator)
-        return Sheet(latents, None, [given(name, z) for name, z in zip(words, latents, strict=True)], words)
-    if not codec.discrete:
-        text = f"z = torch.randn({n}, {', '.join(map(str, shape))}, {seeded})"
-        recipes = [Recipe((Line(f"{text}[{i}]"),)) for i in range(n)]
-        return Sheet(torch.randn(n, *shape, generator=generator, dtype=torch.float32), None, recipes, words)
-    size = (n, *shape[1:], codec.indices_per_position)
-    indices = torch.randint(codec.model.codebook_size, size, generator=generator)
-    text = f"ids = torch.randint({codec.model.codebook_size}, {size}, {seeded})"
-    tail = "" if codec.indices_per_position > 1 else "[..., 0]"
-    recipes = [Recipe((Line(f"{text}[{i}]{tail}", ids=True),)) for i in range(n)]
-    return Sheet(torch.stack([codec.codes(one) for one in indices]), indices, recipes, words)
+        text, tail = f"z = {{lab}}.space.sample({n}, torch.Generator().manual_seed({seed}))", ""
+    elif not codec.discrete:
+        latents = torch.randn(n, *shape, generator=generator)
+        text, tail = f"z = torch.randn({n}, {', '.join(map(str, shape))}, {seeded})", ""
+    else:
+        size = (n, *shape[1:], codec.indices_per_position)
+        indices = torch.randint(codec.model.codebook_size, size, generator=generator)
+        latents = torch.stack([codec.codes(one) for one in indices])
+        text = f"ids = torch.randint({codec.model.codebook_size}, {size}, {seeded})"
+        tail = "" if codec.indices_per_position > 1 else "[..., 0]"
+    return Sheet(
+        latents,
+        indices,
+        [Recipe((Line(f"{text}[{i}]{tail}", ids=indices is not None),)) for i in range(n)],
+        [f"sample {i + 1} of seed {seed}" for i in range(n)],
+    )
 
 
 def plane(
-    space: LatentSpace, z: torch.Tensor, axes: Sequence[str], ranges: Sequence[Sequence[float]], side: int
+    space: LatentSpace,
+    z: torch.Tensor,
+    axes: Sequence[str],
+    ranges: Sequence[Sequence[float]],
+    columns: int,
+    rows: int,
 ) -> Sheet:
     """A plane through a latent, row by row from the upper left.
 
@@ -85,12 +112,16 @@ def plane(
         z: the latent (C, h, w).
         axes: the horizontal and the vertical axis.
         ranges: low and high coordinate of both.
-        side: pictures along each axis.
+        columns: pictures along the horizontal axis.
+        rows: pictures along the vertical one.
     """
     (left, right), (bottom, top) = ranges
-    columns = [left + (right - left) * (i + 0.5) / side for i in range(side)]
-    rows = [top - (top - bottom) * (i + 0.5) / side for i in range(side)]
-    return Sheet(torch.stack([space.move(space.move(z, axes[0], x), axes[1], y) for y in rows for x in columns]))
+    xs = [left + (right - left) * (i + 0.5) / columns for i in range(columns)]
+    ys = [top - (top - bottom) * (i + 0.5) / rows for i in range(rows)]
+    return Sheet(
+        torch.stack([space.move(space.move(z, axes[0], x), axes[1], y) for y in ys for x in xs]),
+        details={"axes": list(axes), "ranges": [list(pair) for pair in ranges], "columns": columns},
+    )
 
 
 def palette(codec: Codec, state: State, y: int, x: int, stage: int, order: Literal["near", "number"]) -> Sheet:

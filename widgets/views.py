@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from vae_plugin.widgets.codec import Codec, to_rgba
-from vae_plugin.widgets.image_set import ImageSet
+from vae_plugin.widgets.images import ImageSet
 from vae_plugin.widgets.outlet import Outlet, plain_words, sendable
 from vae_plugin.widgets.pictures import join, jpeg, png, thumbnail
 from vae_plugin.widgets.rendering import Frame
@@ -23,8 +23,9 @@ RAW_PIXELS = 256 * 256  # pictures up to this size travel uncompressed, larger o
 # takes the browser 40 ms (Nagle's algorithm and delayed acknowledgement). It never holds back a whole segment, which
 # has 64 KB on the loopback: there, frames are filled up to one. A network's segments are small, and need no filling.
 FULL_SEGMENT = 66_000  # bytes
-THUMBNAILS = 60
+THUMBNAILS = 256  # images with a small picture, at most
 THUMBNAIL_SIDE = 64
+THUMBNAIL_COLUMNS = 16  # of the sheet that they travel on
 
 
 def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
     model = codec.model
     return {
         "model": codec.adapter.class_name,
-        "device": str(codec.device),
+        "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "image": [codec.channels, *codec.image_size],
         "latent": list(codec.latent_shape),
@@ -40,9 +41,9 @@ def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
         "discrete": codec.discrete,
         "codes": model.codebook_size if codec.discrete else 0,
         "stages": codec.indices_per_position if codec.discrete else 0,
-        "samples": codec.adapter.gaussian,
+        "samples": not codec.discrete,
         "images": len(images),
-        "names": list(images.names),
+        "generated": images.generated,
         "labels": [
             sendable({"name": name, "names": labels.names, "values": [round(float(v), 6) for v in labels.values]})
             for name, labels in images.labels.items()
@@ -64,6 +65,7 @@ class FrameView:
     def __init__(self, session: Session, outlet: Outlet) -> None:
         self._session = session
         self._outlet = outlet
+        self._reference: tuple[torch.Tensor | None, list[float]] = (None, [])
         self._original_sent: tuple[torch.Tensor | None, Sequence[int] | None] = (None, None)
         self.fill_segments = False
 
@@ -76,6 +78,7 @@ class FrameView:
         buffers = [pixels]
         if session.survey.space is not None:
             content["coordinates"] = session.survey.space.coordinates(state.latent).tolist()
+            content["reference"] = self._encoders_coordinates(state)
         content["gesture"] = session.history.gesture
         bands = session.codec.shown.chosen
         if state.original is not self._original_sent[0] or bands != self._original_sent[1]:
@@ -105,6 +108,7 @@ class FrameView:
             "decoded": png(rgba),
             "original": b"" if original is None else png(original),
             "coordinates": [] if space is None else space.coordinates(state.latent).tolist(),
+            "reference": self._encoders_coordinates(state),
         }
         if not self._session.codec.flat:
             picture["grid"] = _latent_bytes(state)
@@ -112,10 +116,22 @@ class FrameView:
             picture["indices"] = _index_bytes(frame.indices)
         self._outlet.publish(picture=picture)
 
+    def _encoders_coordinates(self, state: State) -> list[float]:
+        space, encoded = self._session.survey.space, state.encoded
+        if space is None or encoded is None:
+            return []
+        if encoded.mean is not self._reference[0]:
+            self._reference = (encoded.mean, encoders_coordinates(state, space))
+        return self._reference[1]
+
+
+def encoders_coordinates(state: State, space: LatentSpace) -> list[float]:
+    """The coordinates of the posterior's mean; none for a latent that was not encoded."""
+    return [] if state.encoded is None else space.coordinates(state.encoded.mean).tolist()
+
 
 def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
-    """Show the axes, the map and the thumbnails of the images that are encoded."""
-    survey = session.survey
+    """Show the axes and the map of the images once these are encoded; their small pictures follow."""
     outlet.publish(points=space.points.float().numpy().tobytes())
     outlet.publish(
         space={
@@ -132,26 +148,39 @@ def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
             ],
             "images": len(space.means),
             "rows": space.rows,
-            "total": len(session.images),
-            "complete": survey.complete,
             "coordinates": space.coordinates(session.state.latent).tolist(),
+            "reference": encoders_coordinates(session.state, space),
         }
     )
-    if survey.complete:
-        outlet.publish(progress=[survey.count, survey.count])
-    publish_thumbnails(space, session, outlet)
+    outlet.publish(progress=[len(space.means), len(space.means)])
+    session.worker.background(thumbnail_steps(space, session, outlet), soon=True)
 
 
-def publish_thumbnails(space: LatentSpace, session: Session, outlet: Outlet) -> None:
-    """Show small pictures of the images."""
-    rows = space.rows[:THUMBNAILS]
-    pictures = [thumbnail(session.codec.to_rgba(session.images[i][None])[0], THUMBNAIL_SIDE) for i in rows]
+def thumbnail_steps(space: LatentSpace, session: Session, outlet: Outlet) -> Iterator[None]:
+    """Show small pictures of the images: soon those of the first, then all, evenly spread over the images."""
+    every = max(1, -(-len(space.rows) // THUMBNAILS))
+    rows = space.rows[::every]
+    pictures: list[np.ndarray] = []
+    for i in rows:
+        pictures.append(thumbnail(session.codec.to_rgba(session.images[i][None])[0], THUMBNAIL_SIDE))
+        if len(pictures) in (THUMBNAIL_COLUMNS, len(rows)):
+            _publish_thumbnails(pictures, rows[: len(pictures)], session, outlet)
+        yield
+
+
+def _publish_thumbnails(pictures: Sequence[np.ndarray], rows: Sequence[int], session: Session, outlet: Outlet) -> None:
     height, width = pictures[0].shape[:2]
+    columns = min(THUMBNAIL_COLUMNS, len(pictures))
+    sheet = np.zeros((-(-len(pictures) // columns) * height, columns * width, 4), np.uint8)
+    for at, picture in enumerate(pictures):
+        top, left = at // columns * height, at % columns * width
+        sheet[top : top + height, left : left + width] = picture
     outlet.publish(
         thumbnails={
             "size": [width, height],
-            "rows": rows,
-            "png": png(np.concatenate(pictures, axis=1)),
+            "columns": columns,
+            "rows": list(rows),
+            "png": png(sheet),
             "names": [plain_words(session.images.describe(i)) for i in rows],
         }
     )

@@ -10,10 +10,11 @@ import torch
 from vae_plugin.datasets.transforms import bands_to_show
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec, Encoded
-from vae_plugin.widgets.model_code import decoding
+from vae_plugin.widgets.model_code import model_code
 from vae_plugin.widgets.pictures import png
 from vae_plugin.widgets.session import Session
 
+AXIS = ("key", "group", "index", "low", "high")
 BATCH = 8  # images that are encoded together
 DEVICE = "WebAssembly, in this browser"
 NEEDS_MODEL = "that needs the model itself: open it with LatentLab in a notebook."
@@ -39,18 +40,18 @@ def page_contents(session: Session, traits: Mapping[str, Any]) -> dict[str, Any]
     info = {**traits["_info"], "device": DEVICE, "dtype": "float32", "absent": _absent(codec)}
     image = None
     if state.original is not None and state.encoded is not None:
-        image = _image(codec, state.title, state.original, state.encoded)
+        image = {"row": state.row, **_image(codec, state.name, state.original, state.encoded)}
     return {
-        "traits": {**traits, "_info": info, "_problems": []},
+        "traits": {**traits, "_info": info},
         "decoder": {
             "imageSize": list(codec.image_size),
             "ratio": codec.spatial_compression_ratio,
             "bands": list(shown_bands(codec)),
         },
-        "decode": decoding(codec),
+        "decode": model_code(codec).decode,
         "images": _images(session),
         "shelf": [_bytes(item.latent) for item in session.keeper.shelf],
-        "axes": [{"key": axis.key, "group": axis.group, "index": axis.index} for axis in space.axes.values()],
+        "axes": [{name: getattr(axis, name) for name in AXIS} for axis in space.axes.values()],
         "space": {
             "mean": _bytes(space.mean),
             "directions": _bytes(space.directions),
@@ -63,7 +64,7 @@ def page_contents(session: Session, traits: Mapping[str, Any]) -> dict[str, Any]
             "latent": _bytes(state.latent),
             "image": image,
             "seed": state.seed,
-            "name": state.title,
+            "name": state.name,
             "edited": state.edited,
         },
     }

@@ -26,10 +26,15 @@ export class Axes {
     return this.along(z, this.directions[index]) / this.scales[index];
   }
 
-  // The latent whose coordinate along an axis is `value`.
-  move(z, key, value) {
+  find(key) {
     const axis = this.list.find((each) => each.key === key);
     if (!axis) throw new Error(`There is no axis ${key}: the axes are ${this.list.map((each) => each.key).join(", ")}.`);
+    return axis;
+  }
+
+  // The latent whose coordinate along an axis is `value`.
+  move(z, key, value) {
+    const axis = this.find(key);
     const moved = Float32Array.from(z);
     const { group, index } = axis;
     if (group === "dimensions") moved[index] = value;

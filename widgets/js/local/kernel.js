@@ -31,7 +31,7 @@ export class LocalKernel {
     this.shown = undefined; // the image whose original was sent last
     this.heart = null;
     const saved = page.traits._shelf.map(({ key, name, png }, i) => ({ key, name, png, latent: floatsOf(page.shelf[i]) }));
-    this.shelf = new SavedLatents(saved, () => this.publishShelf());
+    this.shelf = new SavedLatents(saved, this.images, () => this.publishShelf());
     this.axes = new Axes({ axes: page.axes, shape: this.shape, ...mapped(page.space, floatsOf) });
     const attributes = page.attributes.map((each) => ({ ...each, direction: floatsOf(each.direction) }));
     this.edits = new LatentEdits({ shape: this.shape, axes: this.axes, shelf: this.shelf, attributes });
@@ -157,6 +157,11 @@ export class LocalKernel {
     this.change({ latent: image.mean, image, seed: null, name: image.name, edited: false }, tag);
   }
 
+  do_select(tag, { rows }) {
+    this.set("_selection", [...new Set(rows)].sort((a, b) => a - b));
+    this.reply(tag, {});
+  }
+
   do_open(tag, { name = "" }, [file]) {
     if (!name.toLowerCase().endsWith(".safetensors")) throw new Error(this.traits._info.absent.open);
     const items = fromSafetensors(file, this.shape).map((item) => this.shelf.add(item.name, item.latent));
@@ -238,6 +243,14 @@ export class LocalKernel {
     this.draw("manifold", this.sheets.manifold(this.state, content), tag);
   }
 
+  do_ends(tag, { axes }) {
+    this.draw("ends", this.sheets.along(this.state, axes, 2), tag);
+  }
+
+  do_results(tag, { operations, gesture }) {
+    this.draw("results", this.sheets.results(operations, this.history.startOf(gesture)), tag);
+  }
+
   do_adopt(tag, { sheet, index }) {
     this.change(this.sheets.adopted(sheet, index), tag);
   }
@@ -286,10 +299,11 @@ export class LocalKernel {
   async frame(tag, state, { pixels, size }, preview) {
     const { image, name, edited, seed } = state;
     const facts = { name, edited, sampled: seed !== null };
+    if (Number.isInteger(image?.row)) facts.row = image.row;
     if (image?.kl !== undefined) facts.kl = image.kl;
     if (image?.comparable && !preview) facts.psnr = decibels(await image.picture(), { pixels, size });
     const buffers = [new DataView(pixels.buffer)];
-    const message = { kind: "frame", ...tag, preview, facts, size, format: "rgba", coordinates: this.axes.coordinates(state.latent), gesture: this.history.gesture };
+    const message = { kind: "frame", ...tag, preview, facts, size, format: "rgba", coordinates: this.axes.coordinates(state.latent), reference: image ? this.axes.coordinates(image.mean) : [], gesture: this.history.gesture };
     if (image !== this.shown) {
       this.shown = image;
       message.original = image ? "png" : "none";
@@ -309,9 +323,10 @@ function mapped(object, of) {
 }
 
 // An encoded image: the posterior's mean and standard deviation, its KL in nats, and the original.
-function imageOf({ name, png, mean, std, kl, comparable }) {
+function imageOf({ row, name, png, mean, std, kl, comparable }) {
   let picture = null; // decoded once
   return {
+    row,
     name,
     png,
     mean: floatsOf(mean),

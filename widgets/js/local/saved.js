@@ -2,14 +2,16 @@ const MOST = 1000; // latents on a shelf
 
 // Saved latents { key, name, latent, png }, see shelf.py.
 export class SavedLatents {
-  constructor(items, changed) {
+  constructor(items, images, changed) {
     this.items = items;
+    this.images = images; // by row: operands as well, under the key "image:ROW"
     this.changed = changed; // called after each change
     this.lastKey = 0;
   }
 
   byKey(key) {
-    const found = this.items.find((item) => item.key === key);
+    const image = key.startsWith("image:") ? this.images.get(Number(key.slice(6))) : undefined;
+    const found = image ? { key, name: image.name.split(",")[0], latent: image.mean } : this.items.find((item) => item.key === key);
     if (!found) throw new Error("This latent is no longer on the shelf: choose another.");
     return found;
   }

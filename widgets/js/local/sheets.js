@@ -16,7 +16,8 @@ export class LocalSheets {
     this.numbers = 0;
   }
 
-  strip(state, { axis = null, low, high, a, b, method = "slerp", steps = 9 }) {
+  strip(state, { axis = null, axes = null, low, high, a, b, method = "slerp", steps = 9 }) {
+    if (axes) return this.along(state, axes, steps);
     const shares = Array.from({ length: steps }, (_, i) => i / (steps - 1));
     if (axis !== null) {
       const values = shares.map((share) => low + share * (high - low));
@@ -25,6 +26,16 @@ export class LocalSheets {
     const [from, to] = [this.shelf.byKey(a), this.shelf.byKey(b)];
     const words = shares.map((share) => `${share.toFixed(2)} of the way from ${from.name} to ${to.name}`);
     return { latents: shares.map((share) => this.edits.between(from.latent, to.latent, share, method)), words };
+  }
+
+  // A walk along each of some axes, over the ranges that their sliders show.
+  along(state, axes, steps) {
+    const walks = axes.map((key) => this.strip(state, { axis: key, ...this.axes.find(key), steps }));
+    return { latents: walks.flatMap(({ latents }) => latents), words: walks.flatMap(({ words }) => words), base: state, details: { axes } };
+  }
+
+  results(operations, start) {
+    return { latents: operations.map((operation) => this.edits.combine(operation, start).latent), words: [] };
   }
 
   prior({ source = "prior", n = 12, seed = 0 }) {
@@ -36,12 +47,12 @@ export class LocalSheets {
     return { latents: words.map((_, i) => numbers.slice(i * length, (i + 1) * length)), words };
   }
 
-  manifold(state, { x, y, ranges: [[left, right], [bottom, top]], n = 9 }) {
-    const middles = Array.from({ length: n }, (_, i) => (i + 0.5) / n);
-    const rows = middles.map((share) => top - (top - bottom) * share);
-    const columns = middles.map((share) => left + (right - left) * share);
+  manifold(state, { x, y, ranges: [[left, right], [bottom, top]], n = 9, rows: tall = n }) {
+    const middles = (count) => Array.from({ length: count }, (_, i) => (i + 0.5) / count);
+    const rows = middles(tall).map((share) => top - (top - bottom) * share);
+    const columns = middles(n).map((share) => left + (right - left) * share);
     const at = (across, up) => this.axes.move(this.axes.move(state.latent, x, across), y, up);
-    return { latents: rows.flatMap((up) => columns.map((across) => at(across, up))), words: [] };
+    return { latents: rows.flatMap((up) => columns.map((across) => at(across, up))), words: [], details: { axes: [x, y], ranges: [[left, right], [bottom, top]], columns: n } };
   }
 
   // Decodes a sheet a few pictures at a time: `send` gets each part, `dropped` is called if another replaces it.
@@ -59,7 +70,7 @@ export class LocalSheets {
           dropped();
           return;
         }
-        send({ sheet: name, number, first, count: pictures.length, total: sheet.latents.length, size: pictures[0].size, words: sheet.words }, pictures);
+        send({ sheet: name, number, first, count: pictures.length, total: sheet.latents.length, size: pictures[0].size, words: sheet.words, ...sheet.details }, pictures);
         yield;
       }
     } catch (error) {
