@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def write_notebook(path: Path, cells: Sequence[str]) -> Path:
 
 
 class Browser:
-    """Headless Chromium with one page; requests to other machines are refused and recorded in `outside`."""
+    """Headless Chromium with a page; requests to other machines are refused and recorded in `outside`."""
 
     def __init__(self, playwright: Any, profile: Path, size: tuple[int, int] = (1400, 1500)) -> None:
         self.context = playwright.chromium.launch_persistent_context(
@@ -139,10 +140,19 @@ class Browser:
         self.outside: list[str] = []
         self.context.route("**/*", self._route)
         self.context.set_default_timeout(1000 * LIMIT)
-        self.page = self.context.pages[0]
-        self.page.on("dialog", lambda dialog: dialog.accept())
+        self._use(self.context.pages[0])
+
+    def _use(self, page: Any) -> None:
+        self.page = page
+        page.on("dialog", lambda dialog: dialog.accept())
         self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def another(self) -> Browser:
+        """The same browser with a page of its own."""
+        beside = copy(self)
+        beside._use(self.context.new_page())
+        return beside
 
     def _route(self, route: Any) -> None:
         address = route.request.url

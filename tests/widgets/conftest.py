@@ -1,10 +1,11 @@
-"""One notebook server for all tests of the front end (in each process of pytest-xdist)."""
+"""One notebook server for all tests of the front end (in each process of pytest-xdist), and one notebook with labs."""
 
 from __future__ import annotations
 
 import pytest
 
-from support.rig import need, notebook_server
+from support.lab_panel import BANDS, CIRCLES, CODES, Panel
+from support.rig import need, notebook_server, write_notebook
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,36 @@ def server(rig_folders, browser):
     need("jupyterlab")
     with notebook_server(*rig_folders) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def labs(server, browser, rig_folders):
+    """A page with the labs `lab` (circles), `second` (codes) and `third` (five bands)."""
+    write_notebook(rig_folders[0] / "lab.ipynb", [CIRCLES, CODES, BANDS])
+    page = browser.another()
+    page.open(server, "lab.ipynb")
+    page.run_all()
+    page.page.wait_for_selector(".latent-lab >> nth=2")
+    page.page.wait_for_function("() => document.querySelectorAll('.latent-lab input[data-axis]').length > 8")
+    return page
+
+
+@pytest.fixture
+def circles(labs):
+    panel = Panel(labs, 0, "lab")
+    panel.fresh()
+    return panel
+
+
+@pytest.fixture
+def codes(labs):
+    panel = Panel(labs, 1, "second")
+    panel.fresh()
+    return panel
+
+
+@pytest.fixture
+def bands(labs):
+    panel = Panel(labs, 2, "third")
+    panel.fresh()
+    return panel

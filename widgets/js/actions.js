@@ -1,39 +1,40 @@
 import { button, h } from "./dom.js";
+import { iconButton } from "./icons.js";
+import { menu } from "./menu.js";
 import { bytesOf } from "./pixels.js";
 
 const FILES = { png: ["latent-lab.png", "image/png"], latent: ["latent.safetensors", "application/octet-stream"], shelf: ["shelf.safetensors", "application/octet-stream"] };
 
-// Actions on the current latent: undo, reset, mean or sample, keep, save, copy its code.
+// What is done with the current latent: keep it; undo, reset, sample; the rest in a menu.
 export class Actions {
-  constructor(lab) {
+  constructor(lab, images) {
     this.lab = lab;
     this.seed = 0;
     const act = (message) => () => lab.act(message);
-    this.code = h("textarea", { class: "ll-code-text", readOnly: true, rows: 8, "aria-label": "Python code for this latent", spellcheck: false });
-    this.codeBox = h("details", { class: "ll-code-box" }, h("summary", { "data-lm-suppress-shortcuts": "true" }, "Python code for this latent"), this.code);
-    this.codeBox.hidden = true;
-    const posterior = lab.info.samples
-      ? [
-          button("Mean", act({ do: "posterior", seed: null }), { title: "The mean of the posterior" }),
-          button("Sample", () => lab.act({ do: "posterior", seed: this.seed++ }), { title: "A sample of the posterior; each press draws a new one" }),
-        ]
-      : [];
+    this.code = h("textarea", { class: "ll-code-text", readOnly: true, rows: 10, "aria-label": "Python code for this latent", spellcheck: false });
+    this.codeBox = h(
+      "div",
+      { class: "ll-over ll-code-box", role: "dialog", "aria-label": "Python code for this latent", hidden: true, onkeydown: (event) => { if (event.key === "Escape") this.codeBox.hidden = true; } },
+      h("div", { class: "ll-row" }, h("b", {}, "Python code for this latent"), iconButton("close", "Close", () => { this.codeBox.hidden = true; })),
+      this.code,
+    );
+    const sample = () => lab.act({ do: "posterior", seed: this.seed++ });
+    const posterior = lab.info.samples ? [{ text: "Mean of the posterior", run: act({ do: "posterior", seed: null }) }] : [];
     this.element = h(
       "div",
-      {},
-      h(
-        "div",
-        { class: "ll-row", role: "toolbar", "aria-label": "Latent" },
-        button("Undo", act({ do: "undo" }), { title: "Undo the last change (Ctrl+Z)" }),
-        button("Reset", act({ do: "reset" }), { title: "Back to the encoder's output" }),
+      { class: "ll-toolbar", role: "toolbar", "aria-label": "Latent" },
+      button("Keep", act({ do: "keep" }), { class: "ll-button ll-primary", title: "Put the current latent on the shelf" }),
+      iconButton("undo", "Undo (Ctrl+Z)", act({ do: "undo" })),
+      iconButton("reset", "Reset to the encoder's latent", act({ do: "reset" })),
+      lab.info.samples ? iconButton("dice", "Sample the posterior", sample) : null,
+      iconButton("open", "Open an image…", () => images.file.click()),
+      menu(lab, "More", [
         ...posterior,
-        button("Keep", act({ do: "keep" }), { class: "ll-button ll-primary", title: "Put the current latent on the shelf" }),
-        button("Save PNG", () => this.save("png")),
-        button("Save latent", () => this.save("latent"), { title: "Save the current latent as safetensors" }),
-        button("Save shelf", () => this.save("shelf"), { title: "Save all latents of the shelf as safetensors" }),
-        button("Copy code", () => this.copyCode(), { title: "Copy the Python code that gives this latent" }),
-      ),
-      this.codeBox,
+        { text: "Save picture", hint: "Ctrl+S", run: () => this.save("png") },
+        { text: "Save latent", hint: "safetensors", run: () => this.save("latent") },
+        { text: "Save shelf", hint: "safetensors", run: () => this.save("shelf") },
+        { text: "Copy Python code", run: () => this.copyCode() },
+      ]),
     );
   }
 
@@ -52,13 +53,13 @@ export class Actions {
     if (!answer) return;
     this.code.value = answer.message.text;
     this.codeBox.hidden = false;
+    this.code.focus();
     try {
       await navigator.clipboard.writeText(answer.message.text);
       this.lab.say("Copied the code to the clipboard.");
     } catch {
-      this.codeBox.open = true;
       this.code.select();
-      this.lab.say("The browser does not let the lab use the clipboard: copy the selected code below.");
+      this.lab.say("The browser does not let the lab use the clipboard: copy the selected code.");
     }
   }
 }

@@ -32,11 +32,10 @@ export class Brush {
       this.positions.canvas,
       h(
         "div",
-        {},
+        { class: "ll-form ll-tall" },
         labelled("Brush", this.what),
         labelled("Channel", this.channel),
-        labelled("Amount (σ)", this.amount),
-        this.amountWords,
+        h("div", { class: "ll-scrubber" }, labelled("Amount", this.amount), this.amountWords),
         labelled("Size", this.size),
         labelled("Show", this.behind),
         h("p", { class: "ll-hint" }, "Paint with the pointer, or move with the arrow keys and press Enter."),

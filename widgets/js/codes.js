@@ -15,7 +15,7 @@ export class Codes {
     this.order = h("select", { onchange: () => this.choose() });
     setOptions(this.order, [{ value: "near", text: "nearest to the current code" }, { value: "number", text: "index" }]);
     this.code = h("input", { type: "number", min: 0, max: lab.info.codes - 1, step: 1, onchange: () => this.typed() });
-    this.chosen = [0, 0];
+    this.chosen = lab.info.latent.slice(1).map((side) => Math.floor(side / 2));
     this.positions = new Positions(lab, {
       label: (y, x) => `Codes of the image. Row ${y + 1}, column ${x + 1}: code ${this.at(y, x)}. Enter selects the position.`,
       paint: (context, cw, ch) => this.paint(context, cw, ch),
@@ -26,12 +26,12 @@ export class Codes {
     this.element = h(
       "div",
       { class: "ll-columns" },
-      h("div", {}, this.positions.canvas, labelled("Show", this.behind)),
+      h("div", {}, this.positions.canvas, h("div", { class: "ll-form" }, labelled("Show", this.behind))),
       h(
         "div",
         {},
         this.words,
-        h("div", { class: "ll-row" }, lab.info.stages > 1 ? labelled("Stage", this.stage) : null, labelled("Index", this.code), labelled("Order", this.order)),
+        h("div", { class: "ll-form" }, lab.info.stages > 1 ? labelled("Stage", this.stage) : null, labelled("Index", this.code), labelled("Order", this.order)),
         this.palette,
         h("p", { class: "ll-hint" }, "Click a position, then a code. With the keyboard: arrow keys and Enter, then Tab to the codebook."),
       ),

@@ -1,5 +1,5 @@
 import { button, h, labelled } from "./dom.js";
-import { decodePicture } from "./pixels.js";
+import { DRAGGED } from "./slot.js";
 
 // Sources of images: the lab's own, a file, the clipboard, a path on the kernel's machine. A page without a kernel opens
 // only latents: its info has the reasons, see page/contents.py.
@@ -25,7 +25,7 @@ export class Images {
       h(
         "form",
         {
-          class: "ll-row",
+          class: "ll-form",
           onsubmit: (event) => {
             event.preventDefault();
             this.lab.act({ do: "path", path: this.path.value });
@@ -33,32 +33,42 @@ export class Images {
         },
         button("Open a file…", () => this.file.click()),
         this.encodes ? button("Paste", () => this.pasteFromClipboard()) : null,
-        this.file,
-        ...(lab.absent.path ? [] : [labelled("Path", this.path), h("button", { type: "submit", class: "ll-button" }, "Open")]),
+        ...(lab.absent.path ? [] : [labelled("Path, on the kernel's machine", this.path), h("button", { type: "submit", class: "ll-button" }, "Open path")]),
       ),
-      h("p", { class: "ll-hint" }, lab.absent.open ?? "Or drop an image (or latents as .safetensors) anywhere on the lab, or paste one with Ctrl+V."),
+      lab.absent.open ? h("p", { class: "ll-hint" }, lab.absent.open) : null,
       this.thumbnails,
     );
-    lab.follow("_thumbnails", () => this.fill());
-    this.fill();
+    lab.on("gallery", () => this.fill());
+    lab.on("picture", () => this.mark());
+    lab.on("selection", () => this.mark());
   }
 
   get encodes() {
     return !this.lab.absent.open;
   }
 
-  async fill() {
-    const { size, rows, png, names } = this.lab.model.get("_thumbnails");
-    if (!rows) return;
-    const sheet = await decodePicture("png", png, []);
-    const [width, height] = size;
+  fill() {
+    const { gallery } = this.lab;
     this.thumbnails.replaceChildren(
-      ...names.map((title, at) => {
-        const canvas = h("canvas", { width, height, "aria-hidden": "true" });
-        canvas.getContext("2d").drawImage(sheet, -at * width, 0);
-        return h("button", { type: "button", class: "ll-thumb", title, "aria-label": title, onclick: () => this.lab.act({ do: "pick", index: rows[at] }) }, canvas);
+      ...gallery.rows.map((row) => {
+        const title = gallery.name(row);
+        const pick = () => this.lab.act({ do: "pick", index: row });
+        const drag = (event) => event.dataTransfer.setData(DRAGGED, `image:${row}`);
+        return h("button", { type: "button", class: "ll-thumb", title, "aria-label": title, "data-row": row, draggable: true, onclick: pick, ondragstart: drag }, gallery.picture(row));
       }),
     );
+    this.mark();
+  }
+
+  // The image that is open, and those that are selected on the map.
+  mark() {
+    const selected = new Set(this.lab.selection);
+    for (const element of /** @type {Iterable<HTMLElement>} */ (this.thumbnails.children)) {
+      const row = Number(element.dataset.row);
+      if (row === this.lab.row) element.setAttribute("aria-current", "true");
+      else element.removeAttribute("aria-current");
+      element.classList.toggle("ll-selected", selected.has(row));
+    }
   }
 
   async openFile(file) {

@@ -1,5 +1,7 @@
 import { Channel } from "./channel.js";
+import { Gallery } from "./gallery.js";
 import { Notices } from "./notices.js";
+import { Operands } from "./operands.js";
 import { bytesOf, decodePicture, floatsOf, intsOf } from "./pixels.js";
 import { LatentSpace } from "./space.js";
 import { Stage } from "./stage.js";
@@ -14,6 +16,9 @@ export class Lab {
     this.space = null; // a LatentSpace, once the images are encoded
     this.values = []; // coordinates of the current latent, in the order of the axes
     this.confirmed = []; // the same as last sent by the kernel; `values` may be ahead
+    this.reference = []; // those of the encoder's latent; none for a latent that was not encoded
+    this.row = null; // number of the image that the latent comes from, among the lab's images
+    this.tab = ""; // key of the page that is shown
     this.grid = null; // the latent (C, h, w), if it is spatial
     this.indices = null; // indices (h, w, stages) of its codes, if it is discrete
     this.notices = new Notices();
@@ -28,6 +33,8 @@ export class Lab {
       },
       silent: (yes) => this.notices.silent(yes),
     });
+    this.gallery = new Gallery(this);
+    this.operands = new Operands(this);
     this.stage = new Stage(this);
   }
 
@@ -65,12 +72,22 @@ export class Lab {
     return this.model.get("_shelf");
   }
 
+  // Numbers of the images that are selected on the map.
+  get selection() {
+    return this.model.get("_selection") ?? [];
+  }
+
+  select(rows) {
+    return this.act({ do: "select", rows });
+  }
+
   // --- coordinates of the current latent ---
 
   readSpace() {
     const space = this.model.get("_space");
     if (!space.axes) return;
-    this.space = new LatentSpace(space, floatsOf(this.model.get("_points")), this.info.labels, this.info.names);
+    this.space = new LatentSpace(space, floatsOf(this.model.get("_points")), this.info.labels);
+    if (!this.reference.length) this.reference = space.reference ?? [];
     if (this.values.length !== space.axes.length) this.confirm(space.coordinates);
     this.emit("space");
   }
@@ -99,6 +116,8 @@ export class Lab {
     if (mine && this.notices.complaining) this.complain(""); // this request succeeded
     if (message.grid) this.grid = floatsOf(buffers[message.grid]);
     if (message.indices) this.indices = intsOf(buffers[message.indices]);
+    if (message.reference) this.reference = message.reference;
+    this.row = message.facts.row ?? null;
     const known = !message.original || message.original === "none";
     this.stage.show({
       preview: message.preview,
@@ -115,8 +134,8 @@ export class Lab {
   }
 
   sheet(message, buffers, mine) {
-    // These belong to the position or the axes chosen in another view.
-    if (!mine && ["palette", "manifold"].includes(message.sheet)) return;
+    // These belong to what is chosen in another view.
+    if (!mine && ["palette", "manifold", "ends", "results"].includes(message.sheet)) return;
     const [width, height] = message.size;
     const bytes = bytesOf(buffers[0]);
     const length = width * height * 4;
@@ -129,6 +148,8 @@ export class Lab {
     if (!picture.decoded) return;
     if (picture.grid) this.grid = floatsOf(picture.grid);
     if (picture.indices) this.indices = intsOf(picture.indices);
+    this.reference = picture.reference ?? [];
+    this.row = picture.facts.row ?? null;
     await this.stage.showSaved(picture);
     if (picture.coordinates.length) {
       this.confirm(picture.coordinates);
@@ -157,17 +178,8 @@ export class Lab {
     this.notices.complain(text);
   }
 
-  // Errors that no request of this view has caused, which stay until they are dismissed.
-  showProblems() {
-    this.notices.problems(this.model.get("_problems"), (number) => this.channel.ask({ do: "seen", number }));
-  }
-
   progress() {
-    if (!this.space?.complete) this.channel.alive();
-    const [seen, total] = this.model.get("_progress");
-    const words = [];
-    if (this.space && this.space.count < this.space.total) words.push(`axes of ${this.space.count} of ${this.space.total} images`);
-    if (!this.space?.complete) words.push(total ? `encoding images: ${seen} of ${total}` : "starting");
-    this.notices.progress(words.join(" · "));
+    if (this.space === null) this.channel.alive();
+    this.emit("progress");
   }
 }

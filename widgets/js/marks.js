@@ -1,6 +1,6 @@
 import { sharpContext, themeColour } from "./canvas.js";
 import { h } from "./dom.js";
-import { number } from "./numbers.js";
+import { clamp, number } from "./numbers.js";
 import { viridis } from "./scales.js";
 
 // Categories differ in shape as well as colour; quantities differ in lightness.
@@ -66,16 +66,29 @@ export function drawMarker(context, [x, y], shape, r = 4) {
   context.stroke();
 }
 
-// The current latent: a ring with a cross hair, outlined so that it shows on any background.
-export function drawRing(context, [x, y], colour, around) {
-  for (const [width, stroke] of [[5, around], [2.5, colour]]) {
+// The current latent: a ring with a cross hair, outlined so that it shows on any background. Outside the canvas it stays
+// at the border, with an arrow to where it is.
+export function drawRing(context, [x, y], colour, around, [width, height]) {
+  const border = 16;
+  const [left, top] = [clamp(x, border, width - border), clamp(y, border, height - border)];
+  const outside = x < 0 || y < 0 || x > width || y > height;
+  const [cx, cy] = outside ? [left, top] : [x, y];
+  const angle = Math.atan2(y - cy, x - cx);
+  for (const [line, stroke] of [[5, around], [2.5, colour]]) {
     context.beginPath();
-    context.arc(x, y, 9, 0, 2 * Math.PI);
-    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-      context.moveTo(x + 5 * dx, y + 5 * dy);
-      context.lineTo(x + 13 * dx, y + 13 * dy);
+    context.arc(cx, cy, outside ? 6 : 9, 0, 2 * Math.PI);
+    if (outside) {
+      for (const turn of [-0.5, 0.5]) {
+        context.moveTo(cx + 14 * Math.cos(angle), cy + 14 * Math.sin(angle));
+        context.lineTo(cx + 9 * Math.cos(angle + turn), cy + 9 * Math.sin(angle + turn));
+      }
+    } else {
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        context.moveTo(cx + 5 * dx, cy + 5 * dy);
+        context.lineTo(cx + 13 * dx, cy + 13 * dy);
+      }
     }
-    context.lineWidth = width;
+    context.lineWidth = line;
     context.strokeStyle = stroke;
     context.stroke();
   }

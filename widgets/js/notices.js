@@ -1,21 +1,18 @@
-import { button, h } from "./dom.js";
+import { h } from "./dom.js";
+import { iconButton } from "./icons.js";
 
 // The lines that tell what a lab is doing and what went wrong.
 export class Notices {
   constructor() {
     this.status = h("span", { role: "status", class: "ll-status" });
-    this.state = h("span", { role: "status", class: "ll-status" });
-    this.alert = h("p", { role: "alert", class: "ll-alert", hidden: true });
-    this.kept = h("div", { role: "alert" });
+    this.words = h("span", {});
+    this.alert = h("div", { role: "alert", class: "ll-alert", hidden: true }, this.words, iconButton("close", "Close", () => this.complain("")));
     this.quiet = h(
-      "p",
+      "div",
       { role: "alert", class: "ll-alert", hidden: true },
       "The kernel is not responding. If it was restarted, run this cell again; if it is busy, the lab continues when it is done.",
     );
-  }
-
-  problems(list, dismiss) {
-    this.kept.replaceChildren(...list.map(({ number, text }) => h("p", { class: "ll-alert" }, `${text} `, button("Dismiss", () => dismiss(number)))));
+    this.element = h("div", { class: "ll-alerts" }, this.quiet, this.alert);
   }
 
   say(text) {
@@ -23,7 +20,7 @@ export class Notices {
   }
 
   complain(text) {
-    this.alert.textContent = text;
+    this.words.textContent = text;
     this.alert.hidden = !text;
   }
 
@@ -33,9 +30,5 @@ export class Notices {
 
   silent(yes) {
     this.quiet.hidden = !yes;
-  }
-
-  progress(words) {
-    this.state.textContent = words;
   }
 }

@@ -16,11 +16,11 @@ export function pointIn(canvas, event) {
 }
 
 // Calls `move(event, first)` for every pointer event of a drag that begins on the canvas, and `end()` after it.
-// Returns an object whose `active` tells whether a drag is under way.
-export function onDrag(canvas, move, end = () => {}) {
+// Returns an object whose `active` tells whether a drag is under way. Only drags with a fitting button begin.
+export function onDrag(canvas, move, end = () => {}, fits = (event) => event.button === 0) {
   const drag = { active: false };
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    if (!fits(event)) return;
     canvas.setPointerCapture(event.pointerId);
     drag.active = true;
     move(event, true);

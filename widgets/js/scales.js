@@ -17,12 +17,9 @@ export class PlaneScale {
     return [this.across.toValue(left), this.up.toValue(top)];
   }
 
-  // A point moved by steps of 1/count of each range, clamped to the ranges.
+  // A point moved by steps of 1/count of each range.
   moved(point, steps, count) {
-    return point.map((value, i) => {
-      const [low, high] = this.ranges[i];
-      return clamp(value + (steps[i] * (high - low)) / count, low, high);
-    });
+    return point.map((value, i) => value + (steps[i] * (this.ranges[i][1] - this.ranges[i][0])) / count);
   }
 }
 

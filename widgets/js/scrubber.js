@@ -11,7 +11,7 @@ export class Scrubber {
     this.element = h("div", { class: "ll-scrubber" }, labelled(text, this.input), this.output);
     this.input.addEventListener("input", () => {
       this.begin();
-      this.output.textContent = this.input.value;
+      this.tell();
       oninput();
     });
     this.input.addEventListener("change", onchange);
@@ -19,6 +19,15 @@ export class Scrubber {
 
   get value() {
     return Number(this.input.value);
+  }
+
+  set value(value) {
+    this.input.value = String(value);
+    this.tell();
+  }
+
+  tell() {
+    this.output.textContent = this.input.value;
   }
 
   get gesture() {
@@ -37,7 +46,6 @@ export class Scrubber {
 
   reset() {
     this.release();
-    this.input.value = this.start;
-    this.output.textContent = String(this.start);
+    this.value = this.start;
   }
 }

@@ -1,5 +1,6 @@
-import { button, h } from "./dom.js";
-import { bytesOf } from "./pixels.js";
+import { h } from "./dom.js";
+import { iconButton } from "./icons.js";
+import { DRAGGED } from "./slot.js";
 
 // Saved latents as thumbnails. Enter makes one the current latent, F2 renames it, Delete removes it.
 export class ShelfView {
@@ -7,23 +8,25 @@ export class ShelfView {
     this.lab = lab;
     this.renaming = false;
     this.list = h("ul", { class: "ll-shelf", "aria-label": "Saved latents" });
-    this.empty = h("p", { class: "ll-hint" }, "The shelf is empty. “Keep” puts the current latent here.");
-    this.element = h("section", { "aria-label": "Shelf" }, h("h3", {}, "Shelf"), this.empty, this.list);
+    this.empty = h("p", { class: "ll-empty" }, "“Keep” puts the current latent here, to calculate with it.");
+    this.element = h("section", { class: "ll-shelf-place", "aria-label": "Shelf" }, h("h3", {}, "Shelf"), this.empty, this.list);
     lab.on("shelf", () => this.fill());
     this.fill();
   }
 
   fill() {
-    const active = this.list.getRootNode().activeElement;
+    const active = /** @type {Document} */ (this.list.getRootNode()).activeElement;
     const row = this.list.contains(active) ? active.closest("li") : null;
     if (row && this.renaming) return; // a new thumbnail must not end the typing of a name
     this.renaming = false;
-    const [at, control] = row ? [[...this.list.children].indexOf(row), [...row.querySelectorAll("button")].indexOf(active)] : [-1, 0];
+    const buttons = row ? /** @type {Element[]} */ ([...row.querySelectorAll("button")]) : [];
+    const [at, control] = row ? [[...this.list.children].indexOf(row), buttons.indexOf(active)] : [-1, 0];
     this.list.replaceChildren(...this.lab.shelf.map((item) => this.entry(item)));
     this.empty.hidden = this.lab.shelf.length > 0;
+    this.list.hidden = !this.empty.hidden;
     if (!row) return;
     // Focus the same control of the same latent, or of its neighbour if that was removed.
-    const rows = [...this.list.children];
+    const rows = /** @type {HTMLElement[]} */ ([...this.list.children]);
     const next = rows.find((element) => element.dataset.key === row.dataset.key) ?? rows[Math.min(at, rows.length - 1)];
     next?.querySelectorAll("button")[Math.max(0, control)]?.focus();
   }
@@ -43,24 +46,23 @@ export class ShelfView {
           if (event.key === "Delete") this.remove(key);
           if (event.key === "F2") this.rename(key, name, item);
         },
-        ondragstart: (event) => event.dataTransfer.setData("text/latent-lab", key),
+        ondragstart: (event) => event.dataTransfer.setData(DRAGGED, key),
       },
-      this.picture(png),
+      this.lab.gallery.saved(png),
     );
     const item = h(
       "li",
       { "data-key": key },
       take,
-      h("span", { class: "ll-name" }, name),
-      h("span", { class: "ll-row" }, button("Rename", () => this.rename(key, name, item), { "aria-label": `Rename ${name}` }), button("Remove", () => this.remove(key), { "aria-label": `Remove ${name}` })),
+      h("span", { class: "ll-name", title: name }, name),
+      h(
+        "span",
+        { class: "ll-item-actions" },
+        iconButton("pencil", `Rename ${name}`, () => this.rename(key, name, item)),
+        iconButton("close", `Remove ${name}`, () => this.remove(key)),
+      ),
     );
     return item;
-  }
-
-  picture(png) {
-    if (!png?.byteLength) return h("span", { class: "ll-waiting" }, "…");
-    const url = URL.createObjectURL(new Blob([bytesOf(png)], { type: "image/png" }));
-    return h("img", { src: url, alt: "", draggable: false, onload: () => URL.revokeObjectURL(url) });
   }
 
   remove(key) {

@@ -2,15 +2,12 @@ import { number } from "./numbers.js";
 
 // The axes of the latent space, and the coordinates of the encoded images along them.
 export class LatentSpace {
-  constructor({ axes, images, rows, total, complete }, points, labels, names) {
+  constructor({ axes, images, rows }, points, labels) {
     this.axes = axes;
     this.rows = rows; // of the encoded images in the lab's images
     this.count = images;
     this.points = points; // (count, axes.length), row by row
     this.labels = labels;
-    this.names = names; // of the lab's images
-    this.total = total; // of the lab's images
-    this.complete = complete; // whether no more are being encoded
   }
 
   axis(key) {
@@ -28,6 +25,17 @@ export class LatentSpace {
     return Array.from({ length: this.count }, (_, i) => this.points[i * this.axes.length + at]);
   }
 
+  // The squared distance of two images along the principal directions, or along all axes if there are none.
+  distance(i, j) {
+    const width = this.axes.length;
+    const directions = this.axes.some(({ group }) => group === "directions");
+    let sum = 0;
+    this.axes.forEach(({ group }, at) => {
+      if (!directions || group === "directions") sum += (this.points[i * width + at] - this.points[j * width + at]) ** 2;
+    });
+    return sum;
+  }
+
   // The axes as options of a select, those of one group first.
   options(firstGroup = null) {
     const axes = [...this.axes];
@@ -39,6 +47,6 @@ export class LatentSpace {
     if (i < 0) return "none";
     const row = this.rows[i];
     const labels = this.labels.map(({ name, names, values }) => `${name} ${names ? names[values[row]] : number(values[row] ?? NaN)}`);
-    return [this.names[row], ...labels].join(", ");
+    return [`image ${row + 1}`, ...labels].join(", ");
   }
 }

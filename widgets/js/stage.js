@@ -4,7 +4,7 @@ import { decodePicture, differencePicture, paint } from "./pixels.js";
 
 const GAIN = 4; // of the error picture
 
-// The original, the decoded image and their difference side by side, with the measures below.
+// The decoded image, large, and beside it the original and their difference; the measures below.
 export class Stage {
   constructor(lab) {
     this.lab = lab;
@@ -16,15 +16,23 @@ export class Stage {
     this.element = h(
       "section",
       { class: "ll-stage", "aria-label": "Pictures" },
-      h("div", { class: "ll-figures" }, this.original.figure, this.decoded.figure, this.error.figure),
+      h(
+        "div",
+        { class: "ll-figures" },
+        this.original.figure,
+        this.decoded.figure,
+        this.error.figure,
+        h("p", { class: "ll-drop", "aria-hidden": "true" }, "Drop to encode"),
+      ),
       this.measured,
     );
     this.hasOriginal = false;
-    this.original.figure.hidden = this.error.figure.hidden = true;
+    this.element.classList.add("ll-alone");
   }
 
   figure(title, words) {
-    const canvas = h("canvas", { width: 64, height: 64, role: "img", "aria-label": words, class: "ll-picture" });
+    const [, height, width] = this.lab.info.image; // so that nothing moves when the picture comes
+    const canvas = h("canvas", { width, height, role: "img", "aria-label": words, class: "ll-picture" });
     return { canvas, figure: h("figure", { title: words }, h("figcaption", {}, title), canvas), words };
   }
 
@@ -41,10 +49,9 @@ export class Stage {
     if (turn < this.drawn) return;
     paint(this.decoded.canvas, picture);
     this.decoded.canvas.classList.toggle("ll-preview", Boolean(preview));
-    this.original.figure.hidden = !this.hasOriginal;
     const difference = this.hasOriginal ? differencePicture(this.original.canvas, this.decoded.canvas, GAIN) : null;
     if (difference) paint(this.error.canvas, difference);
-    this.error.figure.hidden = !this.hasOriginal;
+    this.element.classList.toggle("ll-alone", !this.hasOriginal);
     this.describe(facts, preview);
     this.lab.emit("picture");
   }
@@ -61,10 +68,11 @@ export class Stage {
     const info = this.lab.info;
     const words = [facts.name + (facts.edited ? " (edited)" : "") + (facts.sampled ? " (sample)" : "")];
     if (facts.psnr !== undefined) words.push(`PSNR ${facts.psnr.toFixed(1)} dB`);
-    if (facts.kl !== undefined) words.push(`KL of the posterior ${number(facts.kl, 4)} nats`);
-    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} codes from a codebook of ${info.codes}`);
+    if (facts.kl !== undefined) words.push(`KL ${number(facts.kl, 4)} nats`);
+    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} of ${info.codes} codes`);
     if (preview) words.push("preview");
     this.measured.textContent = words.join(" · ");
+    this.measured.title = words.join(" · ");
     this.decoded.canvas.setAttribute("aria-label", `${this.decoded.words}: ${words.join(", ")}`);
   }
 }

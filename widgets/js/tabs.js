@@ -1,17 +1,29 @@
 import { h, uniqueId } from "./dom.js";
+import { Waiting } from "./waiting.js";
 
 // Tabs that follow the ARIA practices: arrow keys move from one to the next, and the focused one is shown.
+// A page that `waits` shows how far the encoding of the images is, until they are encoded.
 export function tabs(lab, label, pages) {
   const buttons = pages.map(({ key, title }) =>
     h("button", { type: "button", role: "tab", class: "ll-tab", id: uniqueId("tab"), "data-tab": key, onclick: () => choose(key) }, title),
   );
-  const panels = pages.map(({ element }, i) => {
-    const panel = h("div", { role: "tabpanel", class: "ll-page", id: uniqueId("page"), "aria-labelledby": buttons[i].id }, element);
+  const panels = pages.map(({ key, element, waits }, i) => {
+    const waiting = waits ? new Waiting(lab).element : null;
+    const panel = h("div", { role: "tabpanel", class: "ll-page", id: uniqueId("page"), tabIndex: 0, "aria-labelledby": buttons[i].id, "data-page": key }, waiting, element);
+    if (waiting) {
+      element.hidden = true;
+      lab.on("space", () => {
+        element.hidden = false;
+        waiting.hidden = true;
+        if (lab.tab === key) lab.emit(`tab:${key}`);
+      });
+    }
     buttons[i].setAttribute("aria-controls", panel.id);
     return panel;
   });
 
   function choose(key, focus = false) {
+    lab.tab = key;
     pages.forEach((page, i) => {
       const chosen = page.key === key;
       buttons[i].setAttribute("aria-selected", String(chosen));
@@ -41,5 +53,5 @@ export function tabs(lab, label, pages) {
     ...buttons,
   );
   choose(pages[0].key);
-  return h("div", { class: "ll-work" }, bar, ...panels);
+  return h("div", { class: "ll-work" }, bar, h("div", { class: "ll-pages" }, ...panels));
 }
