@@ -16,6 +16,7 @@ COMMANDS = {  # in the order of the help: the first line of each module's docstr
     "evaluate": "Measure one model, or several on the same images.",
     "encode": "Encode a data set: its latents as files that trainers of diffusion models read.",
     "reconstruct": "Encode and decode image files, and write each beside its reconstruction.",
+    "lab": "Write the lab of a model as a page: one HTML file, whose decoder runs in the browser.",
     "push": "Publish a model or a pipeline on the Hub, in one commit.",
     "card": "Write the model card of a folder again.",
     "export": "Write a model in the file formats of other tools.",
@@ -45,6 +46,10 @@ def module_of(command: str) -> Any:
             from .commands import reconstruct
 
             return reconstruct
+        case "lab":
+            from .commands import lab
+
+            return lab
         case "push":
             from .commands import push
 

@@ -9,7 +9,10 @@ from support.tiny_diffusers import tiny
 from vae_plugin.cli import main
 from vae_plugin.errors import UserError
 from vae_plugin.hub.front_matter import split
+from vae_plugin.hub.push import write_card
+from vae_plugin.hub.record import RunRecord
 from vae_plugin.hub.space import push_page
+from vae_plugin.widgets.page.runtime import Runtime
 
 SPACE = "user/compare"
 
@@ -33,6 +36,27 @@ def test_evaluate_publishes_its_page(connected, tmp_path, capsys):
     assert split(found["README.md"])[0] == {"title": "model", "sdk": "static", "pinned": False}
     space = connected.repositories[f"spaces/{SPACE}"]
     assert (space.sdk, space.private) == ("static", True)
+
+
+def test_the_lab_is_published_and_linked(connected, tmp_path, monkeypatch):
+    monkeypatch.setattr("vae_plugin.widgets.page.find_runtime", lambda given: Runtime(b"export{a as b};", b"wasm"))
+    monkeypatch.setattr("vae_plugin.widgets.page.decoder_file", lambda codec, latent: b"ONNX")
+    folder = tmp_path / "model"
+    tiny("AutoencoderTiny").save_pretrained(folder)
+    RunRecord(dataset="generated circles").save(folder)
+    write_card(folder)
+    words = ["lab", str(folder), "--resolution", "16", "--max_images", "4", "--push_to_space", SPACE]
+    assert main(words) == 0
+    found = files(connected)
+    assert found["index.html"] == (folder / "lab.html").read_text("utf-8")
+    assert split(found["README.md"])[0]["title"] == "Latent Lab of model"
+    assert RunRecord.load(folder).lab == SPACE
+    assert f"/spaces/{SPACE})" in (folder / "README.md").read_text("utf-8")
+
+
+def test_the_hub_is_told_of_the_models_of_a_page(connected):
+    push_page("<p>", SPACE, title="A", models=["user/model"])
+    assert split(files(connected)["README.md"])[0]["models"] == ["user/model"]
 
 
 def test_a_space_keeps_its_own_readme(connected):

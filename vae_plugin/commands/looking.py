@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import constants
 from torch.utils.data import Dataset
 
 from .. import metrics, pictures
 from ..autoencoders import Adapter
 from ..datasets.batches import items_of, name_of_item
-from ..hub.client import hub_api
-from ..hub.destination import check_repo_id
-from ..hub.space import push_page
+from ..hub.space import address_of, check_space, push_page
 from ..metrics.choice import extremes_of, images_to_compare
 from ..metrics.comparison_page import Compared, comparison_page, write_page
 from ..models.distributed import on_first_process
@@ -52,14 +49,9 @@ class Looking:
     )
 
     def check_space(self) -> None:
-        """Refuse, before anything is measured, a Space that cannot be published at its end.
-
-        Raises:
-            UserError: if there is no such place on the Hub, or no token.
-        """
+        """Refuse a Space that cannot be published, see `hub.space.check_space`."""
         if self.push_to_space is not None:
-            check_repo_id(self.push_to_space)
-            hub_api()
+            check_space(self.push_to_space)
 
     def look(
         self,
@@ -116,7 +108,7 @@ class Looking:
         say(f"the page is in {path}: {len(chosen)} of {count} image(s), {_in_bytes(size)}.")
         if self.push_to_space is not None:
             push_page(page, self.push_to_space, title=title, private=self.private)
-            say(f"the page is published: {constants.ENDPOINT}/spaces/{self.push_to_space}")
+            say(f"the page is published: {address_of(self.push_to_space)}")
 
 
 def _in_bytes(size: int) -> str:

@@ -84,6 +84,7 @@ def model_card(
         "split": record.split,
         "resolution": record.resolution,
         "base_model": record.base_model,
+        "lab": prose.lab(record),
         "limits": prose.limits(results, record),
         "training": prose.training(results, record),
         "command": None if record.command is None else fenced(record.command, "bash"),

@@ -122,6 +122,12 @@ def _new_decoder(record: RunRecord, results: Results) -> Markdown:
     return text + Markdown("." if gain is None else f", for {gain}.")
 
 
+def lab(record: RunRecord) -> Markdown | None:
+    """A link to the Space that shows the lab of the model; None where there is none."""
+    valid = hub_id(record.lab)
+    return None if valid is None else _linked("its latent space", valid, "spaces/")
+
+
 def limits(results: Results, record: RunRecord) -> list[Markdown]:
     """Limitations that were measured."""
     found = []

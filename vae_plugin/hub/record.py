@@ -47,6 +47,7 @@ class RunRecord:
         perceptual: names of the perceptual distances among the metrics, of a run with several.
         best: of the evaluations during training: "metric", "value", "step", and "is_result", whether the weights of
             that step are the result rather than the last ones.
+        lab: Space with the lab of the model, user/name.
         license, license_name, license_link: licence, as on the Hub.
         command: command that repeats the run.
         options: options that differ from their defaults.
@@ -73,6 +74,7 @@ class RunRecord:
     decoder: dict[str, Any] = field(default_factory=dict)
     perceptual: list[str] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
+    lab: str | None = None
     license: str | None = None
     license_name: str | None = None
     license_link: str | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+from collections.abc import Sequence
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import yaml_dump
 
@@ -15,7 +17,30 @@ INDEX = "index.html"
 STATIC = "static"
 
 
-def push_page(page: str, repo_id: str, *, title: str, private: bool = False, token: str | None = None) -> CommitInfo:
+def check_space(repo_id: str) -> None:
+    """Refuse, before a page is made, a Space that cannot be published at its end.
+
+    Raises:
+        UserError: if there is no such place on the Hub, or no token.
+    """
+    check_repo_id(repo_id)
+    hub_api()
+
+
+def address_of(repo_id: str) -> str:
+    """The address of a Space."""
+    return f"{constants.ENDPOINT}/spaces/{repo_id}"
+
+
+def push_page(
+    page: str,
+    repo_id: str,
+    *,
+    title: str,
+    models: Sequence[str] = (),
+    private: bool = False,
+    token: str | None = None,
+) -> CommitInfo:
     """Publish a page as a static Space, in one commit.
 
     A Space that is there keeps its README.md, whatever it says.
@@ -24,6 +49,7 @@ def push_page(page: str, repo_id: str, *, title: str, private: bool = False, tok
         page: HTML that needs no other file.
         repo_id: user/name, created if it does not exist.
         title: of a new Space.
+        models: Hub ids of the models that it shows; the Hub names a new Space on their pages.
         private: make a new Space private.
         token: by default that of HF_TOKEN or `hf auth login`.
 
@@ -45,7 +71,7 @@ def push_page(page: str, repo_id: str, *, title: str, private: bool = False, tok
             )
         operations = [CommitOperationAdd(INDEX, page.encode())]
         if files is None or CARD not in files:
-            operations.append(CommitOperationAdd(CARD, _card(title).encode()))
+            operations.append(CommitOperationAdd(CARD, _card(title, models).encode()))
         return retried(
             lambda: api.create_commit(repo_id, operations, commit_message=f"Upload {title}"[:72], repo_type="space"),
             f"push to the Space {repo_id}",
@@ -72,6 +98,7 @@ def _files_of_static(api: HfApi, repo_id: str) -> set[str] | None:
     return {file.rfilename for file in info.siblings or ()}
 
 
-def _card(title: str) -> str:
+def _card(title: str, models: Sequence[str]) -> str:
     """README.md of the Space; the Hub reads from it how to serve the files."""
-    return f"---\n{yaml_dump({'title': title, 'sdk': STATIC, 'pinned': False})}---\n"
+    metadata = {"title": title, "sdk": STATIC, "pinned": False, **({"models": list(models)} if models else {})}
+    return f"---\n{yaml_dump(metadata)}---\n"
