@@ -324,11 +324,12 @@ def test_circles_are_not_for_a_model_of_four_channels(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_demo_leaves_a_pipeline_and_pictures_and_can_be_run_again(tmp_path, capsys):
-    words = ["--train_steps", "3", "--denoiser_steps", "2", "--vqvae_steps", "2", "--num_circles", "80"]
+    words = ["--train_steps", "3", "--denoiser_steps", "2", "--vqvae_steps", "2"]
+    words += ["--disentangled_steps", "3", "--num_circles", "80"]
     for _ in range(2):
         assert main(["demo", "--output_dir", str(tmp_path), "--resolution", "16", *words]) == 0
     assert f"{tmp_path}/overview.png" in capsys.readouterr().out
-    for name in ("overview", "reconstructions", "interpolation", "pipeline", "indices", "code_changes"):
+    for name in ("overview", "reconstructions", "interpolation", "pipeline", "latents", "indices", "code_changes"):
         assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 0
     pipeline = DiTPipeline.from_pretrained(tmp_path / "pipeline")
     assert isinstance(pipeline.vae, AutoencoderVAE)

@@ -154,3 +154,19 @@ def test_labelled_pairs_have_the_pixels_of_the_images_below_each_other():
         for (top, left), (middle, beside), (bottom, below) in zip(*found, strict=True):
             assert top < middle < bottom
             assert left == beside == below
+
+
+def test_pictures_stand_beside_each_other_and_rows_have_names():
+    black = Image.new("RGB", (40, 60), "black")
+    sheet = np.asarray(pictures.beside([black, Image.new("RGB", (10, 20), "red")]))
+    assert sheet.shape == (60, 40 + pictures.MARGIN + 10, 3)
+    assert (sheet[:, :40] == 0).all()
+    assert (sheet[:20, -10:] == [255, 0, 0]).all()
+    assert (sheet[20:, 40:] == 255).all()
+
+    named = np.asarray(pictures.with_names(black, ["radius", "", "x"]))
+    assert (named[:, pictures.NAMES_WIDTH :] == 0).all()
+    dark = (named[:, : pictures.NAMES_WIDTH] < 128).any((1, 2))  # rows of pixels with ink, one name in each third
+    assert dark[:20].any()
+    assert not dark[20:40].any()
+    assert dark[40:].any()

@@ -21,6 +21,7 @@ GAP = 2
 BACKGROUND = 255
 CELL = (128, 384)  # pixels of the longer side of an image in a labelled sheet: at least about, and at most
 FONT_SIZE, MARGIN = 16, 8
+NAMES_WIDTH = 96  # pixels for the names of rows
 AMPLIFIED = 4.0
 
 
@@ -54,6 +55,28 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
     for each in pictures:
         sheet.paste(each, (0, top))
         top += each.height
+    return sheet
+
+
+def beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures side by side, from the top."""
+    width = sum(each.width for each in pictures) + MARGIN * (len(pictures) - 1)
+    sheet, left = Image.new("RGB", (width, max(each.height for each in pictures)), "white"), 0
+    for each in pictures:
+        sheet.paste(each, (left, 0))
+        left += each.width + MARGIN
+    return sheet
+
+
+def with_names(picture: Image.Image, names: Sequence[str]) -> Image.Image:
+    """A picture of as many rows of one height as there are names, with these on its left."""
+    font = ImageFont.load_default(FONT_SIZE)
+    sheet = Image.new("RGB", (NAMES_WIDTH + picture.width, picture.height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, name in enumerate(names):
+        middle = round((row + 0.5) * picture.height / len(names))
+        draw.text((NAMES_WIDTH - MARGIN, middle), name, "black", font, anchor="rm")
+    sheet.paste(picture, (NAMES_WIDTH, 0))
     return sheet
 
 
