@@ -27,7 +27,7 @@ export class Actions {
       iconButton("undo", "Undo (Ctrl+Z)", act({ do: "undo" })),
       iconButton("reset", "Reset to the encoder's latent", act({ do: "reset" })),
       lab.info.samples ? iconButton("dice", "Sample the posterior", sample) : null,
-      iconButton("open", "Open an image…", () => images.file.click()),
+      iconButton("open", images.encodes ? "Open an image…" : "Open latents…", () => images.file.click()),
       menu(lab, "More", [
         ...posterior,
         { text: "Save picture", hint: "Ctrl+S", run: () => this.save("png") },

@@ -22,7 +22,7 @@ export class Stage {
         this.original.figure,
         this.decoded.figure,
         this.error.figure,
-        h("p", { class: "ll-drop", "aria-hidden": "true" }, "Drop to encode"),
+        h("p", { class: "ll-drop", "aria-hidden": "true" }, lab.absent.open ? "Drop to open latents" : "Drop to encode"),
       ),
       this.measured,
     );
