@@ -66,7 +66,7 @@ export class Arithmetic {
   changed(gesture) {
     if (gesture === this.gesture || !this.lab.channel.idle) return;
     this.gesture = null;
-    this.operations.get("attribute").reset();
+    for (const operation of this.operations.values()) operation.reset();
     if (this.modes.value === "attribute") this.again.soon();
   }
 }

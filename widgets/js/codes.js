@@ -13,7 +13,7 @@ export class Codes {
     this.behind = h("select", { onchange: () => this.positions.draw() });
     setOptions(this.behind, [{ value: "codes", text: "the codes" }, { value: "picture", text: "the picture" }]);
     this.order = h("select", { onchange: () => this.choose() });
-    setOptions(this.order, [{ value: "near", text: "nearest to the current code" }, { value: "number", text: "index" }]);
+    setOptions(this.order, [{ value: "near", text: "nearest first" }, { value: "number", text: "by index" }]);
     this.code = h("input", { type: "number", min: 0, max: lab.info.codes - 1, step: 1, onchange: () => this.typed() });
     this.chosen = lab.info.latent.slice(1).map((side) => Math.floor(side / 2));
     this.positions = new Positions(lab, {
@@ -58,7 +58,7 @@ export class Codes {
     const code = this.at(y, x);
     this.code.value = code;
     this.words.textContent = `Row ${y + 1}, column ${x + 1}: code ${code} of ${this.lab.info.codes}`;
-    for (const entry of this.palette.children) entry.setAttribute("aria-pressed", String(Number(entry.dataset.code) === code));
+    for (const entry of /** @type {Iterable<HTMLElement>} */ (this.palette.children)) entry.setAttribute("aria-pressed", String(Number(entry.dataset.code) === code));
   }
 
   typed() {
@@ -100,7 +100,7 @@ export class Codes {
       for (let x = 0; x < columns; x += 1) {
         const code = this.at(y, x);
         // Steps of the golden ratio, so that neighbouring indices differ in hue.
-        context.fillStyle = `hsl(${(code * 222.5) % 360} 45% ${32 + ((code * 7) % 5) * 9}%)`;
+        context.fillStyle = `hsl(${(code * 222.5) % 360} 45% ${26 + ((code * 7) % 5) * 5}%)`;
         context.fillRect(x * cw, y * ch, cw - 0.5, ch - 0.5);
         if (cw < READABLE) continue;
         context.fillStyle = "white";

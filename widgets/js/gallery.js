@@ -10,6 +10,7 @@ export class Gallery {
     this.places = new Map(); // number of an image -> its place on the sheet
     this.sheet = null;
     this.size = [1, 1];
+    this.columns = 1;
     lab.follow("_thumbnails", () => this.fill());
   }
 
@@ -17,7 +18,12 @@ export class Gallery {
     const { size, columns, rows, png, names } = this.lab.model.get("_thumbnails");
     if (!rows) return;
     const sheet = await decodePicture("png", png, []);
-    Object.assign(this, { sheet, size, columns, rows, names, places: new Map(rows.map((row, at) => [row, at])) });
+    this.sheet = sheet;
+    this.size = size;
+    this.columns = columns;
+    this.rows = rows;
+    this.names = names;
+    this.places = new Map(rows.map((row, at) => [row, at]));
     this.lab.emit("gallery");
   }
 

@@ -1,7 +1,8 @@
 // Work that is done once, some time after the last call of `soon`.
 export class Later {
   constructor(pause, work) {
-    Object.assign(this, { pause, work });
+    this.pause = pause;
+    this.work = work;
     this.timer = null;
   }
 

@@ -79,7 +79,7 @@ export class LatentMap {
   refill() {
     // Their details are on the map itself.
     const options = this.lab.space.options("directions").map(({ value }) => ({ value, text: this.lab.space.axis(value).name }));
-    for (const [select, at] of [[this.x, 0], [this.y, 1]]) {
+    for (const [at, select] of [this.x, this.y].entries()) {
       const fresh = select.options.length === 0;
       setOptions(select, options);
       if (fresh && options.length > at) select.value = options[at].value;

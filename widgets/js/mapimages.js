@@ -5,15 +5,28 @@ import { clamp } from "./numbers.js";
 // The images on a map: small pictures with a border in the colour of their label, or marks where there is no picture.
 export class MapImages {
   constructor(lab, canvas) {
-    Object.assign(this, { lab, canvas });
+    this.lab = lab;
+    this.canvas = canvas;
   }
 
   // The side of a small picture: so that they cover about half of the map, and more when it is magnified.
+  /**
+   * @param {number[]} size
+   * @param {number} zoom
+   */
   side([width, height], zoom) {
     const pictures = Math.max(1, Math.min(this.lab.space.count, this.lab.gallery.rows.length));
     return clamp(Math.sqrt((width * height) / pictures) * 0.75, 18, 64) * clamp(zoom, 1, 8) ** 0.5;
   }
 
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {import("./scales.js").PlaneScale} scale
+   * @param {string[]} axes
+   * @param {number[]} size
+   * @param {number} zoom
+   * @param {any} label
+   */
   draw(context, scale, [x, y], size, zoom, label) {
     const { gallery, space } = this.lab;
     const places = this.places(scale, [x, y]);
@@ -51,13 +64,24 @@ export class MapImages {
     return markers;
   }
 
-  // The pixels of all images.
+  /**
+   * The pixels of all images.
+   *
+   * @param {import("./scales.js").PlaneScale} scale
+   * @param {string[]} axes
+   */
   places(scale, [x, y]) {
     const [xs, ys] = [this.lab.space.column(x), this.lab.space.column(y)];
     return xs.map((value, i) => scale.toPixels(value, ys[i]));
   }
 
-  // The image nearest to a pixel: { index, distance }.
+  /**
+   * The image nearest to a pixel: { index, distance }.
+   *
+   * @param {import("./scales.js").PlaneScale} scale
+   * @param {string[]} axes
+   * @param {number[]} pixel
+   */
   nearest(scale, axes, [left, top]) {
     let [index, distance] = [-1, Infinity];
     this.places(scale, axes).forEach(([x, y], i) => {

@@ -53,6 +53,11 @@ function legendEntry({ colour, shape }, text) {
   return h("span", {}, canvas, text);
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {number[]} place
+ * @param {string} shape
+ */
 export function drawMarker(context, [x, y], shape, r = 4) {
   context.beginPath();
   if (shape === "disc") context.arc(x, y, r, 0, 2 * Math.PI);
@@ -66,15 +71,23 @@ export function drawMarker(context, [x, y], shape, r = 4) {
   context.stroke();
 }
 
-// The current latent: a ring with a cross hair, outlined so that it shows on any background. Outside the canvas it stays
-// at the border, with an arrow to where it is.
+/**
+ * The current latent: a ring with a cross hair, outlined so that it shows on any background. Outside the canvas it stays
+ * at the border, with an arrow to where it is.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {number[]} place
+ * @param {string} colour
+ * @param {string} around
+ * @param {number[]} size
+ */
 export function drawRing(context, [x, y], colour, around, [width, height]) {
   const border = 16;
   const [left, top] = [clamp(x, border, width - border), clamp(y, border, height - border)];
   const outside = x < 0 || y < 0 || x > width || y > height;
   const [cx, cy] = outside ? [left, top] : [x, y];
   const angle = Math.atan2(y - cy, x - cx);
-  for (const [line, stroke] of [[5, around], [2.5, colour]]) {
+  for (const { line, stroke } of [{ line: 5, stroke: around }, { line: 2.5, stroke: colour }]) {
     context.beginPath();
     context.arc(cx, cy, outside ? 6 : 9, 0, 2 * Math.PI);
     if (outside) {

@@ -30,7 +30,8 @@ export class Operands {
     const { gallery, space } = this.lab;
     if (!space) return keys;
     const free = space.rows.map((row, i) => ({ row, i })).filter(({ row }) => gallery.has(row));
-    const chosen = [];
+    // Images beside a saved latent differ from the one that is open, which it may be.
+    const chosen = keys.length ? [Math.max(0, space.rows.indexOf(this.lab.row))] : [];
     while (keys.length < count && free.length) {
       const far = ({ i }) => Math.min(...chosen.map((j) => space.distance(i, j)));
       const best = chosen.length ? free.reduce((a, b) => (far(b) > far(a) ? b : a)) : free[0];

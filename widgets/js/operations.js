@@ -10,7 +10,10 @@ const STRENGTHS = [-2, -1, 0, 1, 2];
 
 export class Between {
   constructor({ lab, slots, results, apply, refresh }) {
-    Object.assign(this, { key: "between", title: "A to B", slots, results });
+    this.key = "between";
+    this.title = "A to B";
+    this.slots = slots;
+    this.results = results;
     const pressed = () => apply(this.t.begin());
     this.method = segments("Path", [{ value: "slerp", text: "slerp" }, { value: "lerp", text: "lerp" }], "slerp", () => {
       refresh();
@@ -54,11 +57,17 @@ export class Between {
   }
 
   refill() {}
+
+  reset() {}
 }
 
 export class Analogy {
   constructor({ slots, results, apply }) {
-    Object.assign(this, { key: "analogy", title: "A − B + C", slots, results, dragging: false });
+    this.key = "analogy";
+    this.title = "A − B + C";
+    this.slots = slots;
+    this.results = results;
+    this.dragging = false;
     this.amount = 1; // of A − B that is added to C
     this.pick = (i) => {
       this.amount = AMOUNTS[i];
@@ -96,11 +105,20 @@ export class Analogy {
   }
 
   refill() {}
+
+  reset() {}
 }
 
 export class WeightedSum {
   constructor({ lab, slots, results, apply, refresh }) {
-    Object.assign(this, { key: "sum", title: "Weighted sum", lab, slots, results, apply, refresh, dragging: false });
+    this.key = "sum";
+    this.title = "Weighted sum";
+    this.lab = lab;
+    this.slots = slots;
+    this.results = results;
+    this.apply = apply;
+    this.refresh = refresh;
+    this.dragging = false;
     this.values = new Map(); // weights by key
     this.rows = new Map(); // key -> element, so that a new picture does not replace a slider that is dragged
     this.list = h("div", { class: "ll-weights" });
@@ -141,6 +159,8 @@ export class WeightedSum {
     return h("div", { class: "ll-weight" }, h("span", { class: "ll-face" }), scrubber.element);
   }
 
+  reset() {}
+
   current() {
     const weights = Object.fromEntries(this.operands.map(({ key }) => [key, this.values.get(key)]).filter(([, weight]) => weight));
     return Object.keys(weights).length ? { op: "sum", weights } : null;
@@ -154,7 +174,13 @@ export class WeightedSum {
 
 export class Attribute {
   constructor({ lab, slots, results, apply, refresh }) {
-    Object.assign(this, { key: "attribute", title: "Attribute", lab, slots, results, apply, refresh });
+    this.key = "attribute";
+    this.title = "Attribute";
+    this.lab = lab;
+    this.slots = slots;
+    this.results = results;
+    this.apply = apply;
+    this.refresh = refresh;
     this.groups = new Map(); // group by key: "with", "without" or ""
     this.strength = new Scrubber(lab.channel, "Strength", { low: -2, high: 2, step: 0.02, oninput: () => apply(this.strength.gesture) });
     this.label = h("select", { onchange: () => this.changed() });
@@ -189,6 +215,7 @@ export class Attribute {
       else options.push({ value: JSON.stringify([name, null]), text: `large ${name}` });
     }
     setOptions(this.label, [...options, { value: "", text: "groups of latents" }]);
+    this.label.selectedIndex = 0;
   }
 
   changed() {

@@ -13,7 +13,13 @@ export function intsOf(view) {
   return new Int32Array(bytesOf(view).slice().buffer);
 }
 
-// What a canvas can draw: ImageData, or a promise of an ImageBitmap.
+/**
+ * What a canvas can draw: ImageData, or a promise of an ImageBitmap.
+ *
+ * @param {string} format
+ * @param {DataView} view
+ * @param {number[]} size
+ */
 export function decodePicture(format, view, [width, height]) {
   if (format === "rgba") return new ImageData(bytesOf(view), width, height);
   return createImageBitmap(new Blob([bytesOf(view)], { type: `image/${format}` }));

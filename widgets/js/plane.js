@@ -17,7 +17,15 @@ export class DecodedPlane {
     return this.layers.length === 0;
   }
 
-  // The request for images that cover a canvas without gaps: tiles of the images' proportions, some beyond the border.
+  /**
+   * The request for images that cover a canvas without gaps: tiles of the images' proportions, some beyond the border.
+   *
+   * @param {string} x
+   * @param {string} y
+   * @param {number[][]} ranges
+   * @param {number[]} size
+   * @param {number} aspect
+   */
   static request(x, y, [[left, right], [bottom, top]], [width, height], aspect) {
     const columns = clamp(Math.round(width / TILE), 3, MOST_TILES);
     const tile = width / columns;

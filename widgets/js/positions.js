@@ -5,7 +5,7 @@ import { fraction, onDrag } from "./pointer.js";
 
 // The positions of a spatial latent on a canvas, one of them chosen by pointer or arrow keys. The owner draws the cells.
 export class Positions {
-  constructor(lab, { label, paint, pressed, released }) {
+  constructor(lab, { label, paint, pressed, released = () => {} }) {
     this.lab = lab;
     this.paint = paint; // (context, cellWidth, cellHeight)
     this.pressed = pressed; // (y, x, first): the pointer reached the cell, or Enter was pressed on it

@@ -17,7 +17,7 @@ export class Results {
 
   // Asks for the results of operations, each with its name, one of which may be `marked`; `gesture` is the drag that the
   // last change was part of.
-  show({ operations, names, marked, gesture }) {
+  show({ operations, names, marked = -1, gesture }) {
     this.later.cancel();
     if (this.element.childElementCount !== names.length) this.element.replaceChildren(...names.map((_, i) => this.place(i)));
     [...this.element.children].forEach((element, i) => {

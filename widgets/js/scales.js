@@ -2,6 +2,11 @@ import { clamp } from "./numbers.js";
 
 // Converts two coordinates to pixels of a canvas and back. y grows upwards; a margin stays free on all sides.
 export class PlaneScale {
+  /**
+   * @param {number[][]} ranges
+   * @param {number[]} size
+   * @param {number} margin
+   */
   constructor([[left, right], [bottom, top]], [width, height], margin) {
     this.across = new Interval(left, right, margin, width - margin);
     this.up = new Interval(bottom, top, height - margin, margin);
@@ -25,7 +30,10 @@ export class PlaneScale {
 
 class Interval {
   constructor(low, high, first, last) {
-    Object.assign(this, { low, high, first, last });
+    this.low = low;
+    this.high = high;
+    this.first = first;
+    this.last = last;
   }
 
   toPixel(value) {

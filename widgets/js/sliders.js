@@ -19,7 +19,8 @@ export class Sliders {
     this.list.addEventListener("scroll", () => this.ends.askSoon());
     lab.on("space", () => this.refill());
     lab.on("coordinates", () => this.update());
-    lab.on("picture", () => this.update());
+    // The encoder's value may be another; a slider that is moved stays where its user has put it.
+    lab.on("picture", () => { for (const row of this.rows.values()) this.tell(row, Number(row.input.value)); });
   }
 
   refill() {

@@ -5,7 +5,9 @@ export const DRAGGED = "text/latent-lab"; // the key of a latent that is dragged
 // A place for one latent: its picture, which opens a choice of others and takes what is dropped on it.
 export class Slot {
   constructor(lab, picker, letter, onchange) {
-    Object.assign(this, { lab, letter, onchange });
+    this.lab = lab;
+    this.letter = letter;
+    this.onchange = onchange;
     this.key = null;
     this.touched = false; // whether the user has chosen
     this.name = h("span", { class: "ll-name" });

@@ -37,7 +37,7 @@ export class Stage {
   }
 
   // Shows a picture, and a new original: undefined keeps the last one, "none" removes it.
-  async show({ decoded, original, preview, facts }) {
+  async show({ decoded, original, preview = false, facts }) {
     this.drawn += 1;
     const turn = this.drawn;
     if (original === "none") this.hasOriginal = false;
@@ -69,7 +69,7 @@ export class Stage {
     const words = [facts.name + (facts.edited ? " (edited)" : "") + (facts.sampled ? " (sample)" : "")];
     if (facts.psnr !== undefined) words.push(`PSNR ${facts.psnr.toFixed(1)} dB`);
     if (facts.kl !== undefined) words.push(`KL ${number(facts.kl, 4)} nats`);
-    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} of ${info.codes} codes`);
+    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} codes from a codebook of ${info.codes}`);
     if (preview) words.push("preview");
     this.measured.textContent = words.join(" · ");
     this.measured.title = words.join(" · ");

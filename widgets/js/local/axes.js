@@ -2,8 +2,12 @@ import { weighted } from "./vectors.js";
 
 // Coordinates along the axes of a latent space, and moves along them, see space.py.
 export class Axes {
-  // { axes, shape, mean, directions, scales, slopes, middles } as page/contents.py writes them.
-  constructor({ axes, shape, mean, directions, scales, slopes, middles }) {
+  /**
+   * @param {any[]} axes
+   * @param {number[]} shape
+   * @param {Record<string, Float32Array>} space as page/contents.py writes it
+   */
+  constructor(axes, shape, { mean, directions, scales, slopes, middles }) {
     const [channels, height, width] = shape;
     this.positions = height * width;
     this.length = channels * this.positions;

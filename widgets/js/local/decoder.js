@@ -5,7 +5,10 @@ const LATER_TRUST = 0.2;
 export class LocalDecoder {
   // `parts` resolves to { worker, wasm, model }: a script and two binary files.
   constructor(parts, { shape, imageSize, ratio, bands }) {
-    Object.assign(this, { shape, imageSize, ratio, bands });
+    this.shape = shape;
+    this.imageSize = imageSize;
+    this.ratio = ratio;
+    this.bands = bands;
     this.seconds = 0; // of a decode at full size, a moving average
     this.waiting = new Map(); // id -> { resolve, reject }
     this.lastId = 0;

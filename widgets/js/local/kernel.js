@@ -32,7 +32,7 @@ export class LocalKernel {
     this.heart = null;
     const saved = page.traits._shelf.map(({ key, name, png }, i) => ({ key, name, png, latent: floatsOf(page.shelf[i]) }));
     this.shelf = new SavedLatents(saved, this.images, () => this.publishShelf());
-    this.axes = new Axes({ axes: page.axes, shape: this.shape, ...mapped(page.space, floatsOf) });
+    this.axes = new Axes(page.axes, this.shape, mapped(page.space, floatsOf));
     const attributes = page.attributes.map((each) => ({ ...each, direction: floatsOf(each.direction) }));
     this.edits = new LatentEdits({ shape: this.shape, axes: this.axes, shelf: this.shelf, attributes });
     this.work = new Work((error) => this.tell(error));

@@ -11,13 +11,13 @@ function drawing(width, height) {
 export function thumbnailOf({ pixels, size: [width, height] }, side) {
   if (Math.max(width, height) <= side) return { pixels, size: [width, height] };
   const scale = side / Math.max(width, height);
-  const size = [width, height].map((length) => Math.max(1, Math.round(length * scale)));
+  const [across, down] = [width, height].map((length) => Math.max(1, Math.round(length * scale)));
   const whole = drawing(width, height);
   whole.putImageData(new ImageData(pixels, width, height), 0, 0);
-  const context = drawing(...size);
+  const context = drawing(across, down);
   Object.assign(context, { imageSmoothingEnabled: true, imageSmoothingQuality: "high" });
-  context.drawImage(whole.canvas, 0, 0, ...size);
-  return { pixels: context.getImageData(0, 0, ...size).data, size };
+  context.drawImage(whole.canvas, 0, 0, across, down);
+  return { pixels: context.getImageData(0, 0, across, down).data, size: [across, down] };
 }
 
 // A picture as the bytes of a PNG file.

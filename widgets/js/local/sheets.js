@@ -11,7 +11,13 @@ const ADOPTABLE = ["strip", "prior"]; // sheets whose pictures can become the cu
 // What sheets show, see samples.py: each is { latents, words, base }, `base` being the state they are edits of.
 export class LocalSheets {
   constructor({ decoder, edits, axes, shelf, work, shape, previewShrink }) {
-    Object.assign(this, { decoder, edits, axes, shelf, work, shape, previewShrink });
+    this.decoder = decoder;
+    this.edits = edits;
+    this.axes = axes;
+    this.shelf = shelf;
+    this.work = work;
+    this.shape = shape;
+    this.previewShrink = previewShrink;
     this.sheets = new Map(); // name -> the last one
     this.numbers = 0;
   }
