@@ -11,7 +11,7 @@ from vae_plugin.errors import UserError
 from vae_plugin.latents import analogy, attribute_vector, lerp, slerp
 from vae_plugin.widgets.messages import fields
 from vae_plugin.widgets.operands import Operands
-from vae_plugin.widgets.recipe import Line
+from vae_plugin.widgets.recipe import Line, Operand
 from vae_plugin.widgets.shelf import Saved
 from vae_plugin.wording import shown
 
@@ -41,7 +41,7 @@ def combine(operation: Mapping[str, Any], operands: Operands, base: torch.Tensor
 
 def _analogy(operands: Operands, base: torch.Tensor, *, a: str, b: str, c: str) -> tuple[torch.Tensor, Line]:
     items = [operands.by_key(key) for key in (a, b, c)]
-    line = Line("z = analogy({0}.latent, {1}.latent, {2}.latent)", _keys(items), ("analogy",))
+    line = Line("z = analogy({0}, {1}, {2})", named(items), ("vae_plugin.latents.analogy",))
     return analogy(*(item.latent for item in items)), line
 
 
@@ -50,11 +50,9 @@ def _sum(operands: Operands, base: torch.Tensor, *, weights: dict[str, float]) -
     if not weights:
         raise UserError("every weight is 0: give at least one latent another weight.")
     items = [operands.by_key(key) for key in weights]
-    result = torch.zeros_like(base)
-    for weight, item in zip(weights.values(), items, strict=True):
-        result = result + weight * item.latent
-    terms = " + ".join(f"{weight!r} * {{{i}}}.latent" for i, weight in enumerate(weights.values()))
-    return result, Line(f"z = {terms}", _keys(items))
+    first, *rest = (weight * item.latent for weight, item in zip(weights.values(), items, strict=True))
+    terms = " + ".join(f"{weight!r} * {{{i}}}" for i, weight in enumerate(weights.values()))
+    return sum(rest, first), Line(f"z = {terms}", named(items))
 
 
 def _between(
@@ -66,9 +64,13 @@ def _between(
     t: float = 0.5,
     method: Literal["slerp", "lerp"] = "slerp",
 ) -> tuple[torch.Tensor, Line]:
-    items, t = [operands.by_key(key) for key in (a, b)], float(t)
-    result = {"slerp": slerp, "lerp": lerp}[method](items[0].latent, items[1].latent, t)
-    return result, Line(f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", _keys(items), (method,))
+    return on_path(operands.by_key(a), operands.by_key(b), method, float(t))
+
+
+def on_path(a: Saved, b: Saved, method: Literal["slerp", "lerp"], t: float) -> tuple[torch.Tensor, Line]:
+    """The latent at `t` from 0 to 1 of the way between two saved ones, and the line of Python for it."""
+    line = Line(f"z = {method}({{0}}, {{1}}, {t!r})", named((a, b)), (f"vae_plugin.latents.{method}",))
+    return {"slerp": slerp, "lerp": lerp}[method](a.latent, b.latent, t), line
 
 
 def _attribute(
@@ -79,11 +81,12 @@ def _attribute(
         raise UserError("an attribute is the difference of two groups: put at least one latent into each.")
     direction = attribute_vector(*(torch.stack([item.latent for item in group]) for group in groups))
     strength, items = float(strength), [*groups[0], *groups[1]]
-    names = [f"{{{i}}}.latent" for i in range(len(items))]
+    names = [f"{{{i}}}" for i in range(len(items))]
     stacks = (f"torch.stack([{', '.join(part)}])" for part in (names[: len(with_)], names[len(with_) :]))
     text = f"z = z + {strength!r} * attribute_vector({', '.join(stacks)})"
-    return base + strength * direction, Line(text, _keys(items), ("attribute_vector",))
+    return base + strength * direction, Line(text, named(items), ("vae_plugin.latents.attribute_vector",))
 
 
-def _keys(items: Sequence[Saved]) -> tuple[str, ...]:
-    return tuple(item.key for item in items)
+def named(items: Sequence[Saved]) -> tuple[Operand, ...]:
+    """Saved latents as what a line of Python uses: they stay so when they leave the shelf."""
+    return tuple(Operand(item.name, item.latent, item.recipe) for item in items)

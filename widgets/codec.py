@@ -57,7 +57,9 @@ class Encoded:
 
     def sample(self, seed: int) -> torch.Tensor:
         """A sample (C, h, w) of the posterior of one image: the one of diffusers with a generator of that seed."""
-        noise = torch.randn(1, *self.mean.shape, generator=torch.Generator().manual_seed(int(seed)))[0]
+        noise = torch.randn(
+            1, *self.mean.shape, generator=torch.Generator().manual_seed(int(seed)), dtype=torch.float32
+        )[0]
         return self.mean if self.std is None else self.mean + self.std * noise
 
 
@@ -168,8 +170,17 @@ class Codec:
         """Images (B, C, H, W) as pictures of the bands that are shown, see `to_rgba`."""
         return to_rgba(images, self.shown.chosen)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes; of one that accelerate moves there part by part, not where its weights wait."""
+        for module in self.model.modules():
+            place = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+            if place is not None:
+                return torch.device(place)
+        return self.model.device
+
     def _to_device(self, x: torch.Tensor) -> torch.Tensor:
-        return x.to(self.model.device, self.model.dtype)
+        return x.to(self.device, self.model.dtype)
 
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> Encoded:
@@ -197,7 +208,7 @@ class Codec:
         if self.flat:
             height, width = self.image_size
         if indices is not None:
-            images = self.adapter.decode_indices(self.native(indices).to(self.model.device))[..., :height, :width]
+            images = self.adapter.decode_indices(self.native(indices).to(self.device))[..., :height, :width]
         else:
             images = self.adapter.decode(self._to_device(z), (height, width))
         images = _on_cpu(images)
@@ -235,7 +246,7 @@ class Codec:
         """How many CPU threads to decode with: all, or one if a small model has been faster with it."""
         every = torch.get_num_threads()
         tried = self._trials.get(every, [])
-        if len(tried) < TRIALS or min(tried[:TRIALS]) > SLOW or self.model.device.type != "cpu":
+        if len(tried) < TRIALS or min(tried[:TRIALS]) > SLOW or self.device.type != "cpu":
             return every
         single = self._trials.get(1, [])
         return 1 if len(single) < TRIALS or min(single[:TRIALS]) < min(tried[:TRIALS]) else every
@@ -264,7 +275,7 @@ class Codec:
     @torch.no_grad()
     def codes(self, indices: torch.Tensor) -> torch.Tensor:
         """The latent (C, h, w) of indices (h, w, indices per position), float32 on the CPU."""
-        return _on_cpu(self.model.quantizer.indices_to_codes(self.native(indices)[None].to(self.model.device))[0])
+        return _on_cpu(self.model.quantizer.indices_to_codes(self.native(indices)[None].to(self.device))[0])
 
     def has_indices(self, indices: torch.Tensor) -> bool:
         """Whether indices (h, w, indices per position) can be decoded: int64, of this grid and this codebook."""

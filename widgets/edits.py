@@ -12,9 +12,9 @@ from vae_plugin.errors import UserError
 from vae_plugin.widgets.arithmetic import combine
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.messages import fields
-from vae_plugin.widgets.model_code import encoding_line
+from vae_plugin.widgets.model_code import encoding
 from vae_plugin.widgets.operands import Operands
-from vae_plugin.widgets.recipe import ChosenCode, Line, Move, Paint, Recipe, escaped
+from vae_plugin.widgets.recipe import ChosenCode, Copy, Line, Operand, Paint, Recipe, given
 from vae_plugin.widgets.state import State, given_state
 from vae_plugin.widgets.survey import Survey
 from vae_plugin.wording import shown
@@ -51,8 +51,7 @@ class Edits:
 
     def move(self, state: State, *, axis: str, value: float) -> State:
         """Move the latent along an axis until its coordinate is `value`."""
-        value = float(value)
-        return state.edit(self._survey.require_space().move(state.latent, axis, value), Move(axis, value))
+        return state.edit(self._survey.require_space().step(axis, float(value)))
 
     def paint(
         self,
@@ -74,23 +73,18 @@ class Edits:
         """
         _, height, width = state.latent.shape
         inside = [(y, x, float(weight)) for y, x, weight in cells if 0 <= y < height and 0 <= x < width]
-        z = state.latent.clone()
         if from_ is not None:
             from_mean = from_ == "mean"
             latent = self._survey.require_space().mean if from_mean else self._operands.by_key(from_).latent
-            for y, x, _ in inside:
-                z[:, y, x] = latent[:, y, x]
-            text, key = ("{lab}.space.mean", None) if from_mean else ("{0}.latent", from_)
-            return state.edit(z, Paint(None, {(y, x): 1.0 for y, x, _ in inside}, text, key))
+            return state.edit(Copy({(y, x): latent[:, y, x].clone() for y, x, _ in inside})) if inside else state
         if channel is None or amount is None:
             raise UserError("paint has neither a latent to copy from nor a channel and an amount: give one of them.")
-        if not 0 <= channel < len(z):
-            raise UserError(f"there is no channel {channel}: the latent has channels 0 to {len(z) - 1}.")
+        if not 0 <= channel < len(state.latent):
+            raise UserError(f"there is no channel {channel}: the latent has channels 0 to {len(state.latent) - 1}.")
         added: dict[tuple[int, int], float] = {}
         for y, x, weight in inside:
-            z[channel, y, x] += weight * amount
             added[(y, x)] = added.get((y, x), 0.0) + weight * amount
-        return state.edit(z, Paint(channel, added))
+        return state.edit(Paint(channel, added)) if added else state
 
     def choose_code(self, state: State, *, y: int, x: int, stage: int, code: int) -> State:
         """Replace the code at one position. From then on the indices are decoded, without quantising again.
@@ -109,7 +103,8 @@ class Edits:
             raise UserError(f"there is no code {code}: the codebook has 0 to {size - 1}.")
         indices[y, x, stage] = code
         step = ChosenCode(y, x, stage if indices.shape[-1] > 1 else -1, code)
-        return replace(state.edit(self._codec.codes(indices), step), indices=indices)
+        recipe = state.recipe.then(step)
+        return replace(state, latent=self._codec.codes(indices), indices=indices, recipe=recipe, edited=True)
 
     def combine(self, state: State, operation: Mapping[str, Any], start: State) -> State:
         """Calculate with latents, saved ones or those of images.
@@ -126,7 +121,7 @@ class Edits:
                 latent, line = self._label_attribute(start.latent, **given)
             else:
                 latent, line = combine(operation, self._operands, start.latent)
-            return start.edit(latent, line)
+            return start.replace_latent(latent, line)
         latent, line = combine(operation, self._operands, state.latent)
         return State(latent, name=operation["op"], recipe=Recipe((line,)), edited=True)
 
@@ -135,10 +130,8 @@ class Edits:
     ) -> tuple[torch.Tensor, Line]:
         group, strength = self._survey.group, float(strength)
         direction = group(label, value).mean(0) - group(label, value, inside=False).mean(0)
-        words = escaped(f"{label!r}, {value!r}")
-        groups = ", ".join(f"{{lab}}.group({words}{tail})" for tail in ("", ", inside=False"))
-        text = f"z = z + {strength!r} * attribute_vector({groups})"
-        return base + strength * direction, Line(text, imports=("attribute_vector",))
+        name = f"attribute {label}" if value is None else f"attribute {label} {value}"
+        return base + strength * direction, Line(f"z = z + {strength!r} * {{0}}", (Operand(name, direction),))
 
     def sample_posterior(self, state: State, seed: int | None) -> State:
         """Draw a sample of the encoded image's posterior; with `seed=None` take its mean."""
@@ -148,7 +141,7 @@ class Edits:
         if seed is not None and encoded.std is None:
             raise UserError("the posterior of this model is a single point: there is nothing to sample.")
         latent = encoded.mean if seed is None else encoded.sample(seed)
-        recipe = Recipe((encoding_line(self._codec, state.source, seed),))
+        recipe = encoding(self._codec, state.name, state.source, latent, seed)
         return replace(state, latent=latent, indices=None, seed=seed, recipe=recipe, edited=False)
 
     def reset(self, state: State) -> State:
@@ -156,17 +149,12 @@ class Edits:
         if state.encoded is not None:
             return self.sample_posterior(state, state.seed)
         mean = self._survey.require_space().mean.clone()
-        return given_state(mean, "mean of the data", Line("z = {lab}.space.mean.clone()"))
+        return given_state(mean, "mean of the data", given("mean of the data", mean))
 
     def take(self, key: str) -> State:
         """The state of a saved latent."""
         item = self._operands.by_key(key)
-        if item.indices is None:
-            line = Line("z = {0}.latent.clone()", (item.key,))
-        else:
-            native = "" if item.indices.shape[-1] > 1 else "[..., 0]"
-            line = Line(f"ids = {{0}}.indices{native}.clone()", (item.key,), ids=True)
-        return given_state(item.latent, item.name, line, item.indices)
+        return given_state(item.latent, item.name, item.recipe, item.indices)
 
 
 def present_indices(codec: Codec, state: State) -> torch.Tensor:

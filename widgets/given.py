@@ -13,8 +13,9 @@ from vae_plugin.arguments import Tensor, check
 from vae_plugin.autoencoders.frames import only_frame
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec
+from vae_plugin.widgets.images import as_image, image_expression
 from vae_plugin.widgets.outlet import plain_words
-from vae_plugin.widgets.recipe import escaped
+from vae_plugin.widgets.recipe import Expression
 from vae_plugin.widgets.shelf import Saved
 from vae_plugin.wording import shown
 
@@ -63,9 +64,21 @@ def _saved(latent: Any, name: str, codec: Codec) -> Saved:
     return replace(latent, latent=as_latent(latent.latent, codec))
 
 
-def name_and_source(image: Any) -> tuple[str, str]:
-    """A name for an image that was set from Python, and the Python that yields it."""
-    path = image if isinstance(image, (str, Path)) else getattr(image, "filename", None)
-    if path and isinstance(path, (str, Path)):
-        return plain_words(Path(path).name), f"{{lab}}.load({escaped(repr(str(path)))})"
-    return "set from Python", "{lab}.pixels"
+def name_and_source(image: Any, pixels: torch.Tensor, codec: Codec) -> tuple[str, Expression | None]:
+    """A name for an image that was set from Python, and the Python that yields it, if its file does.
+
+    Args:
+        image: as it was given.
+        pixels: the same, (C, H, W).
+        codec: the model.
+    """
+    given = image if isinstance(image, (str, Path)) else getattr(image, "filename", None)
+    if not given or not isinstance(given, (str, Path)):
+        return "set from Python", None
+    path = Path(given).expanduser()
+    try:  # a PIL image may have been changed since it was opened
+        unchanged = torch.equal(as_image(path, codec.channels, codec.image_size, codec.value_range), pixels)
+    except UserError:
+        unchanged = False
+    expression = image_expression(path, codec.channels, codec.image_size, codec.value_range) if unchanged else None
+    return plain_words(path.name), expression

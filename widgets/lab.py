@@ -21,13 +21,15 @@ from vae_plugin.files import write_bytes
 from vae_plugin.widgets import frontend
 from vae_plugin.widgets.codec import SEED, Codec, open_model
 from vae_plugin.widgets.given import as_latent, as_saved, name_and_source
-from vae_plugin.widgets.images import ImageSet, Labels, as_image
+from vae_plugin.widgets.image_set import ImageSet, Labels
+from vae_plugin.widgets.images import as_image
 from vae_plugin.widgets.live import Live
-from vae_plugin.widgets.model_code import given_line
-from vae_plugin.widgets.notebook import Still, variable_name
+from vae_plugin.widgets.model_source import BUNDLED, ModelSource
+from vae_plugin.widgets.notebook import Still, model_in_notebook
 from vae_plugin.widgets.outlet import Outlet
 from vae_plugin.widgets.panel import Panel
 from vae_plugin.widgets.pictures import pil
+from vae_plugin.widgets.recipe import given
 from vae_plugin.widgets.rendering import Frame
 from vae_plugin.widgets.session import Session
 from vae_plugin.widgets.shelf import TEXT, Saved, Shelf
@@ -37,10 +39,9 @@ from vae_plugin.widgets.state import given_state
 from vae_plugin.widgets.views import FrameView, model_info, original_rgba, publish_space, thumbnail_steps
 from vae_plugin.wording import shown
 
-BUNDLED = Path(__file__).resolve().parent / "circles"
-FIRST_PICTURE = 3.0  # seconds that showing a lab waits for its first picture, so that a saved notebook has one
 PLACE = Instance((str, os.PathLike), "the path of a file")
 OPTIONAL_TEXT = Instance((str,), "text", optional=True)
+SET = "set from Python"
 PUBLISH = 0.4  # seconds of quiet before the last picture goes where a saved notebook keeps it
 
 _numbers = count(1)
@@ -89,10 +90,12 @@ class LatentLab(anywidget.AnyWidget):
     _points = traitlets.Bytes().tag(sync=True)
     _thumbnails = traitlets.Dict().tag(sync=True)
     _shelf = traitlets.List(traitlets.Dict()).tag(sync=True)
+    _shelf_pictures = traitlets.Dict().tag(sync=True)  # that the front end has asked for, for saved notebooks
     _picture = traitlets.Dict().tag(sync=True)
     _bands = traitlets.List(traitlets.Int()).tag(sync=True)
     _selection = traitlets.List(traitlets.Int()).tag(sync=True)
     _progress = traitlets.List(traitlets.Int(), [0, 0]).tag(sync=True)
+    _problems = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     @accepts(resolution=Whole(1, optional=True), max_images=Whole(1))
     def __init__(
@@ -112,35 +115,40 @@ class LatentLab(anywidget.AnyWidget):
         session = self._session = Session(
             codec,
             image_set,
-            own_name=lambda: variable_name(self, otherwise="lab"),
+            ModelSource(model, codec, lambda: model_in_notebook(codec.model, self)),
             on_change=self._publish_latent,
             on_frame=self._show_frame,
-            on_dropped=outlet.drop,
-            on_error=outlet.fail,
+            on_failed=outlet.drop,
         )
         self._frames = FrameView(session, outlet)
-        self._panel = Panel(session, outlet, self._frames)
+        self._shelf_view = ShelfView(session.keeper, codec, session.worker, outlet)
+        self._panel = Panel(session, outlet, self._frames, self._shelf_view)
         key = f"lab-{next(_numbers)}-{id(self):x}"
         self._still = Still(key, codec.shown)
-        self._shown_once = threading.Event()
         super().__init__(_lab=key, _info=model_info(codec, image_set), _bands=list(codec.shown.chosen or ()))
         type(self).latent.publish(self, session.state.latent)
         type(self).shelf.publish(self, session.keeper.shelf)
-        ShelfView(session.keeper, codec, session.worker, outlet)
         session.keeper.observe(lambda shelf: type(self).shelf.publish(self, shelf))
         type(self).selection.publish(self, ())
         session.selection.observe(self._show_selection)
         codec.shown.observe(self._show_bands)
         self.on_msg(lambda _, content, buffers: self._panel.receive(content, buffers))
-        session.open_from_set(0)
+        try:
+            session.renderer.show_and_wait()
+        except BaseException:
+            self.close()
+            raise
         session.worker.background(
             session.survey.steps(
                 progress=lambda seen, total: outlet.publish(progress=[seen, total]),
-                done=lambda space: publish_space(space, session, outlet),
+                found=lambda space: publish_space(space, session, outlet),
+                incomplete=outlet.keep,
             )
         )
 
     def __repr__(self) -> str:
+        if self._session.worker.stopped:
+            return "This LatentLab was closed: make a new one."
         shape = "x".join(map(str, self._session.codec.latent_shape))
         return f"LatentLab({self._session.codec.adapter.class_name}, latent {shape}): run this cell to use it"
 
@@ -163,10 +171,15 @@ class LatentLab(anywidget.AnyWidget):
 
     @property
     def space(self) -> LatentSpace:
-        """Axes and statistics of the images' latents; the first access waits until they are encoded."""
-        if self._session.survey.space is None:
+        """Axes and statistics of the images' latents: waits until all are encoded; `len(lab.space)` says how many."""
+        if not self._session.survey.complete:
             self.wait()
         return self._session.survey.require_space()
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why images cannot be used and are left out of `space`, by name; complete once that was read."""
+        return dict(self._session.survey.left_out)
 
     @property
     def original(self) -> Image.Image | None:
@@ -207,7 +220,7 @@ class LatentLab(anywidget.AnyWidget):
 
     @property
     def code(self) -> str:
-        """Python that makes the current latent again."""
+        """Python that makes the current latent and its picture again, in any kernel."""
         return self._session.code
 
     # --- what Python calls ---
@@ -295,6 +308,8 @@ class LatentLab(anywidget.AnyWidget):
         self.space  # noqa: B018 - waits
         self.wait()
         traits = {name: getattr(self, name) for name in LatentLab.class_own_traits(sync=True)}
+        pictures = self._shelf_view.pictures()
+        traits["_shelf"] = [{**item, "png": pictures[item["key"]]} for item in traits["_shelf"]]
         runtime = None if onnxruntime_web is None else Path(os.path.expanduser(onnxruntime_web))
         write_page(self._session, traits, path, f"Latent Lab: {self._session.codec.adapter.class_name}", runtime)
         return path
@@ -330,14 +345,15 @@ class LatentLab(anywidget.AnyWidget):
     @traitlets.validate("latent")
     def _set_latent(self, proposal: dict[str, Any]) -> torch.Tensor:
         latent = as_latent(proposal["value"], self._session.codec)
-        self._session.change_and_wait(given_state(latent, "set from Python", given_line(latent)))
+        self._session.change_and_wait(given_state(latent, SET, given(SET, latent)))
         return self._trait_values["latent"]  # a copy, published meanwhile
 
     @traitlets.validate("image")
     def _set_image(self, proposal: dict[str, Any]) -> Image.Image | None:
         value = proposal["value"]
         pixels = self.load(value)
-        self._session.change_and_wait(self._session.encoded_state(pixels, *name_and_source(value)))
+        name, source = name_and_source(value, pixels, self._session.codec)
+        self._session.change_and_wait(self._session.encoded_state(pixels, name, source))
         return self._trait_values["image"]
 
     @traitlets.validate("selection")
@@ -357,7 +373,7 @@ class LatentLab(anywidget.AnyWidget):
         try:
             type(self).latent.publish(self, self._session.state.latent.clone())
         except Exception as error:  # an observer's
-            self._outlet.fail(error)
+            self._outlet.keep(error)
 
     def _show_frame(self, frame: Frame) -> None:
         rgba = self._session.codec.to_rgba(frame.image[None])[0]
@@ -367,8 +383,7 @@ class LatentLab(anywidget.AnyWidget):
         try:
             type(self).image.publish(self, pil(rgba))
         except Exception as error:  # an observer's, which runs in this thread
-            self._outlet.fail(error)
-        self._shown_once.set()
+            self._outlet.keep(error)
         self._session.worker.settle(lambda: self._leave_picture(frame, rgba), PUBLISH)
 
     def _show_selection(self, rows: tuple[int, ...]) -> None:
@@ -386,12 +401,14 @@ class LatentLab(anywidget.AnyWidget):
         self._frames.publish(frame, rgba)
         self._still.update(frame.state, rgba)
 
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return {"text/plain": repr(self)} if self._session.worker.stopped else super()._repr_mimebundle_(**options)
+
     def _ipython_display_(self) -> None:
         """Show the lab, and beside it the picture that a notebook file keeps."""
         from IPython.display import display
 
-        self._shown_once.wait(FIRST_PICTURE)
         bundle = self._repr_mimebundle_()
         display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
-        if self.image is not None:
+        if not self._session.worker.stopped and self.image is not None:
             self._still.show(self._session.state, np.asarray(self.image.convert("RGBA")))

@@ -23,6 +23,11 @@ def variable_name(value: object, otherwise: str) -> str:
     return found[0] if found else otherwise
 
 
+def model_in_notebook(model: object, lab: object) -> str:
+    """Python that yields the model in this kernel: a variable of the notebook, or the lab's model."""
+    return variable_name(model, otherwise="") or f"{variable_name(lab, otherwise='lab')}.model"
+
+
 class Still:
     """The last picture as an output of the cell, which stays without a kernel; a live lab hides it.
 
@@ -49,6 +54,6 @@ class Still:
     def _display(self, state: State, rgba: np.ndarray, update: bool) -> None:
         from IPython.display import display
 
-        words = f"Latent Lab: {plain_words(state.name)}"
+        words = f"Latent Lab: {plain_words(state.title)}"
         bundle = still_bundle(self._key, still(original_rgba(state, self._bands.chosen), rgba), words)
         display(bundle, raw=True, display_id=self._key, update=update)

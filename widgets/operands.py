@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vae_plugin.errors import UserError
-from vae_plugin.widgets.images import ImageSet
+from vae_plugin.widgets.image_set import ImageSet
 from vae_plugin.widgets.shelf import Saved, ShelfKeeper
 from vae_plugin.widgets.survey import Survey
 
@@ -43,13 +43,6 @@ class Operands:
         if row not in space.rows:
             raise UserError(f"image {row} was not encoded: choose another one of the {len(space.rows)} that were.")
         return Saved(self._images.name(row), space.means[space.rows.index(row)].clone(), key=f"{IMAGE}{row}")
-
-    def python(self, key: str, lab: str) -> str | None:
-        """Python that yields the latent with a key, a `Saved`; None if it is no longer on the shelf."""
-        row = image_row(key)
-        if row is not None:
-            return f"{lab}.encoded({row})"
-        return next((f"{lab}.shelf[{item.name!r}]" for item in self._keeper.shelf if item.key == key), None)
 
 
 def image_row(key: object) -> int | None:

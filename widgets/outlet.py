@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+import threading
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import anywidget
@@ -12,6 +15,10 @@ import anywidget
 from vae_plugin.errors import UserError
 
 LONGEST = 600  # characters of an error
+MOST_PROBLEMS = 20  # that are kept
+
+_log = logging.getLogger("vae_plugin.widgets")
+_numbers = count(1)
 
 
 class Outlet:
@@ -23,11 +30,24 @@ class Outlet:
 
     def __init__(self, widget: anywidget.AnyWidget) -> None:
         self._widget = widget
+        self._owed: set[tuple[Any, Any]] = set()
+        self._problems: list[dict[str, Any]] = []
+        self._lock = threading.RLock()
 
     def send(self, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
         """Send a message to the open views; bytes travel beside it."""
         if self._widget.comm is not None:
             self._widget.send(sendable(content), list(buffers))
+        self._owed.discard((content.get("view"), content.get("id")))
+
+    def expect(self, tag: dict[str, Any]) -> None:
+        """A request has come, which is owed an answer."""
+        if tag["id"] is not None:
+            self._owed.add((tag["view"], tag["id"]))
+
+    def owes(self, tag: dict[str, Any]) -> bool:
+        """Whether a request has come and has no answer yet."""
+        return (tag["view"], tag["id"]) in self._owed
 
     def publish(self, **state: Any) -> None:
         """Set state that open views hear of and later ones find: each name is a synced trait without its "_"."""
@@ -38,14 +58,37 @@ class Outlet:
         """Answer a request."""
         self.send({"kind": "reply", **(tag or {}), **content}, buffers)
 
-    def drop(self, tag: Any) -> None:
-        """Tell the sender of a request that no answer will come."""
+    def drop(self, tag: Any, error: BaseException | None = None) -> None:
+        """Tell the sender of a request that no answer will come, and why if it failed.
+
+        Args:
+            tag: of the request; None if nobody waits, and an error is kept.
+            error: the reason; None if a newer request has overtaken it.
+        """
         if tag is not None:
             self.send({"kind": "dropped", **tag})
+        if not isinstance(error, Exception):
+            return
+        if tag is None:
+            self.keep(error)
+        else:
+            self.send({"kind": "error", "text": sentence(error)})
 
-    def fail(self, error: Exception) -> None:
-        """Show an error in one sentence."""
-        self.send({"kind": "error", "text": sentence(error)})
+    def keep(self, error: Exception) -> None:
+        """Log an error that nobody waits for, and keep it in every view, also later ones, until a user has seen it."""
+        words = sentence(error)
+        with self._lock:
+            if any(problem["text"] == words for problem in self._problems):
+                return
+            self._problems = [*self._problems[-MOST_PROBLEMS + 1 :], {"number": next(_numbers), "text": words}]
+            self.publish(problems=self._problems)
+        _log.error("%s", words, exc_info=None if isinstance(error, UserError) else error)
+
+    def seen(self, number: int) -> None:
+        """A user has seen an error that was kept."""
+        with self._lock:
+            self._problems = [problem for problem in self._problems if problem["number"] != number]
+            self.publish(problems=self._problems)
 
 
 def sentence(error: BaseException) -> str:

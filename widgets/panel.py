@@ -1,8 +1,9 @@
 """Requests of the front end, translated into calls of the session.
 
 The front end sends requests {"do": name, "view": ..., "id": ..., ...}; each is answered once under its view and id, by
-a "frame", a "reply", a "sheet" or a "dropped" (a newer request has overtaken it, or it failed). Pictures travel as
-bytes beside the messages. Each request is a method whose keyword-only parameters are the fields of the message.
+a "frame", a "reply", a "sheet" or a "dropped" (a newer request has overtaken it, or it failed), however long it takes:
+meanwhile "alive" asks which requests are being worked on. Pictures travel as bytes beside the messages. Each request is
+a method whose keyword-only parameters are the fields of the message.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from vae_plugin.widgets import samples
 from vae_plugin.widgets.codec import SEED
 from vae_plugin.widgets.messages import check_message, fields
 from vae_plugin.widgets.outlet import Outlet, plain_words
-from vae_plugin.widgets.recipe import escaped
 from vae_plugin.widgets.session import Session
 from vae_plugin.widgets.sheets import Sheet, Sheets
+from vae_plugin.widgets.shelf_view import ShelfView
 from vae_plugin.widgets.turns import Turns
+from vae_plugin.widgets.uploads import MAX_UPLOAD, Uploads
 from vae_plugin.widgets.views import FrameView, send_sheet
 from vae_plugin.wording import shown
 
-MAX_UPLOAD = 100 * 2**20  # bytes
 MOST_AXES = 64  # that are decoded for one request
 MOST_TILES = 32  # of a decoded plane, along one side
 Name = str | int | None  # of a view, a request or a drag: the front end's own, returned to it
@@ -38,14 +39,17 @@ class Panel:
         session: what the requests are about.
         outlet: the way to the front end.
         frames: told by each request how its views are connected.
+        shelf_view: pictures of the saved latents.
     """
 
-    def __init__(self, session: Session, outlet: Outlet, frames: FrameView) -> None:
+    def __init__(self, session: Session, outlet: Outlet, frames: FrameView, shelf_view: ShelfView) -> None:
         self._session = session
         self._outlet = outlet
         self._frames = frames
+        self._shelf_view = shelf_view
         self._sheets = Sheets(session.codec, session.worker, outlet.drop)
         self._turns = Turns(self._obey)
+        self._uploads = Uploads()
 
     def receive(self, content: Any, buffers: Sequence[Any]) -> None:
         """Do what a message asks, after those its view has sent before; errors are shown in the panel."""
@@ -59,6 +63,7 @@ class Panel:
         tag = _tag(content)
         try:
             check_message(content)
+            self._outlet.expect(tag)
             self._frames.fill_segments = bool(content.get("loopback"))
             do = fields(content, _message, "the message")["do"]
             handler: Callable[..., None] | None = getattr(self, f"_do_{do}", None)
@@ -66,8 +71,7 @@ class Panel:
                 raise UserError(f"the panel asked for {shown(do)}, which this version does not know.")
             handler(tag, buffers, **fields(content, handler, f"the request {shown(do)}"))
         except Exception as error:
-            self._outlet.drop(tag)
-            self._outlet.fail(error)
+            self._outlet.drop(tag, error)
 
     # --- the latent ---
 
@@ -100,8 +104,22 @@ class Panel:
     def _do_pick(self, tag: Any, buffers: Sequence[Any], *, index: int) -> None:
         self._session.open_from_set(index, tag=tag)
 
-    def _do_open(self, tag: Any, buffers: Sequence[Any], *, name: str = "image") -> None:
+    def _do_piece(self, tag: Any, buffers: Sequence[Any], *, upload: Name, at: Annotated[int, Whole(0)]) -> None:
+        self._uploads.add((tag["view"], upload), at, bytes(buffers[0]) if buffers else b"")
+        self._outlet.reply(tag, {})
+
+    def _do_open(
+        self,
+        tag: Any,
+        buffers: Sequence[Any],
+        *,
+        name: str = "image",
+        upload: Name = None,
+        at: Annotated[int, Whole(0)] = 0,
+    ) -> None:
         data = bytes(buffers[0]) if buffers else b""
+        if at > 0:  # the last piece
+            data = self._uploads.finish((tag["view"], upload), at, data)
         if not 0 < len(data) <= MAX_UPLOAD:
             raise UserError(f"a file of {len(data)} bytes was given: give one of 1 byte to {MAX_UPLOAD // 2**20} MB.")
         self._session.open_file(plain_words(name), data, tag)
@@ -111,7 +129,7 @@ class Panel:
         if not path:
             raise UserError("no path was given: enter the path of an image on the kernel's machine.")
         name = plain_words(path.replace("\\", "/").rsplit("/", 1)[-1])
-        self._session.open_image(path, name, f"{{lab}}.load({escaped(repr(path))})", tag=tag)
+        self._session.open_path(path, name, tag=tag)
 
     def _do_save(self, tag: Any, buffers: Sequence[Any], *, what: Literal["png", "latent", "shelf"]) -> None:
         session = self._session
@@ -135,6 +153,9 @@ class Panel:
         item = self._session.keep(plain_words(name or "") or None)
         self._outlet.reply(tag, {"key": item.key})
 
+    def _do_thumbnails(self, tag: Any, buffers: Sequence[Any], *, keys: list[str]) -> None:
+        self._shelf_view.send(keys, tag)
+
     def _do_take(self, tag: Any, buffers: Sequence[Any], *, key: str) -> None:
         self._session.take(key, tag=tag)
 
@@ -147,6 +168,15 @@ class Panel:
         if not name:
             raise UserError("an empty name was given: enter at least one character.")
         self._session.keeper.rename(key, name)
+        self._outlet.reply(tag, {})
+
+    # --- what is told ---
+
+    def _do_alive(self, tag: Any, buffers: Sequence[Any], *, ids: list[int]) -> None:
+        self._outlet.reply(tag, {"working": [number for number in ids if self._outlet.owes({**tag, "id": number})]})
+
+    def _do_seen(self, tag: Any, buffers: Sequence[Any], *, number: int) -> None:
+        self._outlet.seen(number)
         self._outlet.reply(tag, {})
 
     # --- sheets ---

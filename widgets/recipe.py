@@ -1,38 +1,104 @@
-"""How a latent came to be, as Python code that repeats it."""
+"""How a latent came to be: steps that are calculated as `script` writes them, so that both agree to the bit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 
-MAX_LITERAL = 64  # a latent with more numbers is not spelled out in code
+MOST_STEPS = 100  # of an operand, with those of its own operands
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Python that yields a value.
+
+    Attributes:
+        text: the expression.
+        imports: what it uses, such as "vae_plugin.latents.slerp".
+    """
+
+    text: str
+    imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """A latent, or a direction, that a step uses.
+
+    Attributes:
+        name: in words.
+        value: its numbers, float32.
+        recipe: how it came to be. Without steps, or after many, its numbers are written.
+    """
+
+    name: str
+    value: torch.Tensor
+    recipe: Recipe = field(default_factory=lambda: Recipe())
+
+    def __post_init__(self) -> None:
+        if self.recipe.size > MOST_STEPS:
+            object.__setattr__(self, "recipe", Recipe())
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of Python, as a template of `str.format`: {lab} is the lab, {0}, {1}, ... are saved latents.
+    """Lines of Python, as a template of `str.format`: {0}, {1}, ... are the operands.
 
     Attributes:
-        text: the line.
-        saved: keys of the saved latents.
-        imports: names from `vae_plugin.latents` that it uses.
-        ids: whether it assigns indices `ids` rather than a latent `z`.
+        text: the lines.
+        operands: what they use.
+        imports: likewise, see `Expression`.
+        ids: whether they assign indices `ids` rather than a latent `z`.
     """
 
     text: str
-    saved: tuple[str, ...] = ()
+    operands: tuple[Operand, ...] = ()
     imports: tuple[str, ...] = ()
     ids: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """How coordinates along a direction are counted: that of a latent z is <z - origin, direction> / norm + middle.
+
+    Attributes:
+        origin: (C, h, w), where it is `middle`.
+        direction: (C, h, w).
+        norm: what one coordinate adds to the product.
+        step: how much of the direction is one coordinate.
+        middle: the coordinate of the origin.
+    """
+
+    origin: torch.Tensor
+    direction: torch.Tensor
+    norm: float
+    step: float
+    middle: float = 0.0
+
+    def coordinate(self, z: torch.Tensor) -> float:
+        """The coordinate of a latent (C, h, w)."""
+        return ((z - self.origin) * self.direction).sum().item() / self.norm + self.middle
+
+
 @dataclass(frozen=True)
 class Move:
-    """A move along an axis, to a coordinate."""
+    """A move along an axis, to a coordinate.
+
+    Attributes:
+        axis: key of the axis.
+        value: the coordinate.
+        reach: of a principal direction or a label; None for a dimension or channel.
+        amount: what the direction is multiplied by, once the step was applied.
+    """
 
     axis: str
     value: float
+    reach: Reach | None = None
+    amount: float = 0.0
 
     @property
     def group(self) -> str:
@@ -43,27 +109,74 @@ class Move:
         kind = self.axis.split()[0]
         return self.axis if kind == "label" else kind
 
-    @property
-    def target(self) -> object:
-        """What the step sets."""
-        return self.axis
+    def apply(self, z: torch.Tensor) -> tuple[torch.Tensor, Move]:
+        """The latent after this step, and the step with what it added."""
+        if self.reach is not None:
+            amount = (self.value - self.reach.coordinate(z)) * self.reach.step
+            return z + amount * self.reach.direction, replace(self, amount=amount)
+        kind, number = self.axis.split()
+        moved, i = z.clone(), int(number)
+        if kind == "dim":
+            moved[i] = self.value
+        else:
+            moved[i] += self.value - z[i].mean()
+        return moved, self
 
 
 @dataclass(frozen=True)
 class Paint:
-    """A brush stroke: amounts added to one channel, or all channels copied from another latent.
+    """Strokes of the brush that add to one channel.
 
     Attributes:
-        channel: number of the channel; None for all.
+        channel: number of the channel.
         cells: amount at each position (y, x), in order.
-        source: Python that yields the latent to copy from, or None.
-        saved: key of the saved latent that {0} in `source` stands for.
     """
 
-    channel: int | None
+    channel: int
     cells: dict[tuple[int, int], float]
-    source: str | None = None
-    saved: str | None = None
+
+    def apply(self, z: torch.Tensor) -> tuple[torch.Tensor, Paint]:
+        """The latent after this step, and the step."""
+        painted = z.clone()
+        ys, xs = positions(self.cells)
+        painted[self.channel, ys, xs] += torch.tensor(list(self.cells.values()), dtype=torch.float32)
+        return painted, self
+
+    def after(self, before: Paint) -> Paint | None:
+        """One step instead of two; None if both are needed."""
+        if before.channel != self.channel:
+            return None
+        cells = dict(before.cells)
+        for position, amount in self.cells.items():
+            cells[position] = cells.get(position, 0.0) + amount
+        return Paint(self.channel, cells)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Strokes of the brush that copy all channels from another latent.
+
+    Attributes:
+        cells: the channels (C,) at each position (y, x), in order.
+    """
+
+    cells: dict[tuple[int, int], torch.Tensor]
+
+    def apply(self, z: torch.Tensor) -> tuple[torch.Tensor, Copy]:
+        """The latent after this step, and the step."""
+        painted = z.clone()
+        ys, xs = positions(self.cells)
+        painted[:, ys, xs] = self.values
+        return painted, self
+
+    @property
+    def values(self) -> torch.Tensor:
+        """What is copied, (C, positions)."""
+        return torch.stack(list(self.cells.values()), 1)
+
+    def after(self, before: Copy) -> Copy:
+        """One step instead of two."""
+        return Copy({**before.cells, **self.cells})
 
 
 @dataclass(frozen=True)
@@ -83,129 +196,84 @@ class ChosenCode:
     index: int
 
     @property
-    def group(self) -> str:
-        """All choices are independent of each other."""
-        return "codes"
-
-    @property
     def target(self) -> object:
         """What the step sets."""
         return self.y, self.x, self.stage
 
 
-Step = Line | Move | Paint | ChosenCode
+Step = Line | Move | Paint | Copy | ChosenCode
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps from an image or a saved latent to the current latent."""
-
-    steps: tuple[Step, ...] = ()
-
-    def then(self, step: Step) -> Recipe:
-        """Add a step, and leave out the steps that it makes void."""
-        steps = self.steps
-        last = steps[-1] if steps else None
-        if isinstance(step, Paint) and isinstance(last, Paint) and replace(last, cells={}) == replace(step, cells={}):
-            cells = dict(last.cells)
-            for position, amount in step.cells.items():
-                cells[position] = cells.get(position, 0.0) + amount if step.source is None else 1.0
-            return Recipe((*steps[:-1], replace(last, cells=cells)))
-        if isinstance(step, (Move, ChosenCode)):
-            run = len(steps)
-            while run and _group(steps[run - 1]) == step.group:
-                run -= 1
-            steps = steps[:run] + tuple(other for other in steps[run:] if _target(other) != step.target)
-        return Recipe((*steps, step))
-
-    def code(self, model: ModelCode, lab: str, saved: Callable[[str], str | None]) -> str:
-        """Python that makes the latent `z` and its image again.
-
-        Args:
-            model: how to call the model.
-            lab: name of the variable that holds the lab.
-            saved: returns Python for a saved latent by its key, or None if it is no longer on the shelf.
-        """
-        lines: list[str] = []
-        discrete = False
-        for step in self.steps:
-            on_codes = isinstance(step, ChosenCode) or (isinstance(step, Line) and step.ids)
-            if isinstance(step, ChosenCode) and not discrete:
-                lines.append(f"ids = {model.indices}")
-            elif discrete and not on_codes:
-                lines.append(f"z = {model.codes}")
-            discrete = on_codes
-            lines.append(_line(step, lab, saved))
-        if discrete:
-            lines.append(f"z = {model.codes}")
-        imports = sorted({name for step in self.steps if isinstance(step, Line) for name in step.imports})
-        head = ["import torch"]
-        head += [f"from vae_plugin.latents import {', '.join(imports)}"] if imports else []
-        body = [*lines, f"image = {model.decode_indices if discrete else model.decode}  # (1, C, H, W)"]
-        inside = "\n".join(f"    {line}" for text in body for line in text.splitlines())
-        return "\n".join([*head, "", f"vae = {lab}.model", "with torch.no_grad():", inside]) + "\n"
-
-
-@dataclass(frozen=True)
-class ModelCode:
-    """Calls of a model, in terms of z and ids.
+    """Steps to the current latent.
 
     Attributes:
-        decode: the image of z.
-        indices: the indices of z.
-        codes: the latent of ids.
-        decode_indices: the image of ids.
+        steps: in order.
+        base: number of the steps before the last run of steps that replace each other, and the latent after these:
+            the run is calculated from there again when it changes.
     """
 
-    decode: str
-    indices: str = ""
-    codes: str = ""
-    decode_indices: str = ""
+    steps: tuple[Step, ...] = ()
+    base: tuple[int, torch.Tensor] | None = None
+
+    def then(self, step: Line | ChosenCode) -> Recipe:
+        """Add a step whose result is known, and leave out the choices of codes that it makes void."""
+        if isinstance(step, Line):
+            return Recipe((*self.steps, step))
+        run = len(self.steps)
+        while run and isinstance(self.steps[run - 1], ChosenCode):
+            run -= 1
+        return Recipe((*self.steps[:run], *(one for one in self.steps[run:] if _target(one) != step.target), step))
+
+    def calculate(self, step: Move | Paint | Copy, z: torch.Tensor) -> tuple[Recipe, torch.Tensor]:
+        """Add a step to the recipe of `z`, leave out the steps that it makes void, and calculate the latent."""
+        start, latent = self.base or (len(self.steps), z)
+        run = _joined(self.steps[start:], step)
+        if run is None:
+            start, latent, run = len(self.steps), z, (step,)
+        base, done = (start, latent), []
+        for one in run:
+            latent, applied = one.apply(latent)
+            done.append(applied)
+        return Recipe((*self.steps[:start], *done), base), latent
+
+    @cached_property
+    def size(self) -> int:
+        """How many steps are written, with those of the operands."""
+        operands = [one.recipe.size for step in self.steps if isinstance(step, Line) for one in step.operands]
+        return len(self.steps) + sum(operands)
 
 
-def latent_literal(z: torch.Tensor, otherwise: str) -> str:
-    """A latent as Python: its numbers, or `otherwise` if there are too many."""
-    if z.numel() > MAX_LITERAL:
-        return otherwise
-    return f"torch.tensor({z.flatten().tolist()}).view{tuple(z.shape)}"
+def given(name: str, latent: torch.Tensor, indices: torch.Tensor | None = None) -> Recipe:
+    """The recipe of a latent that is written by its numbers.
+
+    Args:
+        name: in words.
+        latent: (C, h, w).
+        indices: (h, w, indices per position), written instead; or None.
+    """
+    if indices is None:
+        return Recipe((Line("z = {0}.clone()", (Operand(name, latent),)),))
+    native = indices if indices.shape[-1] > 1 else indices[..., 0]
+    return Recipe((Line("ids = {0}.clone()", (Operand(name, native.contiguous()),), ids=True),))
 
 
-def escaped(text: str) -> str:
-    """Escape text for the template of a `Line`."""
-    return text.replace("{", "{{").replace("}", "}}")
+def positions(cells: Mapping[tuple[int, int], object]) -> tuple[list[int], list[int]]:
+    """Rows and columns of positions."""
+    return [y for y, _ in cells], [x for _, x in cells]
 
 
-def _group(step: Step) -> str | None:
-    return step.group if isinstance(step, (Move, ChosenCode)) else None
+def _joined(run: Sequence[Step], step: Move | Paint | Copy) -> Sequence[Any] | None:
+    """The last steps of a recipe with one more, which may replace some of them; None if it begins another run."""
+    if isinstance(step, Move):
+        moves = [one for one in run if isinstance(one, Move) and one.group == step.group]
+        return [*(one for one in moves if one.axis != step.axis), step] if moves else None
+    if len(run) != 1 or type(run[0]) is not type(step):
+        return None
+    joined = step.after(run[0])  # type: ignore[arg-type]
+    return None if joined is None else [joined]
 
 
 def _target(step: Step) -> object:
-    return step.target if isinstance(step, (Move, ChosenCode)) else None
-
-
-def _line(step: Step, lab: str, saved: Callable[[str], str | None]) -> str:
-    if isinstance(step, Line):
-        return _with_saved(step.text, step.saved, lab, saved)
-    if isinstance(step, ChosenCode):
-        target = f"ids[{step.y}, {step.x}, {step.stage}]" if step.stage >= 0 else f"ids[{step.y}, {step.x}]"
-        return f"{target} = {step.index}"
-    if isinstance(step, Move):
-        if step.group == "dim":
-            return f"z[{step.axis.split()[1]}] = {step.value!r}"
-        return f"z = {lab}.space.move(z, {step.axis!r}, {step.value!r})"
-    ys, xs = [y for y, _ in step.cells], [x for _, x in step.cells]
-    if step.source is not None:
-        source = _with_saved(step.source, (step.saved,) if step.saved else (), lab, saved)
-        if source.startswith("raise "):
-            return source
-        return f"z[:, {ys}, {xs}] = {source}[:, {ys}, {xs}]"
-    amounts = [round(amount, 6) for amount in step.cells.values()]
-    return f"z[{step.channel}, {ys}, {xs}] += torch.tensor({amounts})"
-
-
-def _with_saved(text: str, keys: tuple[str, ...], lab: str, saved: Callable[[str], str | None]) -> str:
-    found = [saved(key) for key in keys]
-    if None in found:
-        line = text.format(*(f or "REMOVED" for f in found), lab=lab)
-        return f"raise KeyError('put what was removed on the shelf again')  # {line}"
-    return text.format(*found, lab=lab)
+    return step.target if isinstance(step, ChosenCode) else None

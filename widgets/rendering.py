@@ -39,7 +39,7 @@ class Frame:
     def facts(self) -> dict[str, Any]:
         """Measurements of the picture: "psnr" in dB against the original, "kl" of the posterior in nats."""
         state = self.state
-        facts: dict[str, Any] = {"name": state.name, "edited": state.edited, "sampled": state.seed is not None}
+        facts: dict[str, Any] = {"name": state.title, "edited": state.edited, "sampled": state.seed is not None}
         if state.row is not None:
             facts["row"] = state.row
         if state.original is not None and self.image.shape == state.original.shape:
@@ -57,7 +57,7 @@ class Renderer:
         worker: the thread for slow work.
         history: owner of the state.
         on_frame: called with each picture, mostly from the worker's thread.
-        on_dropped: called with the tag of a request that gets no picture.
+        on_failed: called with the tag of a request that gets no picture, see `Session`.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Renderer:
         worker: Worker,
         history: History,
         on_frame: Callable[[Frame], None],
-        on_dropped: Callable[[Any], None],
+        on_failed: Callable[[Any, BaseException | None], None],
     ) -> None:
         self._codec = codec
         self._worker = worker
         self._history = history
         self._on_frame = on_frame
-        self._on_dropped = on_dropped
+        self._on_failed = on_failed
 
     def show(self, tag: Any = None) -> None:
         """Decode the current state before anything else, without waiting for it."""
@@ -81,11 +81,12 @@ class Renderer:
         def render() -> None:
             try:
                 self._render(tag)
-            except BaseException:
-                self._on_dropped(tag)
-                raise
+            except BaseException as error:
+                self._on_failed(tag, error)
+                if not isinstance(error, Exception):
+                    raise
 
-        self._worker.live(render, lambda: self._on_dropped(tag), here)
+        self._worker.live(render, lambda: self._on_failed(tag, None), here)
 
     def show_and_wait(self) -> None:
         """Decode the current state at full size, and wait for it; raises what the decoder raises."""

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import torch
 
-from vae_plugin.latents import interpolate
+from vae_plugin.widgets.arithmetic import on_path
 from vae_plugin.widgets.codec import Codec
 from vae_plugin.widgets.edits import Edits, check_position, present_indices
-from vae_plugin.widgets.recipe import Line, Move, Recipe
+from vae_plugin.widgets.recipe import Line, Recipe, given
 from vae_plugin.widgets.sheets import Sheet
 from vae_plugin.widgets.shelf import Saved
 from vae_plugin.widgets.space import LatentSpace
@@ -26,9 +26,10 @@ SHOWN = 1  # positions around a code that its picture shows
 def along_axis(space: LatentSpace, state: State, axis: str, low: float, high: float, steps: int) -> Sheet:
     """A walk along one axis, from coordinate `low` to `high`."""
     values = torch.linspace(low, high, steps).tolist()
+    states = [state.edit(space.step(axis, value)) for value in values]
     return Sheet(
-        torch.stack([space.move(state.latent, axis, value) for value in values]),
-        recipes=[state.recipe.then(Move(axis, value)) for value in values],
+        torch.stack([one.latent for one in states]),
+        recipes=[one.recipe for one in states],
         words=[f"{axis} = {value:.3g}" for value in values],
         base=state,
     )
@@ -55,10 +56,10 @@ def results(edits: Edits, state: State, operations: Sequence[Mapping[str, Any]],
 def between(a: Saved, b: Saved, method: Literal["slerp", "lerp"], steps: int) -> Sheet:
     """A walk from one latent to another."""
     values = torch.linspace(0, 1, steps).tolist()
-    lines = [Line(f"z = {method}({{0}}.latent, {{1}}.latent, {t!r})", (a.key, b.key), (method,)) for t in values]
+    path = [on_path(a, b, method, t) for t in values]
     return Sheet(
-        interpolate(a.latent, b.latent, steps, method),
-        recipes=[Recipe((line,)) for line in lines],
+        torch.stack([latent for latent, _ in path]),
+        recipes=[Recipe((line,)) for _, line in path],
         words=[f"{t:.2f} of the way from {a.name} to {b.name}" for t in values],
     )
 
@@ -76,25 +77,20 @@ def draw_samples(codec: Codec, survey: Survey, source: Literal["prior", "data"],
     generator = torch.Generator().manual_seed(seed)
     shape = tuple(codec.latent_shape)
     seeded = f"generator=torch.Generator().manual_seed({seed})"
-    indices = None
+    words = [f"sample {i + 1} of seed {seed}" for i in range(n)]
     if source == "data":
         latents = survey.require_space().sample(n, generator)
-        text, tail = f"z = {{lab}}.space.sample({n}, torch.Generator().manual_seed({seed}))", ""
-    elif not codec.discrete:
-        latents = torch.randn(n, *shape, generator=generator)
-        text, tail = f"z = torch.randn({n}, {', '.join(map(str, shape))}, {seeded})", ""
-    else:
-        size = (n, *shape[1:], codec.indices_per_position)
-        indices = torch.randint(codec.model.codebook_size, size, generator=generator)
-        latents = torch.stack([codec.codes(one) for one in indices])
-        text = f"ids = torch.randint({codec.model.codebook_size}, {size}, {seeded})"
-        tail = "" if codec.indices_per_position > 1 else "[..., 0]"
-    return Sheet(
-        latents,
-        indices,
-        [Recipe((Line(f"{text}[{i}]{tail}", ids=indices is not None),)) for i in range(n)],
-        [f"sample {i + 1} of seed {seed}" for i in range(n)],
-    )
+        return Sheet(latents, None, [given(name, z) for name, z in zip(words, latents, strict=True)], words)
+    if not codec.discrete:
+        text = f"z = torch.randn({n}, {', '.join(map(str, shape))}, {seeded})"
+        recipes = [Recipe((Line(f"{text}[{i}]"),)) for i in range(n)]
+        return Sheet(torch.randn(n, *shape, generator=generator, dtype=torch.float32), None, recipes, words)
+    size = (n, *shape[1:], codec.indices_per_position)
+    indices = torch.randint(codec.model.codebook_size, size, generator=generator)
+    text = f"ids = torch.randint({codec.model.codebook_size}, {size}, {seeded})"
+    tail = "" if codec.indices_per_position > 1 else "[..., 0]"
+    recipes = [Recipe((Line(f"{text}[{i}]{tail}", ids=True),)) for i in range(n)]
+    return Sheet(torch.stack([codec.codes(one) for one in indices]), indices, recipes, words)
 
 
 def plane(

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from vae_plugin.datasets import DataError
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec, Encoded
 from vae_plugin.widgets.edits import Edits
-from vae_plugin.widgets.images import ImageSet, as_image
+from vae_plugin.widgets.image_set import ImageSet
+from vae_plugin.widgets.images import as_image, image_expression
 from vae_plugin.widgets.latent_files import from_safetensors, to_safetensors
-from vae_plugin.widgets.model_code import encoding_line, model_code
+from vae_plugin.widgets.model_code import encoding, model_code
+from vae_plugin.widgets.model_source import ModelSource
 from vae_plugin.widgets.operands import Operands
 from vae_plugin.widgets.pictures import png
-from vae_plugin.widgets.recipe import Line, Recipe, escaped
+from vae_plugin.widgets.recipe import Expression
 from vae_plugin.widgets.rendering import Frame, Renderer
+from vae_plugin.widgets.script import script
 from vae_plugin.widgets.selection import Selection
 from vae_plugin.widgets.shelf import Saved, Shelf, ShelfKeeper, unused_name
 from vae_plugin.widgets.state import History, State
@@ -31,38 +37,51 @@ class Session:
     Args:
         codec: the model.
         images: the user's images, or generated ones.
-        own_name: returns the name of the variable that holds the lab, for the code that it shows.
+        source: where the model is from.
         on_change: called when the latent has changed.
         on_frame: called with each picture, mostly from the worker's thread.
-        on_dropped: called with the tag of a request that gets no answer: a newer one has overtaken it, or it failed.
-        on_error: called with the exception of work that nobody waits for.
+        on_failed: called with the tag of a request that gets no answer, and with the reason: None if a newer request
+            has overtaken it. The tag is None for work that nobody waits for.
+
+    Raises:
+        UserError: if none of the images can be read, or the first that can be read cannot be encoded.
     """
 
     def __init__(
         self,
         codec: Codec,
         images: ImageSet,
+        source: ModelSource,
         *,
-        own_name: Callable[[], str],
         on_change: Callable[[], None],
         on_frame: Callable[[Frame], None],
-        on_dropped: Callable[[Any], None],
-        on_error: Callable[[Exception], None],
+        on_failed: Callable[[Any, BaseException | None], None],
     ) -> None:
         self.codec = codec
         self.images = images
-        zeros = Line(f"z = torch.zeros{tuple(codec.latent_shape)}")
-        self.history = History(State(torch.zeros(codec.latent_shape), name="zeros", recipe=Recipe((zeros,))))
+        self.history = History(self._first_state())
         self.keeper = ShelfKeeper()
         self.survey = Survey(codec, images)
         self.operands = Operands(self.keeper, self.survey, images)
         self.selection = Selection(len(images))
         self.edits = Edits(codec, self.survey, self.operands)
-        self.worker = Worker(on_error)
-        self.renderer = Renderer(codec, self.worker, self.history, on_frame, on_dropped)
-        self._own_name = own_name
+        self.worker = Worker(lambda error: on_failed(None, error))
+        self.renderer = Renderer(codec, self.worker, self.history, on_frame, on_failed)
+        self._source = source
         self._on_change = on_change
-        self._on_dropped = on_dropped
+        self._on_failed = on_failed
+
+    def _first_state(self) -> State:
+        reasons = []
+        for i in range(len(self.images)):
+            try:
+                image = self.images[i]
+            except DataError as error:
+                reasons.append(f"{self.images.name(i)}: {error}")
+                continue
+            return self._state_of(i, image)
+        count = "the one image" if len(reasons) == 1 else f"any of the {len(reasons)} images"
+        raise DataError(f"LatentLab cannot use {count} that it was given. {reasons[0]}")
 
     @property
     def state(self) -> State:
@@ -97,52 +116,56 @@ class Session:
         """Encode one image (C, H, W); the tensors of the result are (C, h, w)."""
         return self.codec.encode(image[None]).one(0)
 
-    def encoded_state(self, image: torch.Tensor, name: str, source: str) -> State:
+    def encoded_state(self, image: torch.Tensor, name: str, source: Expression | None) -> State:
         """The state of an image's posterior mean.
 
         Args:
             image: (C, H, W) in [-1, 1].
             name: name of the image.
-            source: Python that yields the image, a tensor (C, H, W); a template like those of `recipe.Line`.
+            source: Python that yields the image, a tensor (C, H, W); None if there is none.
         """
         encoded = self.encode(image)
         if not torch.isfinite(encoded.mean).all():
             raise UserError("the encoder returned NaN or infinity for this image: use the model in float32.")
-        recipe = Recipe((encoding_line(self.codec, source, None),))
+        recipe = encoding(self.codec, name, source, encoded.mean, None)
         return State(encoded.mean, original=image, encoded=encoded, source=source, name=name, recipe=recipe)
 
-    def open_image(self, source: Any, name: str, code: str, *, tag: Any = None) -> None:
-        """Encode an image of any form in the worker's thread, and show it."""
-        self._open(
-            lambda: as_image(source, self.codec.channels, self.codec.image_size, self.codec.value_range),
-            name,
-            code,
-            tag,
-        )
+    def open_path(self, path: str, name: str, *, tag: Any = None) -> None:
+        """Encode the image of a file in the worker's thread, and show it."""
+        file = Path(os.path.expanduser(path))
+        source = image_expression(file, self.codec.channels, self.codec.image_size, self.codec.value_range)
+        self._open(lambda: self.encoded_state(self._load(file), name, source), tag)
 
     def open_from_set(self, i: int, *, tag: Any = None) -> None:
         """Encode image i of the lab's images in the worker's thread, and show it."""
         if not 0 <= i < len(self.images):
             raise UserError(f"there is no image {i}: the lab has images 0 to {len(self.images) - 1}.")
-        self._open(lambda: self.images[i], self.images.describe(i), f"{{lab}}.images[{i}]", tag, row=i)
+        self._open(lambda: self._state_of(i, self.images[i]), tag)
 
-    def _open(self, load: Callable[[], torch.Tensor], name: str, source: str, tag: Any, row: int | None = None) -> None:
+    def _state_of(self, i: int, image: torch.Tensor) -> State:
+        state = self.encoded_state(image, self.images.name(i), self.images.expression(i))
+        return replace(state, labels=self.images.labels_in_words(i), row=i)
+
+    def _load(self, image: Any) -> torch.Tensor:
+        return as_image(image, self.codec.channels, self.codec.image_size, self.codec.value_range)
+
+    def _open(self, encode: Callable[[], State], tag: Any) -> None:
         def work() -> None:
-            state = replace(self.encoded_state(load(), name, source), row=row)
+            state = encode()
             self.change(lambda _: state, tag=tag)
 
         self.request(work, tag)
 
     def request(self, work: Callable[[], None], tag: Any) -> None:
         """Do this in the worker's thread; the sender of the request is told if it fails."""
-        self.worker.post(work, lambda: self._on_dropped(tag))
+        self.worker.post(work, lambda error: self._on_failed(tag, error))
 
     # --- saved latents and files ---
 
     def keep(self, name: str | None = None) -> Saved:
         """Put the current latent on the shelf."""
         state = self.state
-        words = state.name.split(",")[0]
+        words = state.name
         if state.edited and state.encoded is not None:
             words += " edited"
         name = name or unused_name(words, self.keeper.shelf.names)
@@ -161,7 +184,7 @@ class Session:
             self.take(items[0].key, tag=tag)
             return
         # Only the bytes have come here, so that Python cannot load the file again.
-        self.open_image(data, name, f"{{lab}}.pixels  # {escaped(name)}", tag=tag)
+        self._open(lambda: self.encoded_state(self._load(data), name, None), tag)
 
     def picture_file(self) -> bytes:
         """The picture of the current latent as PNG file."""
@@ -182,6 +205,5 @@ class Session:
 
     @property
     def code(self) -> str:
-        """Python that makes the current latent and its image again."""
-        lab = self._own_name()
-        return self.state.recipe.code(model_code(self.codec), lab, lambda key: self.operands.python(key, lab))
+        """Python that makes the current latent, its image and its picture again, in any kernel."""
+        return script(self.state.recipe, model_code(self.codec, self._source.expression()))

@@ -70,13 +70,13 @@ class Sheets:
     Args:
         codec: the model.
         worker: the thread for slow work.
-        dropped: called with the tag of a request whose sheet is not drawn to the end.
+        failed: called with the tag of a request whose sheet is not drawn to the end, and with its error.
     """
 
-    def __init__(self, codec: Codec, worker: Worker, dropped: Callable[[Any], None]) -> None:
+    def __init__(self, codec: Codec, worker: Worker, failed: Callable[..., None]) -> None:
         self._codec = codec
         self._worker = worker
-        self._dropped = dropped
+        self._failed = failed
         self._sheets: dict[str, Sheet] = {}
         self._last: dict[str, tuple[Callable[[SheetPart], None], Any]] = {}
         codec.shown.observe(self._draw_again)
@@ -99,15 +99,15 @@ class Sheets:
             batch = BATCH if (self._codec.decode_seconds or 0.0) < FAST else 1
             for first in range(0, len(sheet.latents), batch):
                 if self._sheets[name] is not sheet:
-                    self._dropped(tag)
+                    self._failed(tag)
                     return
                 try:
                     pictures = self._pictures(sheet, slice(first, first + batch))
-                except Exception:
+                except Exception as error:
                     if self._sheets[name] is sheet:
                         self._last.pop(name, None)  # it would fail again
-                    self._dropped(tag)
-                    raise
+                    self._failed(tag, error)
+                    return
                 send(SheetPart(sheet, number, first, pictures))
                 yield
 

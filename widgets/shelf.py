@@ -13,7 +13,7 @@ import torch
 from vae_plugin.arguments import Accepted, ArgumentError, Instance, Tensor, check
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.outlet import whole
-from vae_plugin.widgets.recipe import Recipe
+from vae_plugin.widgets.recipe import Recipe, given
 from vae_plugin.wording import shown
 
 MAX_SHELF = 1000  # latents, each with a picture that every view has
@@ -38,7 +38,7 @@ class Saved:
         name: unique on its shelf.
         latent: (C, h, w), float32.
         indices: (h, w, indices per position), decoded instead of the latent; or None.
-        recipe: how it came to be.
+        recipe: how it came to be; by default it is given by its numbers.
         key: identifies the latent when its name changes.
     """
 
@@ -51,6 +51,8 @@ class Saved:
     def __post_init__(self) -> None:
         check(SAVED, vars(self))
         object.__setattr__(self, "name", whole(self.name))
+        if not self.recipe.steps:
+            object.__setattr__(self, "recipe", given(self.name, self.latent, self.indices))
 
     def renamed(self, name: str) -> Saved:
         """The same latent under another name."""

@@ -9,8 +9,9 @@ import torch
 
 from vae_plugin.arguments import Instance, Real, Tensor, Whole, accepts, check
 from vae_plugin.errors import UserError
-from vae_plugin.widgets.images import Labels
+from vae_plugin.widgets.image_set import Labels
 from vae_plugin.widgets.messages import LARGEST
+from vae_plugin.widgets.recipe import Move, Reach
 from vae_plugin.widgets.shelf import TEXT
 from vae_plugin.wording import shown
 
@@ -102,6 +103,12 @@ class LatentSpace:
         self.axes = {axis.key: axis if axis.name else replace(axis, name=axis.key) for axis in axes}
         self.points = torch.stack([self.coordinates(z) for z in means])
 
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def __repr__(self) -> str:
+        return f"LatentSpace(of {len(self)} images, {len(self.axes)} axes)"
+
     def coordinates(self, z: torch.Tensor) -> torch.Tensor:
         """The coordinates of a latent (C, h, w) along all axes: (number of axes,) in the order of `axes`."""
         z = self._checked(z)
@@ -120,11 +127,7 @@ class LatentSpace:
             return z[found.index, 0, 0].item()
         if found.group == "channels":
             return z[found.index].mean().item()
-        if found.group == "labels":
-            slope = self.slopes[found.index]
-            return ((z - self.mean) * slope).sum().item() / slope.square().sum().item() + found.middle
-        direction, scale = self.directions[found.index], self.scales[found.index]
-        return ((z - self.mean) * direction).sum().item() / scale.item()
+        return self._reach(found).coordinate(z)
 
     @accepts(axis=TEXT)
     def ends(self, axis: str) -> tuple[float, float]:
@@ -149,21 +152,22 @@ class LatentSpace:
             UserError: if there is no such axis.
         """
         z = self._checked(z)
-        value = float(value)
+        return self.step(axis, float(value)).apply(z)[0]
+
+    def step(self, axis: str, value: float) -> Move:
+        """The move along one axis to a coordinate, as a step of a recipe."""
         check({"value": Real(-LARGEST, LARGEST)}, {"value": value})
         found = self._axis(axis)
-        moved = z.clone()
-        if found.group == "dimensions":
-            moved[found.index] = value
-        elif found.group == "channels":
-            moved[found.index] += value - z[found.index].mean()
-        else:
-            change = value - self.coordinate(z, axis)
-            if found.group == "labels":
-                moved += change * self.slopes[found.index]
-            else:
-                moved += change * self.scales[found.index] * self.directions[found.index]
-        return moved
+        if found.group in ("dimensions", "channels"):
+            return Move(f"{'dim' if self.flat else 'channel'} {found.index}", value)
+        return Move(axis, value, self._reach(found))
+
+    def _reach(self, axis: Axis) -> Reach:
+        if axis.group == "labels":
+            slope = self.slopes[axis.index]
+            return Reach(self.mean, slope, slope.square().sum().item(), 1.0, axis.middle)
+        scale = self.scales[axis.index].item()
+        return Reach(self.mean, self.directions[axis.index], scale, scale)
 
     @accepts(n=Whole(), generator=Instance((torch.Generator,), "a torch.Generator"))
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Encoded
-from vae_plugin.widgets.recipe import Line, Recipe, Step
+from vae_plugin.widgets.recipe import Copy, Expression, Line, Move, Paint, Recipe
 
 HISTORY = 50  # changes that can be undone
+HISTORY_BYTES = 256 * 2**20  # of what they keep; older changes are forgotten, but for the last
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class State:
         original: the image that was encoded, (C, H, W), or None.
         encoded: the encoder's output for that image.
         seed: seed of the posterior sample; None for the posterior's mean.
-        source: Python that yields the original, a template like those of `recipe.Line`.
+        source: Python that yields the original in any kernel; None if there is none.
         given: the latent that was set from Python, before it was edited.
         name: name of the image or the saved latent.
+        labels: of the image, in words.
         recipe: how the latent came to be.
         edited: whether the latent differs from the encoder's.
         row: number of the image in the lab's images, if it is one of them.
@@ -38,21 +40,43 @@ class State:
     original: torch.Tensor | None = None
     encoded: Encoded | None = None
     seed: int | None = None
-    source: str = ""
+    source: Expression | None = None
     given: torch.Tensor | None = None
     name: str = "latent"
+    labels: str = ""
     recipe: Recipe = field(default_factory=Recipe)
     edited: bool = False
     row: int | None = None
 
-    def edit(self, latent: torch.Tensor, step: Step) -> State:
-        """Replace the latent by the result of one more step."""
-        return replace(self, latent=latent, indices=None, recipe=self.recipe.then(step), edited=True)
+    def edit(self, step: Move | Paint | Copy) -> State:
+        """Do one more step."""
+        recipe, latent = self.recipe.calculate(step, self.latent)
+        return replace(self, latent=latent, indices=None, recipe=recipe, edited=True)
+
+    @property
+    def title(self) -> str:
+        """Name and labels, in one line."""
+        return ", ".join(words for words in (self.name, self.labels) if words)
+
+    def replace_latent(self, latent: torch.Tensor, line: Line) -> State:
+        """Replace the latent by what a line of Python yields."""
+        return replace(self, latent=latent, indices=None, recipe=self.recipe.then(line), edited=True)
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """What the state keeps in memory."""
+        encoded = self.encoded or Encoded(self.latent, None, None)
+        yield from (
+            value
+            for value in (self.latent, self.indices, self.original, self.given, encoded.mean, encoded.std, encoded.kl)
+            if value is not None
+        )
+        if self.recipe.base is not None:
+            yield self.recipe.base[1]
 
 
-def given_state(latent: torch.Tensor, name: str, line: Line, indices: torch.Tensor | None = None) -> State:
+def given_state(latent: torch.Tensor, name: str, recipe: Recipe, indices: torch.Tensor | None = None) -> State:
     """The state of a latent from outside the lab's encoder."""
-    return State(latent, indices, given=latent, name=name, recipe=Recipe((line,)), edited=True)
+    return State(latent, indices, given=latent, name=name, recipe=recipe, edited=True)
 
 
 class History:
@@ -90,7 +114,7 @@ class History:
                 raise UserError("this change would make the latent infinite or NaN: use smaller numbers.")
             self._state = after
             if gesture is None or gesture != self._gesture:
-                self._past = [*self._past[-HISTORY + 1 :], before]
+                self._past = _within_memory([*self._past[-HISTORY + 1 :], before])
             self._gesture = gesture
 
     def undo(self) -> None:
@@ -109,3 +133,13 @@ class History:
         """The state in which a drag began; the current one if the last change was not part of that drag."""
         with self._lock:
             return self._past[-1] if gesture is not None and gesture == self._gesture else self._state
+
+
+def _within_memory(past: list[State]) -> list[State]:
+    """The latest states that together keep no more than `HISTORY_BYTES`, and the last in any case."""
+    seen: dict[int, int] = {}  # a tensor that several states share counts once
+    for number, state in enumerate(reversed(past)):
+        seen |= {value.data_ptr(): value.numel() * value.element_size() for value in state.tensors()}
+        if number and sum(seen.values()) > HISTORY_BYTES:
+            return past[len(past) - number :]
+    return past

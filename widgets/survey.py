@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +10,12 @@ import torch
 from vae_plugin.datasets import DataError
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec
-from vae_plugin.widgets.images import ImageSet, Labels
+from vae_plugin.widgets.image_set import ImageSet, Labels
 from vae_plugin.widgets.space import LatentSpace
 from vae_plugin.wording import shown
 
-MAX_SECONDS = 20.0  # of encoding; then the images so far are enough
-AT_LEAST = 16  # images that are encoded however long it takes
+MOST_NAMES = 5  # of images that are left out, in the sentence about them
+FIRST = 16  # images whose latents give the first axes, while the others are being encoded
 MAX_NUMBERS = 30_000_000  # in the matrix of all means; fewer images are encoded where it would be larger
 
 
@@ -36,20 +34,39 @@ class EncodedBatch:
     kl: torch.Tensor | None
 
 
-def encode_in_batches(codec: Codec, images: ImageSet, batch: int = 8) -> Iterator[EncodedBatch]:
-    """Encode the images, leaving out those that cannot be read or become NaN."""
-    limit = max(2, MAX_NUMBERS // torch.Size(codec.latent_shape).numel())
-    count = min(len(images), limit)
+def count_to_encode(codec: Codec, images: ImageSet) -> int:
+    """How many of the images are encoded: all whose means fit into memory."""
+    return min(len(images), max(2, MAX_NUMBERS // torch.Size(codec.latent_shape).numel()))
+
+
+def encode_in_batches(
+    codec: Codec, images: ImageSet, batch: int = 8, left_out: Callable[[str, str], None] | None = None
+) -> Iterator[EncodedBatch]:
+    """Encode the images, leaving out those that cannot be read or become NaN.
+
+    Args:
+        codec: the model.
+        images: to encode.
+        batch: how many at once.
+        left_out: called with the name of each image that is left out, and the reason.
+    """
+    tell = left_out or (lambda name, reason: None)
+    count = count_to_encode(codec, images)
     for begin in range(0, count, batch):
         rows, chunk = [], []
         for i in range(begin, min(count, begin + batch)):
-            with suppress(DataError):
+            try:
                 chunk.append(images[i])
                 rows.append(i)
+            except DataError as error:
+                tell(images.name(i), str(error))
         if not rows:
             continue
         encoded = codec.encode(torch.stack(chunk))
         good = encoded.mean.flatten(1).isfinite().all(1)
+        for row, fine in zip(rows, good.tolist(), strict=True):
+            if not fine:
+                tell(images.name(row), "the encoder returned NaN or infinity for it.")
         rows = [row for row, fine in zip(rows, good.tolist(), strict=True) if fine]
         yield EncodedBatch(rows, encoded.mean[good], None if encoded.kl is None else encoded.kl[good])
 
@@ -76,6 +93,10 @@ class Survey:
     Args:
         codec: the model.
         images: the lab's images.
+
+    Attributes:
+        left_out: why each image was left out that cannot be used, by name.
+        count: how many of the images are encoded in the end, with those that are left out.
     """
 
     def __init__(self, codec: Codec, images: ImageSet) -> None:
@@ -83,11 +104,19 @@ class Survey:
         self._images = images
         self._error: Exception | None = None
         self._space: LatentSpace | None = None
+        self._complete = False
+        self.left_out: dict[str, str] = {}
+        self.count = count_to_encode(codec, images)
 
     @property
     def space(self) -> LatentSpace | None:
-        """The latent space of the images; None until they are encoded."""
+        """The latent space of the images; of the first `FIRST` until all are encoded, and None before."""
         return self._space
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to encode."""
+        return self._complete
 
     def require_space(self) -> LatentSpace:
         """The latent space of the images.
@@ -98,42 +127,58 @@ class Survey:
         if self._error is not None:
             raise UserError(f"the lab's images could not be encoded: {self._error}")
         if self._space is None:
-            raise UserError("the lab's images are still being encoded: wait until all of them are.")
+            raise UserError("the lab's images are still being encoded: wait until the first of them are.")
         return self._space
 
-    def steps(self, progress: Callable[[int, int], None], done: Callable[[LatentSpace], None]) -> Iterator[None]:
-        """Encode the images, one batch at each step, for at most `MAX_SECONDS` of computing.
+    def steps(
+        self,
+        progress: Callable[[int, int], None],
+        found: Callable[[LatentSpace], None],
+        incomplete: Callable[[UserError], None],
+    ) -> Iterator[None]:
+        """Encode the images, one batch at each step.
 
         Args:
             progress: called after each batch with the number of images so far and of all.
-            done: called at the end.
+            found: called with the latent space, of the first `FIRST` images if there are many more, then of all.
+            incomplete: called with a sentence if images were left out.
         """
         batches: list[EncodedBatch] = []
-        seen, seconds = 0, 0.0
-        coming = encode_in_batches(self._codec, self._images, 8 if self._codec.image_size[0] <= 128 else 1)
-        while True:
-            begin = time.perf_counter()
-            try:
-                batch = next(coming, None)
-            except Exception as error:
-                self._error = error
-                raise
-            seconds += time.perf_counter() - begin
-            if batch is None or (seconds > MAX_SECONDS and seen >= AT_LEAST):
-                break
-            batches.append(batch)
-            seen += len(batch.rows)
-            progress(seen, len(self._images))
-            yield
-        if not seen:
-            self._error = UserError("none of them can be read, or the encoder returns NaN for each.")
-            self.require_space()
+        seen, first = 0, FIRST if self.count >= 2 * FIRST else self.count
+        coming = encode_in_batches(
+            self._codec, self._images, 8 if self._codec.image_size[0] <= 128 else 1, self.left_out.__setitem__
+        )
         try:
+            for batch in coming:
+                batches.append(batch)
+                seen += len(batch.rows)
+                progress(seen + len(self.left_out), self.count)
+                if self._space is None and first <= seen < self.count - len(self.left_out):
+                    self._space = merge(batches, self._images.labels, self._codec.latent_names)
+                    found(self._space)
+                yield
+            if not seen:
+                raise UserError("none of them can be read, or the encoder returns NaN for each.")
             self._space = merge(batches, self._images.labels, self._codec.latent_names)
         except Exception as error:
             self._error = error
-            raise
-        done(self._space)
+            self.require_space()
+        finally:
+            self._complete = True
+        assert self._space is not None  # else there was an error
+        if self.left_out:
+            incomplete(self._left_out_in_words())
+        found(self._space)
+
+    def _left_out_in_words(self) -> UserError:
+        (name, reason), count = next(iter(self.left_out.items())), len(self.left_out)
+        names = ", ".join(list(self.left_out)[:MOST_NAMES]) + (
+            f" and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
+        )
+        return UserError(
+            f"{count} of {self.count} images cannot be used and {'is' if count == 1 else 'are'} left out of axes, map "
+            f"and KL: {names}. Of {name}: {reason}"
+        )
 
     def group(self, name: str, value: str | None = None, inside: bool = True) -> torch.Tensor:
         """Latents (N, C, h, w) of the images with a label, or with `inside=False` of those without it.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vae_plugin.widgets.codec import Codec, to_rgba
-from vae_plugin.widgets.images import ImageSet
+from vae_plugin.widgets.image_set import ImageSet
 from vae_plugin.widgets.outlet import Outlet, plain_words, sendable
 from vae_plugin.widgets.pictures import join, jpeg, png, thumbnail
 from vae_plugin.widgets.rendering import Frame
@@ -17,6 +17,7 @@ from vae_plugin.widgets.session import Session
 from vae_plugin.widgets.sheets import SheetPart
 from vae_plugin.widgets.space import LatentSpace
 from vae_plugin.widgets.state import State
+from vae_plugin.widgets.uploads import MAX_UPLOAD, PIECE
 
 RAW_PIXELS = 256 * 256  # pictures up to this size travel uncompressed, larger ones as PNG
 # The server's socket holds a small message back while an earlier one (the kernel's "busy") is not acknowledged, which
@@ -33,7 +34,7 @@ def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
     model = codec.model
     return {
         "model": codec.adapter.class_name,
-        "device": str(model.device),
+        "device": str(codec.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "image": [codec.channels, *codec.image_size],
         "latent": list(codec.latent_shape),
@@ -41,8 +42,10 @@ def model_info(codec: Codec, images: ImageSet) -> dict[str, Any]:
         "discrete": codec.discrete,
         "codes": model.codebook_size if codec.discrete else 0,
         "stages": codec.indices_per_position if codec.discrete else 0,
-        "samples": not codec.discrete,
+        "samples": codec.adapter.gaussian,
+        "upload": {"most": MAX_UPLOAD, "piece": PIECE},
         "images": len(images),
+        "names": list(images.names),
         "generated": images.generated,
         "labels": [
             sendable({"name": name, "names": labels.names, "values": [round(float(v), 6) for v in labels.values]})
@@ -131,7 +134,8 @@ def encoders_coordinates(state: State, space: LatentSpace) -> list[float]:
 
 
 def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
-    """Show the axes and the map of the images once these are encoded; their small pictures follow."""
+    """Show the axes and the map of the images that are encoded; their small pictures follow."""
+    survey = session.survey
     outlet.publish(points=space.points.float().numpy().tobytes())
     outlet.publish(
         space={
@@ -148,11 +152,14 @@ def publish_space(space: LatentSpace, session: Session, outlet: Outlet) -> None:
             ],
             "images": len(space.means),
             "rows": space.rows,
+            "total": len(session.images),
+            "complete": survey.complete,
             "coordinates": space.coordinates(session.state.latent).tolist(),
             "reference": encoders_coordinates(session.state, space),
         }
     )
-    outlet.publish(progress=[len(space.means), len(space.means)])
+    if survey.complete:
+        outlet.publish(progress=[survey.count, survey.count])
     session.worker.background(thumbnail_steps(space, session, outlet), soon=True)
 
 

@@ -62,17 +62,14 @@ class Worker:
             self._start()
         return future
 
-    def post(self, work: Callable[[], Any], dropped: Callable[[], None]) -> None:
-        """Run this after earlier requests, with nobody waiting: if it fails, `dropped` is called and the error told."""
+    def post(self, work: Callable[[], Any], failed: Callable[[BaseException | None], None]) -> None:
+        """Run this after earlier requests; `failed` gets the exception, or None if the worker is stopped before."""
 
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException:
-                dropped()
-                raise
+        def tell(done: Future) -> None:
+            if done.cancelled() or done.exception() is not None:
+                failed(None if done.cancelled() else done.exception())
 
-        self.request(guarded).add_done_callback(self._report)
+        self.request(work).add_done_callback(tell)
 
     def settle(self, work: Callable[[], Any], seconds: float) -> None:
         """Run this after `seconds` without a live request, instead of what was to run then."""
@@ -118,6 +115,11 @@ class Worker:
         atexit.unregister(self.stop)
 
     @property
+    def stopped(self) -> bool:
+        """Whether nothing is accepted any more."""
+        return self._stopped
+
+    @property
     def is_current_thread(self) -> bool:
         """Whether the calling thread is running the worker's work, and so must not wait for it."""
         return self._executing == threading.get_ident()
@@ -143,11 +145,6 @@ class Worker:
             ) as error:  # of telling an error, or an observer's SystemExit: others wait for this thread
                 own = threading.current_thread()
                 threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, own)))
-
-    def _report(self, done: Future) -> None:
-        error = None if done.cancelled() else done.exception()
-        if isinstance(error, Exception):
-            self._failed(error)
 
     def _claim(self) -> bool:
         with self._changed:

@@ -69,8 +69,17 @@ def open_lab(model: Any = None, images: Any = None, **options: Any) -> Iterator[
 
 
 def listen(lab: LatentLab) -> list[tuple[dict[str, Any], list[bytes]]]:
-    """Collect the messages that the lab sends from now on."""
+    """Collect the messages that the lab sends from now on, and the errors that it keeps."""
     heard: list[tuple[dict[str, Any], list[bytes]]] = []
+    for problem in lab._problems:
+        lab._outlet.seen(problem["number"])
+
+    def kept(change: Any) -> None:
+        known = {problem["number"] for problem in change["old"] or ()}
+        heard.extend(({"kind": "kept", **problem}, []) for problem in change["new"] if problem["number"] not in known)
+
+    lab.unobserve_all("_problems")
+    lab.observe(kept, "_problems")
     lab.send = lambda content, buffers=None: heard.append((content, list(buffers or ())))
     return heard
 
@@ -88,8 +97,8 @@ def kinds(heard: list[tuple[dict[str, Any], list[bytes]]], number: int | None = 
 
 
 def errors(heard: list[tuple[dict[str, Any], list[bytes]]]) -> list[str]:
-    """Texts of the error messages."""
-    return [content["text"] for content, _ in heard if content["kind"] == "error"]
+    """Texts of the errors, those that answer a request and those that were kept."""
+    return [content["text"] for content, _ in heard if content["kind"] in ("error", "kept")]
 
 
 def levels(images: torch.Tensor) -> np.ndarray:

@@ -52,7 +52,7 @@ def test_the_panel_chooses_the_bands_of_every_picture(lab):
     assert (sent == levels(lab.pixels)[..., [4, 1, 3]]).all()
     strip, rows = thumbnails(lab)
     assert (strip == np.concatenate([levels(lab.images[i])[..., [4, 1, 3]] for i in rows], axis=1)).all()
-    kept = np.asarray(Image.open(io.BytesIO(lab._shelf[0]["png"])).convert("RGB")).astype(int)
+    kept = np.asarray(Image.open(io.BytesIO(lab._shelf_view.pictures()[lab.shelf[0].key])).convert("RGB")).astype(int)
     assert (kept == decoded(lab, (4, 1, 3), lab.shelf["kept"].latent)).all()
     [(sheet, [pictures])] = [(content, buffers) for content, buffers in heard if content["kind"] == "sheet"]
     drawn = np.frombuffer(pictures, np.uint8).reshape(sheet["count"], 16, 16, 4)[..., :3]

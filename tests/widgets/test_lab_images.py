@@ -15,7 +15,8 @@ from support.tiny_lab import one_sentence, open_lab, tiny
 from vae_plugin.datasets import Circles, DataError
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec
-from vae_plugin.widgets.images import ImageSet, as_image
+from vae_plugin.widgets.image_set import ImageSet
+from vae_plugin.widgets.images import as_image
 from vae_plugin.widgets.survey import encode_in_batches
 
 SIZE = (8, 8)

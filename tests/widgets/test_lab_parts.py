@@ -10,7 +10,7 @@ from support.tiny_lab import one_sentence, open_lab
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.live import Live
 from vae_plugin.widgets.outlet import Outlet, sentence
-from vae_plugin.widgets.recipe import Line
+from vae_plugin.widgets.recipe import Line, Recipe
 from vae_plugin.widgets.shelf import Saved, ShelfKeeper
 from vae_plugin.widgets.state import HISTORY, History, State, given_state
 
@@ -20,7 +20,7 @@ def latent(value):
 
 
 def to(value):
-    return lambda state: given_state(latent(value), str(value), Line(f"z = {value}"))
+    return lambda state: given_state(latent(value), str(value), Recipe((Line(f"z = {value}"),)))
 
 
 # --- history ---

@@ -8,7 +8,7 @@ from support.tiny_lab import one_sentence, tiny
 from vae_plugin.datasets import Circles
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec
-from vae_plugin.widgets.images import ImageSet, Labels
+from vae_plugin.widgets.image_set import ImageSet, Labels
 from vae_plugin.widgets.space import LatentSpace
 from vae_plugin.widgets.survey import encode_in_batches, merge
 

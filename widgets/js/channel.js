@@ -2,13 +2,13 @@
 // merged into the waiting one, so that nothing queues up and the last change always arrives.
 
 const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
-const PATIENCE = 6000; // ms without an answer before the lab says so
+const PATIENCE = 6000; // ms without an answer before the lab asks whether the kernel is there
 
 export class Channel {
   constructor(model, view, listeners) {
     this.model = model;
     this.view = view;
-    this.listeners = listeners; // { frame, sheet, error, silent }
+    this.listeners = listeners; // { frame, sheet, error, silent, working }
     this.asked = new Map(); // id -> { resolve, reject }
     this.lastId = 0;
     this.lost = true; // whether earlier messages may never arrive
@@ -16,6 +16,8 @@ export class Channel {
     this.waiting = null; // the live request that is sent next
     this.gestures = 0;
     this.timer = null;
+    this.pause = PATIENCE; // longer while the kernel is silent
+    this.knocked = null; // id of the request that asks whether the kernel is there
     this.receive = this.receive.bind(this);
     model.on("msg:custom", this.receive);
   }
@@ -74,15 +76,17 @@ export class Channel {
     const order = { view: this.view, id, turn: id, first: this.lost };
     this.lost = false;
     this.model.send({ ...message, ...order, loopback: LOOPBACK.has(location.hostname) }, undefined, buffers);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.giveUp(), PATIENCE);
+    this.wait();
     return id;
   }
 
   receive(message, buffers) {
     this.listeners.silent(false);
+    this.pause = PATIENCE;
     if (message.kind === "error") this.listeners.error(message.text);
     const mine = message.view === this.view && message.id !== undefined;
+    if (mine && message.id === this.knocked) this.stillWorking(message.working);
+    else if (mine) this.listeners.working(false);
     if (mine && message.id === this.flying) this.answered();
     if (message.kind === "frame") this.listeners.frame(message, buffers, mine);
     if (message.kind === "sheet") this.listeners.sheet(message, buffers, mine);
@@ -97,8 +101,35 @@ export class Channel {
 
   // The kernel is alive: wait for the full time again, if there is anything to wait for.
   alive() {
+    this.knocked = null;
     clearTimeout(this.timer);
-    if (this.flying !== null || this.asked.size) this.timer = setTimeout(() => this.giveUp(), PATIENCE);
+    if (this.flying !== null || this.asked.size) this.wait();
+  }
+
+  wait() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.knock(), this.pause);
+  }
+
+  // Nothing has come for a while: ask which requests the kernel is working on. If that is not answered either, it is busy
+  // with a cell or gone.
+  knock() {
+    if (this.knocked !== null) this.giveUp();
+    const ids = [...this.asked.keys(), ...(this.flying === null ? [] : [this.flying])];
+    this.knocked = this.send({ do: "alive", ids });
+  }
+
+  // The kernel has answered a knock. What it does not work on never reached it: all that it has done was answered before.
+  stillWorking(ids) {
+    const working = new Set(ids);
+    const lost = [...this.asked].filter(([id]) => id < this.knocked && !working.has(id));
+    for (const [id, { reject }] of lost) {
+      this.asked.delete(id);
+      reject(new Error("lost"));
+    }
+    if (lost.length) this.listeners.error("A request was lost on its way to the kernel: try again.");
+    if (this.flying !== null && this.flying < this.knocked && !working.has(this.flying)) this.answered();
+    this.listeners.working(working.size > 0);
   }
 
   // The live request was answered. The next one is sent before the answer is drawn.
@@ -110,16 +141,14 @@ export class Channel {
     }
   }
 
-  // No answer for too long. A busy kernel finds the latest change when it is done; for a restarted one nothing waits.
+  // No sign of life for too long. A busy kernel finds the latest change when it is done, and its answers are still
+  // awaited; for a restarted one nothing waits.
   giveUp() {
     this.listeners.silent(true);
     this.lost = true;
-    this.flush();
-    clearTimeout(this.timer);
     this.flying = null;
-    const asked = [...this.asked.values()];
-    this.asked.clear();
-    for (const { reject } of asked) reject(new Error("no answer"));
+    this.flush();
+    this.pause = Math.min(2 * this.pause, 16 * PATIENCE);
   }
 }
 

@@ -1,6 +1,11 @@
 import { h } from "./dom.js";
 import { bytesOf, decodePicture } from "./pixels.js";
 
+// What a picture of a latent on the shelf is kept under: other bands are another picture.
+export function pictureName({ key, drawn }) {
+  return `${key}:${drawn}`;
+}
+
 // Small pictures of the lab's images, and of the latents on its shelf.
 export class Gallery {
   constructor(lab) {

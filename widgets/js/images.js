@@ -1,11 +1,14 @@
 import { button, h, labelled } from "./dom.js";
 import { DRAGGED } from "./slot.js";
 
+const megabytes = (bytes) => Math.ceil(bytes / 2 ** 20);
+
 // Sources of images: the lab's own, a file, the clipboard, a path on the kernel's machine. A page without a kernel opens
 // only latents: its info has the reasons, see page/contents.py.
 export class Images {
   constructor(lab) {
     this.lab = lab;
+    this.uploads = 0; // files opened so far
     this.file = h("input", {
       type: "file",
       accept: this.encodes ? "image/*,.safetensors" : ".safetensors",
@@ -72,8 +75,21 @@ export class Images {
   }
 
   async openFile(file) {
-    const data = await file.arrayBuffer();
-    return this.lab.act({ do: "open", name: file.name || "pasted image" }, [data]);
+    const name = file.name || "pasted image";
+    const { most = Infinity, piece = Infinity } = this.lab.info.upload ?? {};
+    if (file.size > most) {
+      this.lab.complain(`${name} has ${megabytes(file.size)} MB: up to ${megabytes(most)} MB can be sent to the kernel. Open it by its path there.`);
+      return undefined;
+    }
+    this.uploads += 1;
+    const upload = this.uploads;
+    let at = 0;
+    for (; at + piece < file.size; at += piece) {
+      const data = await file.slice(at, at + piece).arrayBuffer();
+      if (!(await this.lab.act({ do: "piece", upload, at }, [data]))) return undefined;
+      this.lab.say(`sending ${name}: ${megabytes(at + piece)} of ${megabytes(file.size)} MB`);
+    }
+    return this.lab.act({ do: "open", name, upload, at }, [await file.slice(at).arrayBuffer()]);
   }
 
   async pasteFromClipboard() {

@@ -17,11 +17,13 @@ export function render({ model, el }) {
   lab.follow("_space", readSpace);
   lab.follow("_progress", () => lab.progress());
   lab.follow("_shelf", () => lab.emit("shelf"));
+  lab.follow("_problems", () => lab.showProblems());
   lab.follow("_selection", () => lab.emit("selection"));
   // The saved picture may come after this view was opened; once a live one was drawn, it is newer.
   lab.follow("_picture", () => { if (!lab.stage.drawn) lab.showSaved(); });
 
   readSpace();
+  lab.showProblems();
   lab.emit("shelf");
   lab.showSaved();
   lab.gallery.fill();

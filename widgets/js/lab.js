@@ -1,5 +1,5 @@
 import { Channel } from "./channel.js";
-import { Gallery } from "./gallery.js";
+import { Gallery, pictureName } from "./gallery.js";
 import { Notices } from "./notices.js";
 import { Operands } from "./operands.js";
 import { bytesOf, decodePicture, floatsOf, intsOf } from "./pixels.js";
@@ -32,6 +32,7 @@ export class Lab {
         this.emit("coordinates");
       },
       silent: (yes) => this.notices.silent(yes),
+      working: (yes) => this.notices.working(yes),
     });
     this.gallery = new Gallery(this);
     this.operands = new Operands(this);
@@ -69,7 +70,8 @@ export class Lab {
   }
 
   get shelf() {
-    return this.model.get("_shelf");
+    const pictures = this.model.get("_shelf_pictures") ?? {};
+    return this.model.get("_shelf").map((item) => ({ ...item, png: item.png ?? pictures[pictureName(item)] }));
   }
 
   // Numbers of the images that are selected on the map.
@@ -86,7 +88,7 @@ export class Lab {
   readSpace() {
     const space = this.model.get("_space");
     if (!space.axes) return;
-    this.space = new LatentSpace(space, floatsOf(this.model.get("_points")), this.info.labels);
+    this.space = new LatentSpace(space, floatsOf(this.model.get("_points")), this.info.labels, this.info.names);
     if (!this.reference.length) this.reference = space.reference ?? [];
     if (this.values.length !== space.axes.length) this.confirm(space.coordinates);
     this.emit("space");
@@ -178,8 +180,15 @@ export class Lab {
     this.notices.complain(text);
   }
 
+  // Errors that no request of this view has caused.
+  showProblems() {
+    this.notices.problems(this.model.get("_problems"), (number) => this.channel.ask({ do: "seen", number }));
+  }
+
   progress() {
-    if (this.space === null) this.channel.alive();
+    if (!this.space?.complete) this.channel.alive();
+    const { count, total, complete } = this.space ?? {};
+    this.notices.say(count < total ? `axes of ${count} of ${total} images${complete ? "" : ", more are being encoded"}` : "");
     this.emit("progress");
   }
 }

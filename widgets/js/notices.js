@@ -12,7 +12,19 @@ export class Notices {
       { role: "alert", class: "ll-alert", hidden: true },
       "The kernel is not responding. If it was restarted, run this cell again; if it is busy, the lab continues when it is done.",
     );
-    this.element = h("div", { class: "ll-alerts" }, this.quiet, this.alert);
+    this.kept = h("div", { role: "alert" });
+    this.element = h("div", { class: "ll-alerts" }, this.quiet, this.kept, this.alert);
+    this.busy = h("span", { role: "status", class: "ll-status" });
+  }
+
+  // Errors that stay until they are dismissed.
+  problems(list, dismiss) {
+    this.kept.replaceChildren(...list.map(({ number, text }) => h("div", { class: "ll-alert" }, h("span", {}, text), iconButton("close", "Dismiss", () => dismiss(number)))));
+  }
+
+  working(yes) {
+    const words = yes ? "the kernel is working on it…" : "";
+    if (this.busy.textContent !== words) this.busy.textContent = words;
   }
 
   say(text) {

@@ -1,12 +1,16 @@
 import { h } from "./dom.js";
+import { pictureName } from "./gallery.js";
 import { iconButton } from "./icons.js";
 import { DRAGGED } from "./slot.js";
+
+const AT_ONCE = 24; // pictures that are asked for
 
 // Saved latents as thumbnails. Enter makes one the current latent, F2 renames it, Delete removes it.
 export class ShelfView {
   constructor(lab) {
     this.lab = lab;
     this.renaming = false;
+    this.fetching = false;
     this.list = h("ul", { class: "ll-shelf", "aria-label": "Saved latents" });
     this.empty = h("p", { class: "ll-empty" }, "“Keep” puts the current latent here, to calculate with it.");
     this.element = h("section", { class: "ll-shelf-place", "aria-label": "Shelf" }, h("h3", {}, "Shelf"), this.empty, this.list);
@@ -23,12 +27,31 @@ export class ShelfView {
     const [at, control] = row ? [[...this.list.children].indexOf(row), buttons.indexOf(active)] : [-1, 0];
     this.list.replaceChildren(...this.lab.shelf.map((item) => this.entry(item)));
     this.empty.hidden = this.lab.shelf.length > 0;
+    this.fetch();
     this.list.hidden = !this.empty.hidden;
     if (!row) return;
     // Focus the same control of the same latent, or of its neighbour if that was removed.
     const rows = /** @type {HTMLElement[]} */ ([...this.list.children]);
     const next = rows.find((element) => element.dataset.key === row.dataset.key) ?? rows[Math.min(at, rows.length - 1)];
     next?.querySelectorAll("button")[Math.max(0, control)]?.focus();
+  }
+
+  // Asks for the pictures that this page does not have, some at a time.
+  async fetch() {
+    const missing = this.lab.shelf.filter(({ png }) => png === undefined);
+    if (this.fetching || !missing.length) return;
+    this.fetching = true;
+    try {
+      const { message, buffers } = await this.lab.channel.ask({ do: "thumbnails", keys: missing.slice(0, AT_ONCE).map(({ key }) => key) });
+      const fetched = message.keys.map((key, i) => [pictureName({ key, drawn: message.drawn }), buffers[i]]);
+      const names = new Set(this.lab.shelf.map(pictureName));
+      const pictures = Object.entries(this.lab.model.get("_shelf_pictures") ?? {}).concat(fetched).filter(([name]) => names.has(name));
+      this.lab.model.set("_shelf_pictures", Object.fromEntries(pictures)); // also for a saved notebook
+      this.fetching = false;
+      if (fetched.length) this.lab.emit("shelf");
+    } catch {
+      this.fetching = false; // the error is already shown
+    }
   }
 
   entry({ key, name, norm, png }) {

@@ -2,12 +2,15 @@ import { number } from "./numbers.js";
 
 // The axes of the latent space, and the coordinates of the encoded images along them.
 export class LatentSpace {
-  constructor({ axes, images, rows }, points, labels) {
+  constructor({ axes, images, rows, total, complete }, points, labels, names) {
     this.axes = axes;
     this.rows = rows; // of the encoded images in the lab's images
     this.count = images;
     this.points = points; // (count, axes.length), row by row
     this.labels = labels;
+    this.names = names; // of the lab's images
+    this.total = total; // of the lab's images
+    this.complete = complete; // whether no more are being encoded
   }
 
   axis(key) {
@@ -47,6 +50,6 @@ export class LatentSpace {
     if (i < 0) return "none";
     const row = this.rows[i];
     const labels = this.labels.map(({ name, names, values }) => `${name} ${names ? names[values[row]] : number(values[row] ?? NaN)}`);
-    return [`image ${row + 1}`, ...labels].join(", ");
+    return [this.names[row], ...labels].join(", ");
   }
 }

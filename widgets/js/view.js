@@ -25,6 +25,7 @@ export function buildView(lab) {
       {},
       h("strong", {}, "Latent Lab"),
       h("span", { class: "ll-model", title: describeModel(lab.info) }, describeModel(lab.info)),
+      notices.busy,
       notices.status,
       fullScreenButton(lab, root) ?? "",
     ),

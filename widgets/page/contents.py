@@ -10,7 +10,7 @@ import torch
 from vae_plugin.datasets.transforms import bands_to_show
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.codec import Codec, Encoded
-from vae_plugin.widgets.model_code import model_code
+from vae_plugin.widgets.model_code import decoding
 from vae_plugin.widgets.pictures import png
 from vae_plugin.widgets.session import Session
 
@@ -37,18 +37,18 @@ def page_contents(session: Session, traits: Mapping[str, Any]) -> dict[str, Any]
         traits: its synced state, by name.
     """
     codec, space, state = session.codec, session.survey.require_space(), session.state
-    info = {**traits["_info"], "device": DEVICE, "dtype": "float32", "absent": _absent(codec)}
+    info = {**traits["_info"], "device": DEVICE, "dtype": "float32", "absent": _absent(codec), "upload": None}
     image = None
     if state.original is not None and state.encoded is not None:
-        image = {"row": state.row, **_image(codec, state.name, state.original, state.encoded)}
+        image = {"row": state.row, **_image(codec, state.title, state.original, state.encoded)}
     return {
-        "traits": {**traits, "_info": info},
+        "traits": {**traits, "_info": info, "_problems": []},
         "decoder": {
             "imageSize": list(codec.image_size),
             "ratio": codec.spatial_compression_ratio,
             "bands": list(shown_bands(codec)),
         },
-        "decode": model_code(codec).decode,
+        "decode": decoding(codec),
         "images": _images(session),
         "shelf": [_bytes(item.latent) for item in session.keeper.shelf],
         "axes": [{name: getattr(axis, name) for name in AXIS} for axis in space.axes.values()],
@@ -64,7 +64,7 @@ def page_contents(session: Session, traits: Mapping[str, Any]) -> dict[str, Any]
             "latent": _bytes(state.latent),
             "image": image,
             "seed": state.seed,
-            "name": state.name,
+            "name": state.title,
             "edited": state.edited,
         },
     }

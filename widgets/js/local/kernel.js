@@ -110,6 +110,10 @@ export class LocalKernel {
     }
   }
 
+  do_alive(tag, { ids }) {
+    this.reply(tag, { working: ids });
+  }
+
   // --- the latent ---
 
   change(state, tag, gesture = null) {
