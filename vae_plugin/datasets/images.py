@@ -125,7 +125,8 @@ class ImageDataset(Dataset):
         return self._items(indices, 1)
 
     def _items(self, indices: Sequence[int], most_tried: int) -> list[dict[str, Any] | DataError]:
-        places = [range(len(self))[operator.index(index)] for index in indices]
+        every = range(len(self))
+        places = [every[operator.index(index)] for index in indices]
         draws = self.framing.draws((self.seed, int(self._epoch)), self.rows[places])
         whole = self._kept_whole(places, draws)
         if whole is not None:

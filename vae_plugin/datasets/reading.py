@@ -27,6 +27,7 @@ from .formats import HEIC_EXTRA, formats, is_heic, usual_formats
 from .framing import Size, ViewOf
 from .paths import RefusedError, regular_file
 from .places import Places
+from .plain_png import plain_pixels
 from .rasters import Range, Raster, note_clipped
 from .rules import LATEST, DataRules
 from .transforms import MODES, convert, upright, upright_size
@@ -111,6 +112,11 @@ class ImageReader:
         """
         name = _name(source)
         with one_sentence(name):
+            encoded = source.get("bytes") if isinstance(source, Mapping) else source
+            if isinstance(encoded, bytes) and self.value_range is None:
+                pixels = plain_pixels(encoded, channels, self.max_pixels)
+                if pixels is not None:
+                    return Decoded(pixels, (pixels.shape[1], pixels.shape[0]))
             found, whole, factor = self._decode(source, channels, name, view_of)
             if isinstance(found, Raster):
                 values, clipped = self._scaled(found, channels, name)

@@ -111,8 +111,8 @@ def image_noise(seed: int, images: Sequence[int], shape: Sequence[int]) -> torch
     noise, generator = torch.empty(tuple(shape), dtype=torch.float32), torch.Generator()
     if len(images) != len(noise):
         raise ValueError(f"got {len(images)} images for noise of shape {tuple(shape)}: give one for each row.")
-    for image, row in zip(images, noise, strict=True):
-        torch.randn(row.shape, generator=generator.manual_seed(_mix(seed, ~image)), out=row)
+    for image, row in zip(images, noise.unbind(), strict=True):
+        row.normal_(generator=generator.manual_seed(_mix(seed, ~image)))
     return noise
 
 
