@@ -127,14 +127,13 @@ class ImageDataset(Dataset):
     def _items(self, indices: Sequence[int], most_tried: int) -> list[dict[str, Any] | DataError]:
         every = range(len(self))
         places = [every[operator.index(index)] for index in indices]
-        draws = self.framing.draws((self.seed, int(self._epoch)), self.rows[places])
-        whole = self._kept_whole(places, draws)
+        whole = self._kept_whole(places)
         if whole is not None:
             return whole
         items: list[dict[str, Any] | DataError] = []
         alike: dict[Any, list[tuple[dict[str, Any], np.ndarray]]] = {}
         values = self._values(self.rows[places].tolist())
-        for place, value, drawn in zip(places, values, draws.tolist(), strict=True):
+        for place, value, drawn in zip(places, values, self._draws(places).tolist(), strict=True):
             try:
                 found = self._find(place, value, self._view_of(place, drawn), most_tried)
             except DataError as error:
@@ -157,14 +156,19 @@ class ImageDataset(Dataset):
             item["side"] = side
         return item
 
-    def _kept_whole(self, places: list[int], draws: np.ndarray) -> list[dict[str, Any] | DataError] | None:
+    def _draws(self, places: list[int]) -> np.ndarray:
+        """The random numbers by which the images of these places are seen in this epoch."""
+        return self.framing.draws((self.seed, int(self._epoch)), self.rows[places])
+
+    def _kept_whole(self, places: list[int]) -> list[dict[str, Any] | DataError] | None:
         """The items of images that are all kept and have the size at which they are seen; else None."""
         side = self.framing.resolution
         pixels = None if self.sizes is not None else self.kept.alike(self.rows[places], (side, side))
         if pixels is None:
             return None
-        turned = self.framing.mirrored(draws)
-        pixels[turned] = pixels[turned, :, ::-1]
+        if self.framing.random_flip:
+            turned = self.framing.mirrored(self._draws(places))
+            pixels[turned] = pixels[turned, :, ::-1]
         beside = self._beside(side)
         return [{**beside, "pixel_values": image} for image in tensors_of(pixels).unbind()]
 
