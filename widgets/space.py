@@ -97,7 +97,7 @@ class LatentSpace:
         if not means.square().sum().isfinite():
             raise UserError("the latents of the images are too large to calculate with: their squares are infinite.")
         self.directions, self.scales, shares = _principal(means - self.mean, self.mean.square().sum())
-        self.slopes, self._label_means = torch.zeros(0, *self.mean.shape), torch.zeros(0)
+        self.slopes, self._label_means = means.new_zeros(0, *self.mean.shape), means.new_zeros(0)
         axes = [*(self._dimensions() if self.flat else self._channels()), *self._directions(shares)]
         axes += list(self._labels(labels or {}))
         self.axes = {axis.key: axis if axis.name else replace(axis, name=axis.key) for axis in axes}
@@ -260,5 +260,5 @@ def _principal(centred: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor
     directions = directions[:count]
     # A direction and its opposite are equivalent: make the largest component positive, so that results repeat.
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
-    directions = directions * torch.where(largest < 0, -1.0, 1.0)
+    directions = torch.where(largest < 0, -directions, directions)
     return directions.unflatten(1, shape), variance[:count].sqrt(), variance[:count] / total
