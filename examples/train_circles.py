@@ -39,7 +39,7 @@ class TrainingOptions:
     output_dir: str = option("out-lab", "Folder for the result.")
     first_steps: int = option(2200, "Steps in which the latents are found.")
     train_steps: int = option(3000, "Steps after that, with images of twice the size.")
-    seed: int = option(0, "Seed of every random number.")
+    seed: int = option(2, "Seed of every random number.")
 
 
 @torch.no_grad()

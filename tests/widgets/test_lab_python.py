@@ -62,7 +62,7 @@ def decoded(lab, z):
     ],
 )
 def test_a_latent_is_set_and_shown(lab, form):
-    z = gaussian(8, 1, 1)
+    z = gaussian(5, 1, 1)
     lab.latent = form(z)
     assert torch.equal(lab.latent, z)
     assert lab.latent.dtype == torch.float32
@@ -70,7 +70,7 @@ def test_a_latent_is_set_and_shown(lab, form):
 
 
 def test_a_latent_that_was_set_is_a_copy(lab):
-    z = gaussian(8, 1, 1)
+    z = gaussian(5, 1, 1)
     lab.latent = z
     z.zero_()
     assert lab.latent.abs().max() > 0.1
@@ -97,9 +97,9 @@ def test_observers_hear_of_each_change_once(lab):
     lab.observe(latent_changed, "latent")
     lab.observe(image_changed, "image")
     try:
-        lab.latent = gaussian(8, 1, 1, seed=1)
+        lab.latent = gaussian(5, 1, 1, seed=1)
         assert lab.wait(LIMIT)
-        assert seen == [gaussian(8, 1, 1, seed=1).flatten().tolist()]
+        assert seen == [gaussian(5, 1, 1, seed=1).flatten().tolist()]
         assert len(pictures) == 1
         ask(lab, "edit", edits=[{"axis": "dim 0", "value": 1.5}])
         assert lab.wait(LIMIT)
@@ -121,7 +121,7 @@ def test_an_observer_of_the_picture_may_set_the_latent(lab):
     def follow(_):
         if not done.is_set():
             done.set()
-            lab.latent = torch.ones(8, 1, 1)
+            lab.latent = torch.ones(5, 1, 1)
 
     lab.observe(follow, "image")
     try:
@@ -129,19 +129,19 @@ def test_an_observer_of_the_picture_may_set_the_latent(lab):
         assert lab.wait(LIMIT)
     finally:
         lab.unobserve(follow, "image")
-    assert torch.equal(lab.latent, torch.ones(8, 1, 1))
-    assert np.abs(shown(lab) - decoded(lab, torch.ones(8))).max() <= 1
+    assert torch.equal(lab.latent, torch.ones(5, 1, 1))
+    assert np.abs(shown(lab) - decoded(lab, torch.ones(5))).max() <= 1
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
         (torch.zeros(7, 1, 1), "(7, 1, 1)"),
-        (torch.zeros(2, 8, 1, 1), "(2, 8, 1, 1)"),
-        (torch.zeros(8, 1, 1, dtype=torch.int64), "int64"),
-        (torch.zeros(8, 1, 1, dtype=torch.complex64), "complex64"),
-        (torch.full((8, 1, 1), float("nan")), "not finite"),
-        (torch.full((8, 1, 1), float("inf")), "not finite"),
+        (torch.zeros(2, 5, 1, 1), "(2, 5, 1, 1)"),
+        (torch.zeros(5, 1, 1, dtype=torch.int64), "int64"),
+        (torch.zeros(5, 1, 1, dtype=torch.complex64), "complex64"),
+        (torch.full((5, 1, 1), float("nan")), "not finite"),
+        (torch.full((5, 1, 1), float("inf")), "not finite"),
         ("a latent", "str"),
         (None, "NoneType"),
         ([[1.0], [1.0, 2.0]], "list"),
@@ -166,7 +166,7 @@ def test_a_wrong_latent_changes_nothing(lab, value, words):
 
 
 def test_an_image_is_set_and_encoded(lab):
-    array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    array = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     lab.image = array
     x = torch.from_numpy(array / 127.5 - 1).permute(2, 0, 1).float()
     with torch.no_grad():
@@ -176,14 +176,14 @@ def test_an_image_is_set_and_encoded(lab):
     assert np.array_equal(np.asarray(lab.original), array)
     picture = decoded(lab, z)  # what the lab shows is the reconstruction, not what it was given
     assert np.abs(shown(lab) - picture).max() <= 1
-    assert lab.image.size == (64, 64)
+    assert lab.image.size == (32, 32)
     assert np.abs(np.asarray(lab.decode(lab.latent)).astype(int) - picture).max() <= 1
     assert lab.wait(LIMIT)
     assert np.abs(shown(lab) - picture).max() <= 1
 
 
 @pytest.mark.parametrize(
-    "value", [np.full((64, 64, 3), 300.0), "nowhere.png", 7, torch.zeros(2, 3, 64, 64), b"garbage", None]
+    "value", [np.full((32, 32, 3), 300.0), "nowhere.png", 7, torch.zeros(2, 3, 32, 32), b"garbage", None]
 )
 def test_a_wrong_image_changes_nothing(lab, value):
     image, state = lab.image, lab._session.state
@@ -228,14 +228,14 @@ def test_there_are_no_codes_without_a_codebook(lab):
 
 
 def test_the_shelf_is_set_by_name_and_by_number(lab):
-    a, b = gaussian(8, 1, 1), gaussian(8, 1, 1, seed=1)
+    a, b = gaussian(5, 1, 1), gaussian(5, 1, 1, seed=1)
     lab.shelf = {"cat": a, "dog": b.flatten()}
     assert isinstance(lab.shelf, Shelf)
     assert lab.shelf.names == ["cat", "dog"]
     assert torch.equal(lab.shelf["dog"].latent, b)
     assert torch.equal(lab.shelf[0].latent, a)
     assert torch.equal(lab.shelf[-1].latent, b)
-    assert repr(lab.shelf[0]) == "Saved('cat', latent (8, 1, 1))"
+    assert repr(lab.shelf[0]) == "Saved('cat', latent (5, 1, 1))"
     lab.shelf = [a, lab.shelf["dog"], Saved("third", a)]
     assert lab.shelf.names == ["latent 0", "dog", "third"]
     with pytest.raises(KeyError, match=r"'cow' is not on the shelf: there are 'latent 0', 'dog', 'third'\."):
@@ -253,7 +253,7 @@ def test_names_and_keys_on_a_shelf_are_unique(lab):
         lab.keep("one")
     lab.keep()
     lab.keep()
-    lab.shelf = [*lab.shelf, Saved("one (2)", gaussian(8, 1, 1)), lab.shelf[0]]
+    lab.shelf = [*lab.shelf, Saved("one (2)", gaussian(5, 1, 1)), lab.shelf[0]]
     names, keys = lab.shelf.names, [item.key for item in lab.shelf]
     assert names[:3] == ["one", "one (2)", "one (3)"]
     assert len(set(names)) == len(names) == 7
@@ -275,10 +275,10 @@ def test_what_is_kept_stays_as_it_is(lab):
         (7, "int"),
         ("cat", "str"),
         ([torch.zeros(3)], "(3,)"),
-        ({"a": torch.full((8, 1, 1), float("nan"))}, "not finite"),
-        ({"a": torch.zeros(8, 1, 1), "b": "z"}, "str"),
+        ({"a": torch.full((5, 1, 1), float("nan"))}, "not finite"),
+        ({"a": torch.zeros(5, 1, 1), "b": "z"}, "str"),
         ([Saved("a", torch.zeros(3))], "(3,)"),
-        ([Saved("a", torch.zeros(8, 1, 1, dtype=torch.int64))], "int64"),
+        ([Saved("a", torch.zeros(5, 1, 1, dtype=torch.int64))], "int64"),
     ],
 )
 def test_a_wrong_shelf_changes_nothing(lab, value, words):
@@ -304,14 +304,14 @@ def test_the_picture_is_saved(lab, tmp_path):
 
 
 def test_latents_are_saved_and_come_back(lab, tmp_path):
-    lab.shelf = {"cat": gaussian(8, 1, 1), "it's {0}": gaussian(8, 1, 1, seed=1), "current": gaussian(8, 1, 1, seed=2)}
-    lab.latent = gaussian(8, 1, 1, seed=3)
+    lab.shelf = {"cat": gaussian(5, 1, 1), "it's {0}": gaussian(5, 1, 1, seed=1), "current": gaussian(5, 1, 1, seed=2)}
+    lab.latent = gaussian(5, 1, 1, seed=3)
     path = lab.save(str(tmp_path / "latents.safetensors"))
     assert isinstance(path, Path)
     tensors = safetensors.torch.load_file(path)
     assert tensors.keys() == {"current", "cat", "it's {0}", "current (2)"}
     for name, seed in {"cat": 0, "it's {0}": 1, "current (2)": 2, "current": 3}.items():
-        assert torch.equal(tensors[name], gaussian(8, 1, 1, seed=seed))
+        assert torch.equal(tensors[name], gaussian(5, 1, 1, seed=seed))
     assert [path.name for path in tmp_path.iterdir()] == ["latents.safetensors"]
 
     lab.shelf = []
@@ -332,11 +332,11 @@ def test_a_latent_that_is_on_the_shelf_too_is_saved(lab, tmp_path):
 
 @pytest.mark.parametrize("name", ["__metadata__", "a/b", "", "ünï"])
 def test_any_name_can_be_saved(lab, tmp_path, name):
-    lab.shelf = {name: gaussian(8, 1, 1)}
+    lab.shelf = {name: gaussian(5, 1, 1)}
     path = lab.save(tmp_path / "a.safetensors")
     lab.shelf = []
     ask(lab, "open", [path.read_bytes()], name="a.safetensors")
-    assert any(torch.equal(item.latent, gaussian(8, 1, 1)) for item in lab.shelf)
+    assert any(torch.equal(item.latent, gaussian(5, 1, 1)) for item in lab.shelf)
 
 
 def test_chosen_codes_are_saved_and_come_back(codes_lab, tmp_path):
@@ -400,7 +400,7 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(lab, tmp_path, monk
 
 
 def test_the_last_picture_is_in_the_state_of_the_widget(lab):
-    lab.latent = gaussian(8, 1, 1, seed=7)
+    lab.latent = gaussian(5, 1, 1, seed=7)
     assert lab.wait(LIMIT)
     state = lab.get_state()["_picture"]
     picture = np.asarray(Image.open(io.BytesIO(state["decoded"]))).astype(int)
@@ -481,7 +481,7 @@ def test_statistics_are_waited_for():
 
 def test_images_can_be_read(lab):
     assert len(lab.images) == 6
-    assert lab.images[0].shape == (3, 64, 64)
+    assert lab.images[0].shape == (3, 32, 32)
     assert set(lab.labels) == {"x", "y", "radius", "hue"}
     assert len(lab.labels["radius"].values) == 6
 

@@ -104,9 +104,9 @@ def test_a_slider(flat):
     [(content, buffers)] = [message for message in heard if message[0].get("id") == number]
     with torch.no_grad():
         picture = levels(flat.model.decode(torch.from_numpy(wanted)[None]).sample[0])
-    pixels = np.frombuffer(buffers[0], np.uint8).reshape(64, 64, 4)
+    pixels = np.frombuffer(buffers[0], np.uint8).reshape(32, 32, 4)
     assert content["format"] == "rgba"
-    assert content["size"] == [64, 64]
+    assert content["size"] == [32, 32]
     assert np.abs(pixels[..., :3].astype(int) - picture).max() <= 1
     assert (pixels[..., 3] == 255).all()
     coordinates = dict(zip(flat.space.axes, content["coordinates"], strict=True))
@@ -425,7 +425,7 @@ BAD = {
     "tensors that are not finite": {
         "do": "open",
         "name": "a.safetensors",
-        "buffers": [save({"a": torch.full((8, 1, 1), NAN)})],
+        "buffers": [save({"a": torch.full((5, 1, 1), NAN)})],
     },
     "save": {"do": "save", "what": "everything"},
     "strip": {"do": "strip", "axis": "nope", "low": 0, "high": 1},
@@ -642,7 +642,7 @@ def test_the_facts_of_a_picture(flat):
     assert content["facts"]["kl"] == pytest.approx(kl, rel=1e-4)
     assert not content["facts"]["edited"]
     assert content["original"] == "rgba"
-    original = np.frombuffer(buffers[1], np.uint8).reshape(64, 64, 4)
+    original = np.frombuffer(buffers[1], np.uint8).reshape(32, 32, 4)
     assert np.array_equal(original[..., :3].astype(int), levels(x))
 
 
@@ -664,7 +664,7 @@ def test_what_a_new_view_finds(flat):
     flat.keep("one")
     assert flat.wait(LIMIT)
     state = flat.get_state()
-    assert state["_info"]["latent"] == [8, 1, 1]
+    assert state["_info"]["latent"] == [5, 1, 1]
     assert state["_progress"] == [24, 24]
     assert [axis["key"] for axis in state["_space"]["axes"]] == list(flat.space.axes)
     points = np.frombuffer(state["_points"], np.float32).reshape(24, len(flat.space.axes))
