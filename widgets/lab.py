@@ -23,6 +23,7 @@ from vae_plugin.widgets.codec import SEED, Codec, open_model
 from vae_plugin.widgets.given import as_latent, as_saved, name_and_source
 from vae_plugin.widgets.image_set import ImageSet, Labels
 from vae_plugin.widgets.images import as_image
+from vae_plugin.widgets.linking import Linkable
 from vae_plugin.widgets.live import Live
 from vae_plugin.widgets.model_source import BUNDLED, ModelSource
 from vae_plugin.widgets.notebook import Still, model_in_notebook
@@ -47,7 +48,7 @@ PUBLISH = 0.4  # seconds of quiet before the last picture goes where a saved not
 _numbers = count(1)
 
 
-class LatentLab(anywidget.AnyWidget):
+class LatentLab(Linkable, anywidget.AnyWidget):
     """Encode, decode and calculate with latents, live.
 
     `lab.latent`, `lab.image`, `lab.shelf` and `lab.selection` can be read, set and observed like the traits of any

@@ -144,8 +144,8 @@ export class LatentMap {
     if (here) drawRing(context, this.scale.toPixels(...here), accent, background, [width, height]);
     this.tools.reset.disabled = this.view.isHome;
     const [across, up] = this.axes.map((key) => this.lab.space.axis(key));
-    this.acrossName.replaceChildren(across.name, h("small", {}, ` ${across.detail}`), " →");
-    this.upName.replaceChildren("↑ ", up.name, h("small", {}, ` ${up.detail}`));
+    this.acrossName.replaceChildren(across.name, h("small", {}, ` · ${across.detail}`), " →");
+    this.upName.replaceChildren("↑ ", up.name, h("small", {}, ` · ${up.detail}`));
     this.describe();
   }
 

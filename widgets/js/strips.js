@@ -3,7 +3,7 @@ import { Later } from "./later.js";
 import { number } from "./numbers.js";
 import { paint } from "./pixels.js";
 
-const FIRST_AXES = 5; // axes that are shown at first
+const FIRST_AXES = 6; // axes that are shown at first
 const STRIPS_PAUSE = 300; // ms without a change until the strips are drawn again
 
 // Traversals along axes, and paths between two latents. Each picture is a button that makes its latent the current one.

@@ -13,16 +13,19 @@ import { Sliders } from "./sliders.js";
 import { Strips } from "./strips.js";
 import { tabs } from "./tabs.js";
 
+const SMALL_SIDE = 64; // pixels of the small pictures, at most
+
 // The whole of a lab: pictures and actions, tabs of tools, the shelf.
 export function buildView(lab) {
   const { notices, stage } = lab;
   const images = new Images(lab);
   const actions = new Actions(lab, images);
-  const root = h("div", { class: "latent-lab", role: "region", "aria-label": "Latent Lab", "data-latent-lab": lab.model.get("_lab") });
+  const fine = Math.max(...lab.info.image.slice(1)) > SMALL_SIDE; // a small picture is not the whole, and may be blurred
+  const root = h("div", { class: fine ? "latent-lab ll-fine" : "latent-lab", role: "region", "aria-label": "Latent Lab", "data-latent-lab": lab.model.get("_lab") });
   root.append(
     h(
-      "header",
-      {},
+      "div",
+      { class: "ll-header" },
       h("strong", {}, "Latent Lab"),
       h("span", { class: "ll-model", title: describeModel(lab.info) }, describeModel(lab.info)),
       notices.busy,
