@@ -123,13 +123,24 @@ def bits_per_dim_bound(nats: torch.Tensor, image_shape: Sequence[int]) -> torch.
 
 
 @accepts(model=MODEL, x=TENSOR, generator=GENERATORS)
-def elbo(model: LatentVariableModel, x: torch.Tensor, generator: Generators = None) -> ELBO:
+def elbo(
+    model: LatentVariableModel,
+    x: torch.Tensor,
+    generator: Generators = None,
+    posterior: DiagonalGaussian | None = None,
+) -> ELBO:
     """Evidence lower bound, estimated with one reparameterised sample of z (Kingma & Welling 2013, eq. 7).
 
     For a `VQVAE`, whose posterior is deterministic and whose prior is uniform, it is log p(x|k) - positions * log K
     (van den Oord et al. 2017, section 3.1).
+
+    Args:
+        model: a `LatentVariableModel`.
+        x: images (B, C, H, W).
+        generator: one generator, or one for each image.
+        posterior: that of the images, where it is known already.
     """
-    posterior = model.posterior(x)
+    posterior = model.posterior(x) if posterior is None else posterior
     output = model.decoder_output(posterior.sample(generator), x.shape[-2:])
     return ELBO(model.likelihood.log_prob(x, output), posterior.kl_per_dimension())
 
@@ -141,6 +152,7 @@ def importance_weighted_bound(
     num_samples: int,
     generator: Generators = None,
     samples_per_pass: int | None = None,
+    posterior: DiagonalGaussian | None = None,
 ) -> torch.Tensor:
     """Importance-weighted bound log 1/K sum_k p(x, z_k) / q(z_k|x) with z_k ~ q(z|x): (B,) nats.
 
@@ -156,6 +168,7 @@ def importance_weighted_bound(
         generator: one generator, or one for each image.
         samples_per_pass: number of samples decoded together; more is faster for small models but needs more memory. By
             default so many that they are images of 2^18 numbers at most, or one.
+        posterior: that of the images, where it is known already.
 
     Raises:
         ValueError: if `num_samples` or `samples_per_pass` is below 1.
@@ -164,7 +177,7 @@ def importance_weighted_bound(
         samples_per_pass = max(1, NUMBERS_PER_PASS // max(1, x.numel()))
     if num_samples < 1 or samples_per_pass < 1:
         raise ValueError(f"num_samples ({num_samples}) and samples_per_pass ({samples_per_pass}) must be at least 1.")
-    posterior = model.posterior(x)
+    posterior = model.posterior(x) if posterior is None else posterior
     total = torch.full((len(x),), -math.inf, device=x.device)
     for first in range(0, num_samples, samples_per_pass):
         count = min(samples_per_pass, num_samples - first)

@@ -179,16 +179,18 @@ def _measure(
                     f"{name} gives values of shape {shape} for {len(x)} image(s): it must give one for each."
                 )
         values |= compared
+    q: Any = adapter.posterior(x)
     if adapter.likelihood is not None:
-        terms = elbo(network, x, noise)
+        terms = elbo(network, x, noise, q)
         values |= {"elbo_nats": terms.value, "kl_nats": terms.kl}
         if adapter.likelihood.is_density:
             values["bits_per_dim_bound"] = bits_per_dim_bound(terms.value, x.shape[1:])
         else:
             values["bits_per_dim"] = bits_per_dim(terms.value, x.shape[1:])
     if num_importance_samples:
-        values["log_likelihood_nats"] = importance_weighted_bound(network, x, num_importance_samples, noise)
-    q = adapter.posterior(x)
+        values["log_likelihood_nats"] = importance_weighted_bound(
+            network, x, num_importance_samples, noise, posterior=q
+        )
     if isinstance(q, DiagonalGaussian):
         values.setdefault("kl_nats", q.kl())
     values["finite"] = reconstruction.isfinite().flatten(1).all(1)
