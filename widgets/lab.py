@@ -402,14 +402,14 @@ class LatentLab(Linkable, anywidget.AnyWidget):
         self._frames.publish(frame, rgba)
         self._still.update(frame.state, rgba)
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return {"text/plain": repr(self)} if self._session.worker.stopped else super()._repr_mimebundle_(**options)
-
     def _ipython_display_(self) -> None:
         """Show the lab, and beside it the picture that a notebook file keeps."""
         from IPython.display import display
 
+        if self._session.worker.stopped:
+            display({"text/plain": repr(self)}, raw=True)
+            return
         bundle = self._repr_mimebundle_()
         display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
-        if not self._session.worker.stopped and self.image is not None:
+        if self.image is not None:
             self._still.show(self._session.state, np.asarray(self.image.convert("RGBA")))
