@@ -118,7 +118,7 @@ def test_strips_are_drawn_at_first_sight_and_a_picture_is_taken(circles):
     circles.tab("strips")
     circles.settle()
     pictures = circles.find(".ll-strips button")
-    assert pictures.count() == 6 * 7
+    assert pictures.count() == 5 * 7  # x, y, radius and two for the hue
     axis, value = pictures.nth(3 * 7 + 5).get_attribute("title").split(" = ")
     circles.python(f"z = LAB.latent; low, high = LAB.space.ends({axis!r})")
     circles.python(f"expected = LAB.space.move(z, {axis!r}, torch.linspace(low, high, 7)[5].item())")
@@ -137,6 +137,6 @@ def test_samples_are_drawn_at_first_sight_and_one_is_taken(circles):
     assert samples.count() == 24
     samples.nth(3).click()
     circles.settle()
-    drawn = "torch.randn(24, 8, 1, 1, generator=torch.Generator().manual_seed(0))[3]"
+    drawn = "torch.randn(24, *LAB.latent.shape, generator=torch.Generator().manual_seed(0))[3]"
     assert circles.python(f"print(torch.equal(LAB.latent, {drawn}))") == "True"
     assert circles.shown() == circles.python("print(digest(LAB))")

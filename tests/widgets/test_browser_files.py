@@ -62,6 +62,6 @@ def test_the_image_that_is_open_is_marked(circles):
     circles.settle()
     marked = circles.find("[data-page=images] [aria-current]")
     assert [marked.nth(i).get_attribute("data-row") for i in range(marked.count())] == ["9"]
-    circles.python("LAB.latent = torch.zeros(8)")
+    circles.python("LAB.latent = torch.zeros_like(LAB.latent)")
     circles.settle()
     assert circles.find("[data-page=images] [aria-current]").count() == 0

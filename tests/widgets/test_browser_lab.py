@@ -24,13 +24,14 @@ def test_it_opens_with_a_picture_and_without_a_request_to_elsewhere(circles):
 
 
 def test_what_python_sets_is_shown(circles):
-    circles.python("LAB.latent = torch.linspace(-1, 1, 8)")
+    last = int(circles.python("print(LAB.latent.numel() - 1)"))
+    circles.python("LAB.latent = given = torch.linspace(-1, 1, LAB.latent.numel()).view(LAB.latent.shape)")
     circles.settle()
-    assert circles.shown() == circles.python("print(digest(LAB, torch.linspace(-1, 1, 8).view(8, 1, 1)))")
+    assert circles.shown() == circles.python("print(digest(LAB, given))")
     circles.tab("sliders")
     axis = circles.find("input[data-axis]").first
     index = int(axis.get_attribute("data-axis").split()[1])
-    assert float(axis.input_value()) == pytest.approx(-1 + 2 * index / 7, abs=0.02)
+    assert float(axis.input_value()) == pytest.approx(-1 + 2 * index / last, abs=0.02)
 
 
 def test_two_labs_do_not_disturb_each_other(circles, codes):
@@ -70,10 +71,10 @@ def test_the_bands_are_chosen_by_the_keyboard(bands, circles):
 
 
 def test_the_saved_notebook_has_the_last_picture_for_the_time_without_a_kernel(circles, labs, rig_folders):
-    circles.python("LAB.latent = torch.zeros(8)")
+    circles.python("LAB.latent = torch.zeros_like(LAB.latent)")
     circles.settle()
     # The latent was not encoded from an image: one picture, below a line of words, enlarged.
-    shown = circles.python("print(LAB.image.convert('RGB').resize((192, 192), 0).tobytes().hex())")
+    shown = circles.python("print(LAB.image.convert('RGB').resize((160, 160), 0).tobytes().hex())")
     end = time.monotonic() + LIMIT
     while True:  # the page may still be drawing the output
         labs.page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
@@ -81,10 +82,10 @@ def test_the_saved_notebook_has_the_last_picture_for_the_time_without_a_kernel(c
         outputs = [output for output in notebook.cells[0].outputs if "image/png" in output.get("data", {})]
         assert len(outputs) == 1
         still = Image.open(BytesIO(b64decode(outputs[0].data["image/png"]))).convert("RGB")
-        if still.crop((0, 16, 192, 208)).tobytes().hex() == shown or time.monotonic() > end:
+        if still.crop((0, 16, 160, 176)).tobytes().hex() == shown or time.monotonic() > end:
             break
         labs.page.wait_for_timeout(200)
-    assert still.crop((0, 16, 192, 208)).tobytes().hex() == shown
+    assert still.crop((0, 16, 160, 176)).tobytes().hex() == shown
     visible = labs.page.locator("figure[data-latent-lab-still]:visible").count()
     assert visible == 0  # the live lab hides it
 

@@ -19,6 +19,8 @@ PIXEL = """(canvas, [fx, fy]) => {
 def chart(circles):
     """A lab with its map as it is at first."""
     circles.tab("map")
+    for i, name in enumerate(("Across", "Up")):
+        circles.root.get_by_label(name, exact=True).select_option(f"direction {i + 1}")
     if circles.find("[data-tool=reset]").is_enabled():
         circles.find("[data-tool=reset]").click()
     circles.find("[data-tool=explore]").click()
@@ -55,7 +57,7 @@ def test_it_opens_on_the_map_with_a_picture_at_the_place_of_each_image(labs, cha
         if near:
             continue
         alone += 1
-        middle = json.loads(chart.python(f"print(LAB.images[{row}][:, 32, 32].tolist())"))
+        middle = json.loads(chart.python(f"print(LAB.images[{row}][:, 16, 16].tolist())"))
         seen = chart.find(".ll-map").evaluate(PIXEL, [fx, fy])
         assert seen[:3] == pytest.approx([round(127.5 * (v + 1)) for v in middle], abs=90), row
         assert seen[3] == 255
@@ -187,3 +189,11 @@ def test_a_lasso_selects_images_for_python_and_python_selects_them_on_the_map(ch
     chart.page.keyboard.press("Escape")
     chart.settle()
     assert chart.python("print(LAB.selection)") == "()"
+
+
+def test_the_axes_that_the_model_has_names_for_come_first(circles, codes):
+    first = [
+        [panel.find("[data-page=map] select").first.locator("option").nth(i).inner_text() for i in (0, 1)]
+        for panel in (circles, codes)
+    ]
+    assert first == [["x", "y"], ["direction 1", "direction 2"]]

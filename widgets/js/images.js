@@ -1,4 +1,4 @@
-import { button, h, labelled } from "./dom.js";
+import { button, h } from "./dom.js";
 import { DRAGGED } from "./slot.js";
 
 const megabytes = (bytes) => Math.ceil(bytes / 2 ** 20);
@@ -20,7 +20,7 @@ export class Images {
         this.file.value = "";
       },
     });
-    this.path = h("input", { type: "text", placeholder: "folder/image.png", spellcheck: false });
+    this.path = h("input", { type: "text", placeholder: "or a path: folder/image.png", "aria-label": "Path of an image, on the kernel's machine", title: "Path of an image, on the kernel's machine", spellcheck: false });
     this.thumbnails = h("div", { class: "ll-thumbs", role: "group", "aria-label": "Images" });
     this.element = h(
       "div",
@@ -28,7 +28,7 @@ export class Images {
       h(
         "form",
         {
-          class: "ll-form",
+          class: "ll-row ll-sources",
           onsubmit: (event) => {
             event.preventDefault();
             this.lab.act({ do: "path", path: this.path.value });
@@ -36,7 +36,7 @@ export class Images {
         },
         button("Open a file…", () => this.file.click()),
         this.encodes ? button("Paste", () => this.pasteFromClipboard()) : null,
-        ...(lab.absent.path ? [] : [labelled("Path, on the kernel's machine", this.path), h("button", { type: "submit", class: "ll-button" }, "Open path")]),
+        ...(lab.absent.path ? [] : [this.path, h("button", { type: "submit", class: "ll-button" }, "Open")]),
       ),
       lab.absent.open ? h("p", { class: "ll-hint" }, lab.absent.open) : null,
       this.thumbnails,

@@ -78,7 +78,7 @@ export class LatentMap {
 
   refill() {
     // Their details are on the map itself.
-    const options = this.lab.space.options("directions").map(({ value }) => ({ value, text: this.lab.space.axis(value).name }));
+    const options = this.lab.space.options(this.lab.space.telling).map(({ value }) => ({ value, text: this.lab.space.axis(value).name }));
     for (const [at, select] of [this.x, this.y].entries()) {
       const fresh = select.options.length === 0;
       setOptions(select, options);
@@ -325,7 +325,8 @@ export class LatentMap {
   describe() {
     const here = this.here;
     if (!here) return;
-    const words = `${this.x.value} ${number(here[0])}, ${this.y.value} ${number(here[1])}`;
+    const [across, up] = this.axes.map((key) => this.lab.space.axis(key).name);
+    const words = `${across} ${number(here[0])}, ${up} ${number(here[1])}`;
     const nearest = this.lab.space.describeImage(this.nearestTo(this.scale.toPixels(...here)).index);
     this.canvas.setAttribute("aria-label", `Map of the latent space. At ${words}. Nearest image: ${nearest}`);
     const { length } = this.lab.selection;

@@ -39,6 +39,12 @@ export class LatentSpace {
     return sum;
   }
 
+  // The group of the axes that the model has names for; otherwise that of the principal directions.
+  get telling() {
+    const named = this.axes.find(({ key, name, group }) => ["dimensions", "channels"].includes(group) && name !== key);
+    return named?.group ?? "directions";
+  }
+
   // The axes as options of a select, those of one group first.
   options(firstGroup = null) {
     const axes = [...this.axes];
