@@ -4,6 +4,11 @@ The front end sends requests {"do": name, "view": ..., "id": ..., ...}; each is 
 a "frame", a "reply", a "sheet" or a "dropped" (a newer request has overtaken it, or it failed), however long it takes:
 meanwhile "alive" asks which requests are being worked on. Pictures travel as bytes beside the messages. Each request is
 a method whose keyword-only parameters are the fields of the message.
+
+In a page without a kernel (`LatentLab.export_html`) js/local/kernel.js answers the same requests with the same
+messages. It has no encoder and no codebook: `path`, `bands` and `palette` do not exist there, `open` takes latents only
+and `edit` no codes; the panel shows the reasons in their place (`ABSENT` in page/contents.py). A file comes whole,
+without `piece`, and no error is kept to be `seen`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/lab_page.py [--events 60] [PAGE.html ...]
 
-needs the `test` extra and Chromium. Without pages it writes two: of the bundled circles, and of an untrained conv VAE of
+needs the `test` extra and Chromium. Without pages it writes two: of the bundled circles, and of an untrained VAE of
 256 pixels with 24 images. Each event comes after the full picture of the one before. Of a slow decoder a small picture
-comes first; "full" is the time to the one at full size, in which 120 ms of quiet are waited for. Least and median in ms.
+comes first; "full" is the time to the one at full size, with 120 ms of quiet. Least and median in ms.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from support.rig import Browser
-
 from vae_plugin import AutoencoderVAE
 from vae_plugin.widgets import LatentLab
 

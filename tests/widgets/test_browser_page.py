@@ -141,7 +141,7 @@ def test_circles(make_page, tmp_path):
         page.page.wait_for_selector(".ll-shelf li:nth-child(2) img")
         assert page.saved("Save shelf").keys() == {"current", "first", lab.images.name(3)}
 
-        latent = torch.linspace(-1, 1, 8).view(8, 1, 1)
+        latent = torch.linspace(-1, 1, lab.latent.numel()).view_as(lab.latent)
         safetensors.torch.save_file({"from Python": latent}, tmp_path / "one.safetensors")
         page.tab("images")
         page.page.set_input_files("input[type=file]", tmp_path / "one.safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import tarfile
 import threading
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ from vae_plugin.cli import main
 from vae_plugin.errors import UserError
 from vae_plugin.hub.card import model_card
 from vae_plugin.hub.record import RunRecord
-from vae_plugin.widgets import page
+from vae_plugin.widgets import frontend, page
 from vae_plugin.widgets.page import decoder, runtime
+from vae_plugin.widgets.page.contents import ABSENT, ABSENT_OF_BANDS, ABSENT_OF_CODES
 from vae_plugin.widgets.page.runtime import PACKAGE, SCRIPT, VERSION, WASM, find_runtime, registry
+from vae_plugin.widgets.panel import Panel
 
 CONTENT = {SCRIPT: b"const a=1;export{a as b,a as default};\n//#", WASM: b"\0asm"}
 TARBALL = f"/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
@@ -192,6 +195,15 @@ def test_the_command_writes_beside_the_model(quick, tmp_path, capsys):
     assert main(["lab", str(folder), "--output", str(tmp_path / "other.html")]) == 2
     assert "was trained on photographs: name images" in capsys.readouterr().err
     assert not (tmp_path / "other.html").exists()
+
+
+def test_a_page_answers_every_request_but_those_that_it_has_a_reason_for():
+    own = {name.removeprefix("_do_") for name in vars(Panel) if name.startswith("_do_")}
+    local = set(re.findall(r"^  do_(\w+)\(", frontend.source("local/kernel.js"), re.M))
+    assert own - local == {"path", "bands", "palette", "piece", "seen"}  # a file comes whole, and no error is kept
+    assert local <= own
+    assert {"path", "bands"} <= {*ABSENT, *ABSENT_OF_BANDS}
+    assert "codes" in ABSENT_OF_CODES
 
 
 def test_a_card_links_the_space():

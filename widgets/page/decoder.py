@@ -15,8 +15,8 @@ from vae_plugin.export.onnx_files import LAYOUTS
 from vae_plugin.widgets.codec import Codec
 
 MOST_BYTES = 32_000_000  # of the file
-# Of one picture, a multiplication and an addition being two. A browser computes 20 to 40 in a second on one core.
-MOST_GIGAFLOP = 100
+# Of one picture, a multiplication and an addition being two. WebAssembly on one core computes 12 to 18 in a second.
+MOST_GIGAFLOP = 40
 LEVELS = 1  # of 255, by which a picture may differ from the model's own
 
 

@@ -30,7 +30,8 @@ export class LocalKernel {
     this.images = new Map(page.images.map((image) => [image.row, imageOf(image)]));
     this.shown = undefined; // the image whose original was sent last
     this.heart = null;
-    const saved = page.traits._shelf.map(({ key, name, png }, i) => ({ key, name, png, latent: floatsOf(page.shelf[i]) }));
+    const saved = page.traits._shelf.map(({ key, name }, i) => ({ key, name, latent: floatsOf(page.shelf[i]) }));
+    this.drawn = new Map(); // key of a saved latent -> its small picture, as PNG
     this.shelf = new SavedLatents(saved, this.images, () => this.publishShelf());
     this.axes = new Axes(page.axes, this.shape, mapped(page.space, floatsOf));
     const attributes = page.attributes.map((each) => ({ ...each, direction: floatsOf(each.direction) }));
@@ -39,6 +40,7 @@ export class LocalKernel {
     this.sheets = new LocalSheets({ decoder, edits: this.edits, axes: this.axes, shelf: this.shelf, work: this.work, shape: this.shape, previewShrink: () => this.previewShrink });
     const { latent, image, ...state } = page.state;
     this.history = new History({ ...state, latent: floatsOf(latent), image: image && imageOf(image) });
+    this.publishShelf();
     this.show({});
   }
 
@@ -219,18 +221,26 @@ export class LocalKernel {
 
   publishShelf() {
     const round = (value) => Math.round(1000 * value) / 1000;
-    this.set("_shelf", this.shelf.items.map(({ key, name, latent, png }) => ({ key, name, png, norm: round(Math.hypot(...latent)) })));
-    if (this.shelf.items.some(({ png }) => !png)) this.work.soon(this.drawShelf());
+    this.set("_shelf", this.shelf.items.map(({ key, name, latent }) => ({ key, name, norm: round(Math.hypot(...latent)), drawn: 0 })));
   }
 
-  async *drawShelf() {
-    for (const item of this.shelf.items.filter(({ png }) => !png)) {
-      const [picture] = await this.sheets.small([item.latent]);
-      const png = await pngOf(picture);
-      this.shelf.items = this.shelf.items.map((each) => (each.key === item.key ? { ...each, png } : each));
-      this.publishShelf();
-      yield;
+  do_thumbnails(tag, { keys }) {
+    this.work.soon(this.thumbnails(tag, this.shelf.items.filter(({ key }) => keys.includes(key))));
+  }
+
+  async *thumbnails(tag, items) {
+    try {
+      for (const { key, latent } of items) {
+        if (this.drawn.has(key)) continue;
+        const [picture] = await this.sheets.small([latent]);
+        this.drawn.set(key, await pngOf(picture));
+        yield;
+      }
+    } catch (error) {
+      this.drop(tag);
+      throw error;
     }
+    this.reply(tag, { keys: items.map(({ key }) => key), drawn: 0 }, items.map(({ key }) => this.drawn.get(key)));
   }
 
   // --- sheets ---

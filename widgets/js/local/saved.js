@@ -1,6 +1,6 @@
 const MOST = 1000; // latents on a shelf
 
-// Saved latents { key, name, latent, png }, see shelf.py.
+// Saved latents { key, name, latent }, see shelf.py.
 export class SavedLatents {
   constructor(items, images, changed) {
     this.items = items;
@@ -19,7 +19,7 @@ export class SavedLatents {
   add(name, latent) {
     if (this.items.length >= MOST) throw new Error(`The shelf is full: it has ${MOST} latents.`);
     this.lastKey += 1;
-    const item = { key: `page-${this.lastKey}`, name: this.unused(name), latent: Float32Array.from(latent), png: null };
+    const item = { key: `page-${this.lastKey}`, name: this.unused(name), latent: Float32Array.from(latent) };
     this.items = [...this.items, item];
     this.changed();
     return item;
