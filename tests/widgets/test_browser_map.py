@@ -104,7 +104,9 @@ def test_the_wheel_magnifies_around_the_pointer_and_the_keys_bring_everything_ba
     chart.page.mouse.down()
     chart.page.mouse.up()
     chart.settle()
-    assert said(chart)[0] - there[0] == pytest.approx(near * 2.718281828 ** (4 * 150 / 300), rel=0.05)
+    assert said(chart)[0] - there[0] == pytest.approx(
+        near * 2.718281828 ** (4 * 150 / 300), rel=0.15
+    )  # of rounded words
 
 
 def test_a_drag_with_shift_moves_the_map_and_leaves_the_latent(chart):
@@ -140,7 +142,7 @@ def test_the_ring_of_a_latent_outside_the_map_is_at_its_border(chart):
       for (let i = 0; i < data.length; i += 4) found += data[i] === r && data[i + 1] === g && data[i + 2] === b;
       return found;
     }"""
-    assert chart.find(".ll-map").evaluate(count, accent) > 20
+    assert chart.find(".ll-ring").evaluate(count, accent) > 20
 
 
 def test_the_decoded_plane_covers_the_map_and_follows_the_latent(chart):

@@ -37,6 +37,7 @@ export class LatentMap {
       onpointermove: (event) => this.hover(event),
       ondblclick: (event) => this.open(this.nearestTo(pointIn(this.canvas, event))),
     });
+    this.ring = h("canvas", { class: "ll-ring", "aria-hidden": "true" }); // over the names and the legend as well
     this.images = new MapImages(lab, this.canvas);
     this.acrossName = h("span", { class: "ll-axis ll-axis-x", "aria-hidden": "true" });
     this.upName = h("span", { class: "ll-axis ll-axis-y", "aria-hidden": "true" });
@@ -52,7 +53,7 @@ export class LatentMap {
         labelled("Up", this.y),
         labelled("Colour", this.colour),
       ),
-      h("div", { class: "ll-map-frame" }, this.canvas, this.upName, this.acrossName, this.legend, this.tools.element),
+      h("div", { class: "ll-map-frame" }, this.canvas, this.upName, this.acrossName, this.legend, this.tools.element, this.ring),
       this.words,
     );
     this.question = new Later(PLANE_PAUSE, () => this.askForPlane());
@@ -141,7 +142,9 @@ export class LatentMap {
     const [accent, background] = ["--ll-accent", "--ll-background"].map((name) => themeColour(this.canvas, name));
     this.lasso.draw(context, accent);
     const here = this.here;
-    if (here) drawRing(context, this.scale.toPixels(...here), accent, background, [width, height]);
+    const over = sharpContext(this.ring, width, height);
+    over.clearRect(0, 0, width, height);
+    if (here) drawRing(over, this.scale.toPixels(...here), accent, background, [width, height]);
     this.tools.reset.disabled = this.view.isHome;
     const [across, up] = this.axes.map((key) => this.lab.space.axis(key));
     this.acrossName.replaceChildren(across.name, h("small", {}, ` · ${across.detail}`), " →");
