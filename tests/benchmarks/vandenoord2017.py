@@ -15,8 +15,8 @@ notebook corrects averages that begin at zero.
 The parquet file is CIFAR-10 as on the Hub (column of images as PNG or JPEG bytes): of a copy that was compressed again,
 the numbers are near the notebook's but not to be expected to equal them. 1,000 steps take a few minutes on two cores.
 
-Measured on a copy that was compressed again as JPEG: .264 at step 200 and .113 at 1,000; with `--kmeans --revive` .243
-and .079, at a perplexity of 336 where the notebook's way has 54.
+Measured on a copy that was compressed again as JPEG: .111 at step 1,000 and .0513 at 10,000; with `--kmeans --revive`
+.079 and .0518, at a perplexity of 334 at step 1,000 where the notebook's way has 57. The files are in `results/`.
 
 It prints a line at each of the notebook's steps: the mean over the last 100 steps (as the notebook has it) of error and
 perplexity.

@@ -29,10 +29,16 @@ ENCODED = 4000  # circles of which the diffusion model sees the latents
 NETWORK: dict[str, Any] = {
     "block_out_channels": (8, 16, 32), "norm_num_groups": 4, "mid_block_add_attention": False, "channels_last": True
 }  # fmt: skip
+FLAT: dict[str, Any] = {
+    "network": "mlp", "hidden_sizes": (64, 128, 64), "mlp_act_fn": "silu", "likelihood": "bernoulli",
+}  # fmt: skip
+# One vector for a whole circle, so that whatever a diffusion model draws is decoded to one circle. A weight below 1,
+# because it needs more information in the latents than the ELBO pays for.
+VECTOR: dict[str, Any] = {**FLAT, "latent_channels": 8, "beta": 0.3, "train_batch_size": 64}
 # As examples/circles-colours.yaml, which says why.
 DISENTANGLED: dict[str, Any] = {
-    "resolution": 16, "network": "mlp", "hidden_sizes": (64, 128, 64), "mlp_act_fn": "silu", "latent_channels": 5,
-    "likelihood": "bernoulli", "beta": 2.0, "tc_weight": 10.0, "learning_rate": 2e-3,
+    **FLAT, "resolution": 16, "latent_channels": 5, "beta": 2.0, "tc_weight": 10.0, "learning_rate": 2e-3,
+    "train_batch_size": 256,
 }  # fmt: skip
 
 
@@ -43,8 +49,8 @@ class DemoOptions:
     output_dir: str = option("demo-output", "Folder of the results.", path=True)
     seed: int = option(0, "Seed of the data, the training and the samples.", at_least=0, at_most=LARGEST_SEED)
     resolution: int = option(32, "Side of the images in pixels.", at_least=8, at_most=2**12)
-    train_steps: int = option(900, "Training steps of the VAE.", at_least=1)
-    denoiser_steps: int = option(1000, "Training steps of the diffusion model on the latents.", at_least=1)
+    train_steps: int = option(4000, "Training steps of the VAE.", at_least=1)
+    denoiser_steps: int = option(1500, "Training steps of the diffusion model on the latents.", at_least=1)
     disentangled_steps: int = option(2200, "Training steps of the VAE with a factor in each latent.", at_least=1)
     vqvae_steps: int = option(600, "Training steps of the VQ-VAE.", at_least=1)
     num_circles: int = option(10_000, "Number of circles in the training set.", at_least=16, at_most=10**8)
@@ -67,8 +73,7 @@ def demo(options: DemoOptions) -> dict[str, float]:
     """
     output_dir = Path(options.output_dir)
     print("1. Train a VAE on circles.")
-    # Below 1, because a diffusion model needs more information in its latents than the ELBO pays for.
-    metrics = _train(options, "vae", options.train_steps, **NETWORK, beta=0.1)
+    metrics = _train(options, "vae", options.train_steps, **VECTOR)
     vae = AutoencoderVAE.from_pretrained(output_dir / "vae").eval()
 
     print("2. Train a small diffusion transformer on its latents.")
@@ -81,8 +86,7 @@ def demo(options: DemoOptions) -> dict[str, float]:
 
     print("4. Train a VAE whose latents are x, y, radius and hue: a weight on their total correlation.")
     steps = options.disentangled_steps
-    batch = min(256, options.num_circles)
-    _train(options, "disentangled", steps, **DISENTANGLED, train_batch_size=batch, kl_warmup_steps=2 * steps // 3)
+    _train(options, "disentangled", steps, **DISENTANGLED, kl_warmup_steps=2 * steps // 3)
 
     print("5. Train a VQ-VAE: the same circles as discrete codes.")
     # So few steps need codes that follow the encoder faster than usual, and do not start from its untrained latents.
@@ -109,6 +113,7 @@ def _train(options: DemoOptions, name: str, steps: int, **changes: Any) -> dict[
         "lr_warmup_steps": min(100, steps // 4),
         **changes,
     }
+    recipe["train_batch_size"] = min(recipe["train_batch_size"], options.num_circles)
     settings = build(
         FinetuneOptions,
         dataset_name="circles",

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from ..autoencoders import AutoencoderVAE
 from ..datasets import Circles
 
-BATCH = 64
+BATCH = 128
 EMA_DECAY = 0.995
 LABEL = "circle"  # the one class of the pipeline
 
@@ -53,7 +53,7 @@ def _train_denoiser(vae: AutoencoderVAE, circles: Circles, steps: int) -> DiTTra
         out_channels=mean.shape[1],
         num_layers=3,
         sample_size=mean.shape[-1],
-        patch_size=2,
+        patch_size=1,  # the latents are a vector or few positions
         num_embeds_ada_norm=1000,  # the pipeline always uses label 1000 for "no label"
     )
     scheduler = _scheduler()
