@@ -1,11 +1,13 @@
-"""One notebook server for all tests of the front end (in each process of pytest-xdist), and one notebook with labs."""
+"""One notebook server for all tests of the front end (in each process of pytest-xdist), and labs, in it or not."""
 
 from __future__ import annotations
 
 import pytest
 
 from support.lab_panel import BANDS, CIRCLES, CODES, Panel
+from support.lab_session import fresh
 from support.rig import need, notebook_server, write_notebook
+from support.tiny_lab import open_lab
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +54,59 @@ def bands(labs):
     panel = Panel(labs, 2, "third")
     panel.fresh()
     return panel
+
+
+@pytest.fixture(scope="module")
+def flat_lab():
+    with open_lab(max_images=24) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def spatial_lab():
+    with open_lab("AutoencoderKL", resolution=32) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def code_lab():
+    with open_lab("rvq") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def fsq_lab():
+    with open_lab("fsq") as lab:
+        yield lab
+
+
+@pytest.fixture
+def flat(flat_lab):
+    return fresh(flat_lab)
+
+
+@pytest.fixture
+def spatial(spatial_lab):
+    return fresh(spatial_lab)
+
+
+@pytest.fixture
+def code(code_lab):
+    return fresh(code_lab)
+
+
+@pytest.fixture(scope="module")
+def one_lab():
+    with open_lab(max_images=6) as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(one_lab):
+    return fresh(one_lab)
+
+
+@pytest.fixture(scope="module")
+def codes_lab():
+    with open_lab("rvq", max_images=4) as lab:
+        yield lab
