@@ -28,9 +28,9 @@ def fresh_process():
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """One browser for all tests (in each process of pytest-xdist)."""
-    from support.rig import Browser, browser_path, need
+def playwright():
+    """What starts browsers (one in each process of pytest-xdist)."""
+    from support.rig import browser_path, need
 
     need("playwright")
     if browser_path() is None:
@@ -38,6 +38,14 @@ def browser(tmp_path_factory):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = Browser(playwright, tmp_path_factory.mktemp("profile"))
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright, tmp_path_factory):
+    """One browser for all tests (in each process of pytest-xdist)."""
+    from support.rig import Browser
+
+    browser = Browser(playwright, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

@@ -134,7 +134,8 @@ def test_a_space_finds_the_coordinates_of_its_images(javascript):
       const keys = ["dimension 1", "direction 1", "channel 0"];
       const axes = keys.map((key) => ({ key, name: key.toUpperCase(), group: key.split(" ")[0], detail: "σ 1" }));
       const labels = [{ name: "digit", names: ["zero", "one"], values: [0, 1, 1, 0] }];
-      const found = new space.LatentSpace({ axes, images: 2, rows: [3, 1] }, Float32Array.of(1, 2, 3, 4, 5, 6), labels);
+      const found = new space.LatentSpace({ axes, images: 2, rows: [3, 1] }, Float32Array.of(1, 2, 3, 4, 5, 6), labels,
+        ["a.png", "b.png", "c.png", "d.png"]);
       return [found.column("direction 1"), found.options("direction"), found.describeImage(1),
         found.describeImage(-1), found.indexOf("elsewhere")];"""
     assert javascript("space", body) == [
@@ -143,7 +144,7 @@ def test_a_space_finds_the_coordinates_of_its_images(javascript):
             {"value": key, "text": f"{key.upper()} (σ 1)"}  # by the name of the axis
             for key in ("direction 1", "dimension 1", "channel 0")
         ],
-        "image 2, digit one",
+        "b.png, digit one",
         "none",
         -1,
     ]

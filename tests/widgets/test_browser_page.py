@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from support.rig import LIMIT, need
+from support.rig import LIMIT, Browser, need
 from support.tiny_lab import levels, open_lab
 from vae_plugin.errors import UserError
 from vae_plugin.widgets.page.runtime import find_runtime
@@ -86,8 +86,17 @@ class Page:
         assert {address.partition(":")[0] for address in self.asked} <= {"file", "blob", "data"}
 
 
+@pytest.fixture(scope="module")
+def offline(playwright, tmp_path_factory):
+    """A browser of its own without a network: pages of the other tests would lose their server."""
+    browser = Browser(playwright, tmp_path_factory.mktemp("profile"))
+    browser.context.set_offline(True)
+    yield browser
+    browser.close()
+
+
 @pytest.fixture
-def make_page(browser, tmp_path):
+def make_page(offline, tmp_path):
     """A function that writes a lab as a page, and opens it where there is no network."""
     for module in ("onnx", "onnxruntime", "onnxscript"):
         need(module)
@@ -98,12 +107,10 @@ def make_page(browser, tmp_path):
     pages = []
 
     def make(lab):
-        pages.append(Page(browser, lab, lab.export_html(tmp_path / "lab.html")))
+        pages.append(Page(offline, lab, lab.export_html(tmp_path / "lab.html")))
         return pages[-1]
 
-    browser.context.set_offline(True)
     yield make
-    browser.context.set_offline(False)
     for page in pages:
         page.page.close()
 
