@@ -45,7 +45,7 @@ def test_the_configuration_trains(config, tmp_path):
     if options.data.train_data_dir is not None:
         words += ["--train_data_dir", str(photographs(tmp_path / "photographs")), "--resolution", "32"]
     else:
-        words += ["--circles_length", "200"]
+        words += ["--circles_length", "300"]
     if options.loss.perceptual_loss is not None:
         words += ["--perceptual_loss", "test_examples:network"]
     if options.loss.disc_start is not None:
