@@ -27,7 +27,7 @@ from vae_plugin.training.settings import FinetuneOptions
 NETWORKS = "--block_out_channels 16 32 64 --layers_per_block 1 --norm_num_groups 4 --resolution 32"
 SCHEDULE = "--max_train_steps 3000 --train_batch_size 32 --learning_rate 2e-3 --lr_scheduler cosine"
 POSITIONS = 8 * 8
-VAE = "--model_type vae --likelihood logistic_mixture --latent_channels"
+VAE = "--model_type vae --likelihood logistic_mixture --num_mixtures 5 --latent_channels"
 VQVAE = "--model_type vqvae --latent_channels 16 --codebook_size"
 KEPT = [
     "bits_per_dim",
