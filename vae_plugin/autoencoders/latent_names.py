@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import UserError
 from ..wording import shown
+from .recorded import recorded
 
 NAMES_KEY = "_latent_names"
 
@@ -33,8 +33,5 @@ def recorded_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     Raises:
         UserError: if they are none.
     """
-    misfit = names_misfit(config)
-    if misfit is not None:
-        raise UserError(f"the configuration of this model cannot be: {misfit}.")
-    names = config.get(NAMES_KEY)
+    names = recorded(config, NAMES_KEY, names_misfit(config))
     return None if names is None else tuple(names)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import UserError
 from ..json_types import is_finite
 from ..wording import shown
+from .recorded import recorded
 
 RANGE_KEY = "_value_range"
 
@@ -37,10 +37,7 @@ def recorded_range(config: Mapping[str, Any]) -> tuple[float, float] | None:
     Raises:
         UserError: if it is none.
     """
-    misfit = range_misfit(config)
-    if misfit is not None:
-        raise UserError(f"the configuration of this model cannot be: {misfit}.")
-    value = config.get(RANGE_KEY)
+    value = recorded(config, RANGE_KEY, range_misfit(config))
     return None if value is None else (float(value[0]), float(value[1]))
 
 
