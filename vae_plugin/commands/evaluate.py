@@ -97,8 +97,7 @@ class EvaluateOptions(LatentQuality, Looking, Images, ModelSources):
 
     def facts(self) -> dict[str, bool]:
         """Facts that decide which options apply: whether the images are generated circles (the default)."""
-        circles = self.train_data_dir is None and self.dataset_name in (None, "circles")
-        return {"circles": circles, "scores_factors": self.scores_factors}
+        return {"circles": self.circles_by_default, "scores_factors": self.scores_factors}
 
     @property
     def phrases(self) -> dict[tuple[str, bool], str]:

@@ -62,6 +62,11 @@ class Images:
         return {"circles": self.dataset_name == "circles"}
 
     @property
+    def circles_by_default(self) -> bool:
+        """Whether the images are generated circles, of a command that takes them where no data are named."""
+        return self.train_data_dir is None and self.dataset_name in (None, "circles")
+
+    @property
     def phrases(self) -> dict[tuple[str, bool], str]:
         """How an error states these facts."""
         return {("circles", False): "has no effect on generated circles", ("circles", True): "needs generated circles"}

@@ -50,7 +50,7 @@ class LabOptions(ImageSource):
 
     def facts(self) -> dict[str, bool]:
         """Facts that decide which options apply: whether the images are generated circles (the default)."""
-        return {"circles": self.train_data_dir is None and self.dataset_name in (None, "circles")}
+        return {"circles": self.circles_by_default}
 
     @property
     def page(self) -> Path:
