@@ -173,9 +173,7 @@ class LatentLab(Linkable, anywidget.AnyWidget):
     @property
     def space(self) -> LatentSpace:
         """Axes and statistics of the images' latents: waits until all are encoded; `len(lab.space)` says how many."""
-        if not self._session.survey.complete:
-            self.wait()
-        return self._session.survey.require_space()
+        return self._wait_for_space()
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -257,13 +255,13 @@ class LatentLab(Linkable, anywidget.AnyWidget):
     @accepts(name=TEXT, value=OPTIONAL_TEXT, inside=Instance((bool, np.bool_), "True or False"))
     def group(self, name: str, value: str | None = None, inside: bool = True) -> torch.Tensor:
         """Latents (N, C, h, w) of the images with a label, see `Survey.group`."""
-        self.space  # noqa: B018 - waits
+        self._wait_for_space()
         return self._session.survey.group(name, value, inside)
 
     @accepts(i=Whole(0))
     def encoded(self, i: int) -> Saved:
         """The latent of image i of `images`; the first call waits until they are encoded."""
-        self.space  # noqa: B018 - waits
+        self._wait_for_space()
         return self._session.operands.of_image(i)
 
     @accepts(name=OPTIONAL_TEXT)
@@ -306,8 +304,8 @@ class LatentLab(Linkable, anywidget.AnyWidget):
         from vae_plugin.widgets.page import write_page
 
         path = Path(os.path.expanduser(path))
-        self.space  # noqa: B018 - waits
         self.wait()
+        self._session.survey.require_space()
         traits = {name: getattr(self, name) for name in LatentLab.class_own_traits(sync=True)}
         pictures = self._shelf_view.pictures()
         traits["_shelf"] = [{**item, "png": pictures[item["key"]]} for item in traits["_shelf"]]
@@ -340,6 +338,11 @@ class LatentLab(Linkable, anywidget.AnyWidget):
         """Take over what a front end sets, such as the layout; the lab's own state is the kernel's alone."""
         own = {*LatentLab.class_own_traits(sync=True), "_esm", "_css"}
         super().set_state({name: value for name, value in sync_data.items() if name not in own})
+
+    def _wait_for_space(self) -> LatentSpace:
+        if not self._session.survey.complete:
+            self.wait()
+        return self._session.survey.require_space()
 
     # --- what Python sets ---
 

@@ -35,25 +35,25 @@ def labs(server, browser, rig_folders):
     return page
 
 
-@pytest.fixture
-def circles(labs):
-    panel = Panel(labs, 0, "lab")
+def fresh_panel(labs, number, name):
+    panel = Panel(labs, number, name)
     panel.fresh()
     return panel
+
+
+@pytest.fixture
+def circles(labs):
+    return fresh_panel(labs, 0, "lab")
 
 
 @pytest.fixture
 def codes(labs):
-    panel = Panel(labs, 1, "second")
-    panel.fresh()
-    return panel
+    return fresh_panel(labs, 1, "second")
 
 
 @pytest.fixture
 def bands(labs):
-    panel = Panel(labs, 2, "third")
-    panel.fresh()
-    return panel
+    return fresh_panel(labs, 2, "third")
 
 
 @pytest.fixture(scope="module")
