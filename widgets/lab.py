@@ -53,7 +53,8 @@ class LatentLab(Linkable, anywidget.AnyWidget):
 
     `lab.latent`, `lab.image`, `lab.shelf` and `lab.selection` can be read, set and observed like the traits of any
     widget. `lab.observe(function, "latent")` calls the function after each change: during a drag in the panel, from the
-    kernel thread that has the message; for "image", from the lab's own thread.
+    kernel thread that has the message; for "image", from the lab's own thread. `lab.changes` grows when the user has
+    ended a change in the panel: marimo runs the cells again that use `mo.ui.anywidget(lab)`.
 
     Args:
         model: an autoencoder of this package or of diffusers, a pipeline that has one, or the folder or Hub id of one.
@@ -84,6 +85,8 @@ class LatentLab(Linkable, anywidget.AnyWidget):
         help="Numbers of the images that are selected on the map. Set it to select others."
     )
     shelf = Live[Shelf](help="Saved latents, by number or name. Set it to a list of latents, or to latents by name.")
+
+    changes = traitlets.Int(help="How many times the user has changed something in the panel.").tag(sync=True)
 
     _lab = traitlets.Unicode().tag(sync=True)
     _info = traitlets.Dict().tag(sync=True)
@@ -335,8 +338,8 @@ class LatentLab(Linkable, anywidget.AnyWidget):
         super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take over what a front end sets, such as the layout; the lab's own state is the kernel's alone."""
-        own = {*LatentLab.class_own_traits(sync=True), "_esm", "_css"}
+        """Take over what a front end sets, `changes` and the layout; the rest of the lab's state is the kernel's alone."""
+        own = {*LatentLab.class_own_traits(sync=True), "_esm", "_css"} - {"changes"}
         super().set_state({name: value for name, value in sync_data.items() if name not in own})
 
     def _wait_for_space(self) -> LatentSpace:

@@ -78,7 +78,33 @@ def notebook_server(
         f"--{exposed}.expose_app_in_browser=True",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
-    address, server = _start(command, environment, home / f"{application}.log")
+    with served(command, environment, home / f"{application}.log", "/api/status") as address:
+        yield address
+
+
+@contextmanager
+def served(
+    command: Sequence[str], environment: dict[str, str], log_file: Path, ready: str, folder: Path | None = None
+) -> Iterator[str]:
+    """A server by `command` in `folder`, while it is needed; yields the address.
+
+    It gets a free port, and another if that one was taken meanwhile. It has begun when the page `ready` is there.
+    """
+    for _ in range(5):
+        address = f"http://127.0.0.1:{(port := free_port())}"
+        with log_file.open("ab") as log:
+            server = subprocess.Popen(
+                [*command, f"--port={port}"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                start_new_session=True,
+            )
+        if _answers(address + ready, server):
+            break
+    else:
+        raise RuntimeError(f"the server ended with status {server.returncode}, see {log_file}.")
     try:
         yield address
     finally:
@@ -87,19 +113,6 @@ def notebook_server(
             server.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
-
-
-def _start(command: Sequence[str], environment: dict[str, str], log_file: Path) -> tuple[str, subprocess.Popen]:
-    """Start a server on a free port, and wait until it answers; on another port if that one was taken meanwhile."""
-    for _ in range(5):
-        port = free_port()
-        with log_file.open("ab") as log:
-            server = subprocess.Popen(
-                [*command, f"--port={port}"], env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        if _answers(f"http://127.0.0.1:{port}/api/status", server):
-            return f"http://127.0.0.1:{port}", server
-    raise RuntimeError(f"the notebook server ended with status {server.returncode}, see {log_file}.")
 
 
 def _answers(address: str, server: subprocess.Popen) -> bool:

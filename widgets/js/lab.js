@@ -1,10 +1,13 @@
 import { Channel } from "./channel.js";
 import { Gallery, pictureName } from "./gallery.js";
+import { Later } from "./later.js";
 import { Notices } from "./notices.js";
 import { Operands } from "./operands.js";
 import { bytesOf, decodePicture, floatsOf, intsOf } from "./pixels.js";
 import { LatentSpace } from "./space.js";
 import { Stage } from "./stage.js";
+
+const SETTLE = 300; // ms of quiet after which what the user did counts as one change
 
 // One view of a lab: the state that its parts share, and the events that tell them of changes.
 export class Lab {
@@ -34,6 +37,11 @@ export class Lab {
       silent: (yes) => this.notices.silent(yes),
       working: (yes) => this.notices.working(yes),
     });
+    this.changed = new Later(SETTLE, () => {
+      model.set("changes", (model.get("changes") ?? 0) + 1);
+      model.save_changes();
+    });
+    this.onClose(() => this.changed.cancel());
     this.gallery = new Gallery(this);
     this.operands = new Operands(this);
     this.stage = new Stage(this);
@@ -116,6 +124,7 @@ export class Lab {
 
   frame(message, buffers, mine) {
     if (mine && this.notices.complaining) this.complain(""); // this request succeeded
+    if (mine) this.changed.soon();
     if (message.grid) this.grid = floatsOf(buffers[message.grid]);
     if (message.indices) this.indices = intsOf(buffers[message.indices]);
     if (message.reference) this.reference = message.reference;
@@ -164,7 +173,9 @@ export class Lab {
     this.say("");
     this.complain("");
     try {
-      return await this.channel.ask(message, buffers);
+      const answer = await this.channel.ask(message, buffers);
+      this.changed.soon();
+      return answer;
     } catch {
       return undefined; // the error is already shown
     }
