@@ -158,3 +158,24 @@ def test_of_moves_along_an_axis_the_last_counts_and_other_edits_keep_their_order
         [{"axis": "b", "value": 1}, {"axis": "a", "value": 2}],
         painted[0] + painted[1],
     ]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_axes_of_more_images_bring_their_own_coordinates(javascript, busy):
+    """Those of the axes before stay only where the answer to a change, which has its own, is on its way."""
+    body = """
+      const traits = { _info: { image: [3, 8, 8], labels: [], names: [] }, _points: new DataView(new ArrayBuffer(8)) };
+      const model = { get: (name) => traits[name], on() {}, off() {}, send() {} };
+      const own = new lab.Lab(model, "view");
+      const axes = ["a", "b"].map((key) => ({ key, low: -1, high: 1 }));
+      const publish = (coordinates, reference) => {
+        traits._space = { axes, rows: [0], images: 1, coordinates, reference };
+        own.readSpace();
+      };
+      publish([1, 2], [3, 4]);
+      if (given) own.channel.edit([{ axis: "a", value: 5 }], "gesture");
+      publish([6, 7], [8, 9]);
+      own.close();
+      return [own.values, own.reference];
+    """
+    assert javascript("lab", body, busy) == [[1, 2] if busy else [6, 7], [8, 9]]

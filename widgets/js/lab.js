@@ -97,8 +97,8 @@ export class Lab {
     const space = this.model.get("_space");
     if (!space.axes) return;
     this.space = new LatentSpace(space, floatsOf(this.model.get("_points")), this.info.labels, this.info.names);
-    if (!this.reference.length) this.reference = space.reference ?? [];
-    if (this.values.length !== space.axes.length) this.confirm(space.coordinates);
+    this.reference = space.reference ?? []; // axes of more images are others, of the same number
+    if (this.channel.idle || this.values.length !== space.axes.length) this.confirm(space.coordinates);
     this.emit("space");
   }
 

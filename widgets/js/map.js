@@ -42,7 +42,7 @@ export class LatentMap {
     this.acrossName = h("span", { class: "ll-axis ll-axis-x", "aria-hidden": "true" });
     this.upName = h("span", { class: "ll-axis ll-axis-y", "aria-hidden": "true" });
     this.legend = h("div", { class: "ll-legend" });
-    this.words = h("p", { class: "ll-hint ll-line" }, INVITATION);
+    this.words = h("p", { class: "ll-hint ll-two-lines" }, INVITATION);
     this.element = h(
       "div",
       { class: "ll-map-page" },

@@ -12,7 +12,9 @@ export class Stage {
     this.original = this.figure("Original", "The image that was encoded");
     this.decoded = this.figure("Decoded", "What the latent decodes to");
     this.error = this.figure(`Error ×${GAIN}`, "Difference between the original and the decoded image; black means none");
-    this.measured = h("p", { class: "ll-measured" });
+    this.name = h("span", { class: "ll-two-lines" });
+    this.numbers = h("span");
+    this.measured = h("p", { class: "ll-measured" }, this.name, this.numbers);
     this.element = h(
       "section",
       { class: "ll-stage", "aria-label": "Pictures" },
@@ -66,13 +68,15 @@ export class Stage {
 
   describe(facts, preview) {
     const info = this.lab.info;
-    const words = [facts.name + (facts.edited ? " (edited)" : "") + (facts.sampled ? " (sample)" : "")];
+    const name = facts.name + (facts.edited ? " (edited)" : "") + (facts.sampled ? " (sample)" : "");
+    const words = [];
     if (facts.psnr !== undefined) words.push(`PSNR ${facts.psnr.toFixed(1)} dB`);
     if (facts.kl !== undefined) words.push(`KL ${number(facts.kl, 4)} nats`);
-    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} codes from a codebook of ${info.codes}`);
+    if (info.discrete) words.push(`${info.latent[1] * info.latent[2] * info.stages} codes, each one of ${info.codes}`);
     if (preview) words.push("preview");
-    this.measured.textContent = words.join(" · ");
-    this.measured.title = words.join(" · ");
-    this.decoded.canvas.setAttribute("aria-label", `${this.decoded.words}: ${words.join(", ")}`);
+    this.name.textContent = name;
+    this.numbers.textContent = words.join(" · ");
+    this.measured.title = [name, ...words].join(" · ");
+    this.decoded.canvas.setAttribute("aria-label", `${this.decoded.words}: ${[name, ...words].join(", ")}`);
   }
 }
