@@ -121,6 +121,13 @@ def test_nothing_of_the_package_is_imported_by_name(site):
     assert not found
 
 
+def test_only_one_module_shows_progress_bars(site):
+    """Any other would fill a log with them, and show them once for every process."""
+    bars = {"tqdm", "trange", "track"}
+    found = [path for path, tree in sources(site) if any(called(node) in bars for node in ast.walk(tree))]
+    assert found == ["training/progress.py"]
+
+
 def test_only_the_adapters_ask_which_class_a_model_is(site):
     """Neither by isinstance nor by the name of a class, nor by an attribute that somebody has set."""
     found = []

@@ -33,6 +33,28 @@ def test_nothing_sticks_out_of_a_narrow_cell(circles, width):
         circles.page.set_viewport_size({"width": 1400, "height": 1500})
 
 
+@pytest.mark.parametrize("width", [420, 700, 1400])
+def test_no_words_are_cut(circles, width):
+    """On every page, with a latent that has the longest name: that of an image with its factors, edited."""
+    circles.page.set_viewport_size({"width": width, "height": 1500})
+    try:
+        circles.tab("map")
+        circles.find(".ll-map").click()
+        for key in PAGES:
+            circles.tab(key)
+            circles.settle()
+            cut = circles.root.evaluate(
+                """(root) => [...root.querySelectorAll("p, button, label, span, figcaption, h3, small")].filter((e) => {
+                  if (!e.offsetParent || !e.textContent.trim() || e.closest(".ll-hidden")) return false;
+                  const clipped = getComputedStyle(e).overflow !== "visible";
+                  return clipped && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1);
+                }).map((e) => `${e.className}: ${e.textContent}`)"""
+            )
+            assert cut == [], key
+    finally:
+        circles.page.set_viewport_size({"width": 1400, "height": 1500})
+
+
 def test_everything_that_is_operated_has_a_name_and_keeps_its_keys(circles):
     nameless = circles.root.evaluate(
         """(root) => [...root.querySelectorAll("button, input, select, textarea, canvas[tabindex]")].filter((e) => {

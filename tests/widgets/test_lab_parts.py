@@ -1,5 +1,6 @@
 """The parts of a lab by themselves: history, the owner of the shelf, published traits, messages to the front end."""
 
+import re
 import threading
 
 import pytest
@@ -8,6 +9,7 @@ import traitlets
 
 from support.tiny_lab import one_sentence, open_lab
 from vae_plugin.errors import UserError
+from vae_plugin.widgets import frontend
 from vae_plugin.widgets.live import Live
 from vae_plugin.widgets.outlet import Outlet, sentence
 from vae_plugin.widgets.recipe import Line, Recipe
@@ -162,3 +164,13 @@ def test_the_outlet_is_silent_without_a_front_end():
 )
 def test_an_error_is_one_sentence(error, words):
     assert sentence(error) == words
+
+
+# --- the front end ---
+
+
+@pytest.mark.parametrize("entry", [frontend.ENTRY, "local/start.js"])
+def test_no_two_modules_of_a_joined_script_define_the_same_name(entry):
+    """All share one scope, and a browser refuses the whole script."""
+    names = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", frontend.script(entry), re.M)
+    assert len(names) > 50 and sorted(names) == sorted(set(names))

@@ -6,10 +6,10 @@ import torch
 from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from diffusers.training_utils import EMAModel
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from ..autoencoders import AutoencoderVAE
 from ..datasets import Circles
+from ..training.progress import Progress
 
 BATCH = 128
 EMA_DECAY = 0.995
@@ -61,8 +61,8 @@ def _train_denoiser(vae: AutoencoderVAE, circles: Circles, steps: int) -> DiTTra
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, max(2, steps), pct_start=0.05)
     average = EMAModel(denoiser.parameters(), decay=EMA_DECAY)
     labels = torch.zeros(BATCH, dtype=torch.long)
-    progress = tqdm(range(steps), unit="step")
-    for _ in progress:
+    progress = Progress(steps)
+    for _ in range(steps):
         chosen = torch.randint(len(mean), (BATCH,))
         z = mean[chosen] + std[chosen] * torch.randn_like(mean[chosen])
         clean = (z - vae.config.shift_factor) * vae.config.scaling_factor
@@ -76,6 +76,7 @@ def _train_denoiser(vae: AutoencoderVAE, circles: Circles, steps: int) -> DiTTra
         optimizer.step()
         schedule.step()
         average.step(denoiser.parameters())
-        progress.set_postfix(loss=f"{loss.item():.3f}")
+        progress.step({"loss": f"{loss.item():.3f}"})
+    progress.close()
     average.copy_to(denoiser.parameters())
     return denoiser.eval()

@@ -7,7 +7,7 @@ import { bytesOf, decodePicture, floatsOf, intsOf } from "./pixels.js";
 import { LatentSpace } from "./space.js";
 import { Stage } from "./stage.js";
 
-const SETTLE = 300; // ms of quiet after which what the user did counts as one change
+const CHANGE_PAUSE = 300; // ms of quiet after which what the user did counts as one change
 
 // One view of a lab: the state that its parts share, and the events that tell them of changes.
 export class Lab {
@@ -37,7 +37,7 @@ export class Lab {
       silent: (yes) => this.notices.silent(yes),
       working: (yes) => this.notices.working(yes),
     });
-    this.changed = new Later(SETTLE, () => {
+    this.changed = new Later(CHANGE_PAUSE, () => {
       model.set("changes", (model.get("changes") ?? 0) + 1);
       model.save_changes();
     });
