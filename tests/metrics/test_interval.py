@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from vae_plugin.commands.report import _cell
 from vae_plugin.metrics.evaluation import spread
 from vae_plugin.metrics.interval import half_width_95, student_t_95
 
@@ -30,3 +31,18 @@ def test_the_interval_of_few_values_holds_the_mean_as_often_as_it_says():
 @pytest.mark.parametrize(("psnr", "median"), [([4.0, 1.0, 3.0, 2.0], 2.5), ([9.0, 1.0, 5.0], 5.0), ([7.0], 7.0)])
 def test_the_median_of_an_even_number_lies_between_the_middle_two(psnr, median):
     assert spread(torch.tensor(psnr, dtype=torch.float64))["psnr_median"] == median
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "shown"),
+    [
+        (698.86, 697.9, 699.8, "+698.9, +697.9 to +699.8"),
+        (-441.2, -507.3, -377.8, "-441, -507 to -378"),
+        (1.864, 1.43, 2.31, "+1.86, +1.43 to +2.31"),
+        (1, 1, 1, "+1, +1 to +1"),
+    ],
+)
+def test_the_bounds_of_a_difference_are_told_apart_in_the_table(difference, low, high, shown):
+    values = {"kl_nats": 709.8, "ci95": {"kl_nats": 123.4}}
+    between = {"kl_nats": {"difference": difference, "low": low, "high": high}}
+    assert str(_cell("kl_nats", values, between)) == f"709.8 ± 123  ({shown})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -141,12 +142,24 @@ def _cell(metric: str, values: Mapping[str, Any], differences: Mapping[str, Any]
     if value is None or not _is_number(value):
         return Text("-")
     half = values.get("ci95", {}).get(metric)
-    cell = Text(written(value) + ("" if half is None else f" ± {half:.2g}"))
+    cell = Text(written(value) + ("" if half is None else f" ± {_two_digits(half)}"))
     if metric in differences:
         difference = differences[metric]
-        between = f", {difference['low']:+.2g} to {difference['high']:+.2g}" if "low" in difference else ""
-        cell.append(f"  ({difference['difference']:+.3g}{between})", style="dim")
+        cell.append(f"  ({_with_interval(**difference)})", style="dim")
     return cell
+
+
+def _two_digits(value: float) -> str:
+    """Two significant digits, and from 100 all of the whole number: no 1.2e+02."""
+    return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.2g}"
+
+
+def _with_interval(difference: float, low: float | None = None, high: float | None = None) -> str:
+    """A difference and its interval, to the digits that tell the two bounds apart."""
+    if low is None or high is None or not high > low:
+        return f"{difference:+.3g}" + ("" if low is None else f", {low:+.3g} to {high:+.3g}")
+    decimals = max(0, 1 - math.floor(math.log10(high - low)))
+    return f"{difference:+.{decimals}f}, {low:+.{decimals}f} to {high:+.{decimals}f}"
 
 
 def _spread(values: Sequence[float] | None) -> Text:
