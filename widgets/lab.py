@@ -338,7 +338,7 @@ class LatentLab(Linkable, anywidget.AnyWidget):
         super().close()
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take over what a front end sets, `changes` and the layout; the rest of the lab's state is the kernel's alone."""
+        """Take over what a front end sets, `changes` and the layout; all else of the lab is the kernel's alone."""
         own = {*LatentLab.class_own_traits(sync=True), "_esm", "_css"} - {"changes"}
         super().set_state({name: value for name, value in sync_data.items() if name not in own})
 

@@ -140,3 +140,8 @@ def test_what_comfyui_builds_of_it():
         other = AutoencoderVAE(**shape, decoder_block_out_channels=(64, 64, 64, 64))
     assert foreign_to_other_tools(model) == []
     assert [entry.split(" = ")[0] for entry in foreign_to_other_tools(other)] == ["decoder_block_out_channels"]
+
+
+def test_channels_that_are_refused_are_called_by_the_field_that_gave_them():
+    with pytest.raises(ValueError, match=r"^block_out_channels is 8 16: give 2 number"):
+        AutoencoderVAE(block_out_channels=(8, 16), norm_num_groups=16)

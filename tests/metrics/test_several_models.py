@@ -146,7 +146,12 @@ def test_one_command_measures_several_models_on_the_same_images(folders, tmp_pat
     assert main(["evaluate", a, "--json", *words]) == 0
     alone = json.loads((tmp_path / "all.json").read_text())
     assert json.loads(capsys.readouterr().out.rpartition("}")[0] + "}") == alone
-    assert alone.pop("setting")["seed"] == 1
+    setting = alone.pop("setting")
+    assert setting["seed"] == 1
+    assert setting["options"] == {
+        **{"circles_hue": True, "resolution": 16, "max_images": 5, "precisions": ["bf16"]},
+        **{"fid": "own_features:features", "perceptual": ["own_features:distance"]},
+    }
     assert alone == result["models"]["a/out"]
 
 

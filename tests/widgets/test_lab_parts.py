@@ -173,4 +173,5 @@ def test_an_error_is_one_sentence(error, words):
 def test_no_two_modules_of_a_joined_script_define_the_same_name(entry):
     """All share one scope, and a browser refuses the whole script."""
     names = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", frontend.script(entry), re.M)
-    assert len(names) > 50 and sorted(names) == sorted(set(names))
+    assert len(names) > 50
+    assert sorted(names) == sorted(set(names))

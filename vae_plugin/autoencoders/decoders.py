@@ -17,15 +17,15 @@ FIELD = "decoder_block_out_channels"  # of the configs that have it
 DEFAULTS = "_use_default_values"  # in a config: fields that are read as though they were not there
 
 
-def check_decoder_widths(widths: Sequence[int], levels: int, norm_num_groups: int) -> None:
-    """Refuse channels that no decoder of so many levels has.
+def check_decoder_widths(widths: Sequence[int], levels: int, norm_num_groups: int, name: str = FIELD) -> None:
+    """Refuse channels that no decoder of so many levels has; `name` is the field that gave them.
 
     Raises:
         UserError: naming what they must be.
     """
     if len(widths) != levels or any(width < 1 or width % norm_num_groups for width in widths):
         raise UserError(
-            f"{FIELD} is {' '.join(map(str, widths))}: give {levels} number(s), one for each level from the image to "
+            f"{name} is {' '.join(map(str, widths))}: give {levels} number(s), one for each level from the image to "
             f"the latents, that are multiples of norm_num_groups ({norm_num_groups})."
         )
 

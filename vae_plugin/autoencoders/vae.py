@@ -133,7 +133,8 @@ class AutoencoderVAE(  # type: ignore[misc]  # `forward` is diffusers', not the 
         height, width = height_and_width(sample_size)
         image_shape = (in_channels, height, width)
         if network == "conv":
-            check_decoder_widths(decoder_widths, len(block_out_channels), norm_num_groups)
+            given = "decoder_block_out_channels" if decoder_block_out_channels else "block_out_channels"
+            check_decoder_widths(decoder_widths, len(block_out_channels), norm_num_groups, given)
             for widths in (block_out_channels, decoder_widths):
                 check_norm_groups((height, width), widths, norm_num_groups)
             note_equal_channels(in_channels, latent_channels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from .source import ModelSources
 
 PICTURES = ("picture", "factor_picture")
 WRITTEN = ("output_file", "page", *PICTURES)
+NOT_MEASURING = {*WRITTEN, "json", "page_images", "push_to_space", "private", "pretrained_model_name_or_path"}
 
 
 @dataclass
@@ -245,11 +246,18 @@ def _setting(options: EvaluateOptions, images: Dataset, size: int, device: torch
         "seed": options.seed,
         "perceptual": options.perceptual,
         "fid": options.fid,
+        "options": _given(options),
         "device": device_name(device),
         "versions": library_versions(),
     }
     framing = getattr(getattr(images, "dataset", images), "framing", None)
     return setting if framing is None else {**setting, "framing": asdict(framing)}
+
+
+def _given(options: EvaluateOptions) -> dict[str, Any]:
+    """The options that are not the defaults, without the models and where the result goes."""
+    values = {field.name: (getattr(options, field.name), field.default) for field in fields(options)}
+    return {name: value for name, (value, usual) in values.items() if value != usual and name not in NOT_MEASURING}
 
 
 def _report(options: EvaluateOptions, result: dict[str, Any], unreadable: set[str], several: bool) -> None:
