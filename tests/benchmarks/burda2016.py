@@ -10,8 +10,8 @@ Their numbers by 5,000 importance samples: VAE (k = 1) 86.76 nats, IWAE 85.54 (k
 rate 1e-4 * round(10^(1 - i/7), 1), Adam with epsilon 1e-4. All 3,280 epochs take many hours on one core; `--fraction`
 shortens every stage alike. `--schedule short` is ours: batches of 100, drawn anew in every epoch, and a learning rate
 that rises to 1e-3 in the first 100 steps and falls to 0 along a cosine over `--epochs`. With either schedule,
-`--kl_warmup_steps N` lets the weight of the KL rise from 0 to 1 in the first N steps (Sonderby et al. 2016). `--begin
-WEIGHTS` lets a run follow an earlier one, with a schedule of its own. The result names the schedule.
+`--kl_warmup_steps N` lets the weight of the KL rise from 0 to 1 in the first N steps (Sonderby et al. 2016). The result
+names the schedule.
 
 Both have Glorot-uniform weights, the output bias set to the pixels' mean, and the test images binarised once. Different
 from theirs: Adam starts from zero moments with bias correction (theirs from a second moment of 1). The parquet files
@@ -127,8 +127,6 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, default=1.0, help="of the paper's schedule")
     parser.add_argument("--epochs", type=int, default=300, help="of the short schedule")
     parser.add_argument("--kl_warmup_steps", type=int, default=0, help="of training on the ELBO (K of 1)")
-    parser.add_argument("--begin", type=Path, help="weights that an earlier run has kept by --save, to continue from")
-    parser.add_argument("--begin_epochs", type=int, default=0, help="how many epochs these have had")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num_samples", type=int, default=5000, help="of the evaluation")
     parser.add_argument("--num_test_images", type=int, default=10_000)
@@ -145,8 +143,6 @@ def main() -> None:
     model = VAE(MLPEncoder((1, 28, 28), LATENTS, HIDDEN), MLPDecoder(LATENTS, (1, 28, 28), HIDDEN), Bernoulli())
     with torch.no_grad():
         model.decoder.layers[-1].bias.copy_(torch.logit(x.mean(0).clamp(0.001, 0.999)))
-    if options.begin:
-        model.load_state_dict(torch.load(options.begin))
     if options.schedule == "paper":
         epochs = sum(stage_epochs(stage, options.fraction) for stage in range(STAGES))
         steps = paper_steps(x, options.fraction, generator)
@@ -165,7 +161,7 @@ def main() -> None:
         **measure(model, test, options.num_samples),
         "num_importance_samples": options.num_importance_samples,
         "schedule": schedule,
-        "epochs": [options.begin_epochs, epochs] if options.begin else epochs,
+        "epochs": epochs,
         "kl_warmup_steps": options.kl_warmup_steps,
         "seed": options.seed,
         "training_cpu_seconds": round(seconds),
