@@ -125,3 +125,15 @@ def test_an_asymmetric_autoencoder_is_measured_with_a_mask():
         expected = adapter.model.decode(z, image=IMAGES, mask=mask).sample
         assert torch.equal(adapter.reconstruct(IMAGES), expected)
         assert not torch.equal(adapter.reconstruct(IMAGES), adapter.decode(z))
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_importance_samples": 2}, {"model_type": "vqvae"}, {"tc_weight": 2.0}])
+def test_every_metric_that_may_decide_has_a_direction(tmp_path, changes, monkeypatch):
+    """Others are taken for perceptual distances, of which these runs have none."""
+    measured = []
+    monkeypatch.setattr(
+        Best, "settle", lambda self, given, names: measured.extend(names) or Best.__init__(self, "psnr")
+    )
+    finetune.train(options(tmp_path, max_train_steps=1, **changes))
+    assert "psnr" in measured
+    assert set(measured) <= HIGHER_IS_BETTER.keys()

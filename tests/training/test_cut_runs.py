@@ -55,6 +55,26 @@ def without_result(output_dir, to):
     return to
 
 
+OBJECTIVES = (
+    {"num_importance_samples": 3},
+    {"tc_weight": 3.0, "beta": 2.0, "kl_warmup_steps": 4},
+    {"free_bits": 0.1},
+    {"likelihood": "logistic_mixture", "num_mixtures": 2},
+    {"model_type": "vqvae", "codebook_size": 16},
+)
+
+
+@pytest.mark.parametrize("changes", OBJECTIVES, ids=lambda changes: next(iter(changes)))
+def test_killed_after_its_last_checkpoint_whatever_it_minimises(tmp_path, photos, changes):
+    out, cut = tmp_path / "a", tmp_path / "b"
+    metrics = run(out, photos, validation_steps=2, **changes)
+    assert (
+        run(without_result(out, cut), photos, validation_steps=2, resume_from_checkpoint="latest", **changes) == metrics
+    )
+    weights = "diffusion_pytorch_model.safetensors"
+    assert (cut / weights).read_bytes() == (out / weights).read_bytes()
+
+
 def test_killed_after_its_last_checkpoint_or_finished_and_continued(tmp_path, photos):
     out, cut = tmp_path / "a" / "out", tmp_path / "b" / "out"
     metrics = run(out, photos)

@@ -14,6 +14,7 @@ HIGHER_IS_BETTER = {
     "ssim": True,
     "perceptual": False,
     "elbo_nats": True,
+    "log_likelihood_nats": True,
     "psnr_to_teacher": True,
     "composited_psnr": True,
     "latent_mse": False,
