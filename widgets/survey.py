@@ -139,7 +139,7 @@ class Survey:
         """Encode the images, one batch at each step.
 
         Args:
-            progress: called after each batch with the number of images so far and of all.
+            progress: called before the first batch and after each with the number of images so far and of all.
             found: called with the latent space, of the first `FIRST` images if there are many more, then of all.
             incomplete: called with a sentence if images were left out.
         """
@@ -148,6 +148,7 @@ class Survey:
         coming = encode_in_batches(
             self._codec, self._images, 8 if self._codec.image_size[0] <= 128 else 1, self.left_out.__setitem__
         )
+        progress(0, self.count)
         try:
             for batch in coming:
                 batches.append(batch)

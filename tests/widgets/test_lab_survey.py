@@ -25,7 +25,7 @@ def test_axes_are_known_after_the_first_images_and_after_all(n):
     for _ in one.steps(lambda *seen: told.append(seen), lambda space: found.append(len(space)), pytest.fail):
         known.append(one.space is not None)
     assert found == ([FIRST, n] if n >= 2 * FIRST else [n])
-    assert told[-1] == (n, n)
+    assert (told[0], told[-1]) == ((0, n), (n, n))
     assert one.complete
     assert known.index(True) == FIRST // 8 - 1 if n >= 2 * FIRST else not any(known)
 

@@ -37,6 +37,8 @@ export function button(label, onclick, properties = {}) {
   return h("button", { type: "button", class: "ll-button", onclick, ...properties }, label);
 }
 
+export const WIDE = { class: "ll-field ll-wide" }; // of a field whose choices are phrases
+
 // A control below its label.
 export function labelled(text, control, properties = {}) {
   control.id = control.id || uniqueId("control");

@@ -30,7 +30,7 @@ export function paint(canvas, picture) {
   if (canvas.width !== picture.width || canvas.height !== picture.height) {
     Object.assign(canvas, { width: picture.width, height: picture.height });
   }
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true }); // the error is calculated from two of them
   if (picture instanceof ImageData) context.putImageData(picture, 0, 0);
   else {
     context.clearRect(0, 0, canvas.width, canvas.height);

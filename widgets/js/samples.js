@@ -1,4 +1,4 @@
-import { button, h, labelled, setOptions } from "./dom.js";
+import { WIDE, button, h, labelled, setOptions } from "./dom.js";
 import { paint } from "./pixels.js";
 
 const SAMPLES = 24;
@@ -17,7 +17,7 @@ export class Samples {
     this.element = h(
       "div",
       {},
-      h("div", { class: "ll-form" }, labelled("Samples of", this.source), labelled("Seed", this.seed), button("Draw others", () => this.next())),
+      h("div", { class: "ll-form" }, labelled("Samples of", this.source, WIDE), labelled("Seed", this.seed), button("Draw others", () => this.next())),
       this.grid,
       h("p", { class: "ll-hint" }, "Click a picture to continue from it."),
     );

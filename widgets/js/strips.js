@@ -1,4 +1,4 @@
-import { h, labelled, setOptions } from "./dom.js";
+import { WIDE, h, labelled, setOptions } from "./dom.js";
 import { Later } from "./later.js";
 import { number } from "./numbers.js";
 import { paint } from "./pixels.js";
@@ -26,7 +26,7 @@ export class Strips {
     this.element = h(
       "div",
       {},
-      h("div", { class: "ll-form" }, labelled("Along", this.along), ...this.range, ...this.ends, labelled("Pictures", this.steps)),
+      h("div", { class: "ll-form" }, labelled("Along", this.along, WIDE), ...this.range, ...this.ends, labelled("Pictures", this.steps)),
       this.grid,
       h("p", { class: "ll-hint" }, "Click a picture to continue from it."),
     );
