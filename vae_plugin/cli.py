@@ -11,7 +11,7 @@ from .near import hint
 from .version import __version__
 
 COMMANDS = {  # in the order of the help: the first line of each module's docstring
-    "demo": "Train on circles, load the result in a diffusers pipeline and generate (3 minutes, no download).",
+    "demo": "Train on circles, load the result in a diffusers pipeline and generate (3 to 5 minutes, no download).",
     "finetune": "Train an autoencoder from scratch, or fine-tune an existing one.",
     "evaluate": "Measure one model, or several on the same images.",
     "encode": "Encode a data set: its latents as files that trainers of diffusion models read.",

@@ -1,4 +1,4 @@
-"""Train on circles, load the result in a diffusers pipeline and generate (3 minutes, no download).
+"""Train on circles, load the result in a diffusers pipeline and generate (3 to 5 minutes, no download).
 
 A VAE is trained and measured; a small diffusion transformer learns its latents; both are saved as a diffusers pipeline,
 which is loaded again and generates new circles. A second VAE finds the factors of the circles, one in a latent, and a
@@ -46,7 +46,7 @@ DISCRETE: dict[str, Any] = {
 
 @dataclass
 class DemoOptions:
-    """Options of `vae-plugin demo`; the defaults take about 3 minutes on 2 cores."""
+    """Options of `vae-plugin demo`; the defaults take 3 to 5 minutes of one core."""
 
     output_dir: str = option("demo-output", "Folder of the results.", path=True)
     seed: int = option(0, "Seed of the data, the training and the samples.", at_least=0, at_most=LARGEST_SEED)
