@@ -33,6 +33,38 @@ def test_nothing_sticks_out_of_a_narrow_cell(circles, width):
         circles.page.set_viewport_size({"width": 1400, "height": 1500})
 
 
+@pytest.fixture
+def says_much(circles):
+    """The longest status beside a busy kernel, put where the lab puts them."""
+    said = circles.find(".ll-status")
+    before = said.all_text_contents()
+    put = "(list, words) => list.forEach((e, i) => { e.textContent = words[i]; })"
+    words = ["the kernel is working on it…", "sending a-photograph-with-a-name-of-one-word.jpeg: 12.3 of 45.6 MB"]
+    said.evaluate_all(put, words)
+    yield said
+    said.evaluate_all(put, before)
+
+
+@pytest.mark.parametrize("width", [300, 420, 700, 1400])
+def test_a_status_is_whole_and_moves_nothing(circles, says_much, width):
+    circles.page.set_viewport_size({"width": width, "height": 1500})
+    try:
+        height = "(root) => root.querySelector('.ll-header').offsetHeight"
+        spoken = circles.root.evaluate(height)
+        cut = says_much.evaluate_all(
+            """(list) => list.filter((e) => {
+              const { left, right } = e.getBoundingClientRect();
+              const { left: start, right: end } = e.closest(".ll-line").getBoundingClientRect();
+              return getComputedStyle(e).overflow !== "visible" || left < start || right > end || !e.offsetHeight;
+            }).map((e) => e.textContent)"""
+        )
+        assert cut == []
+        says_much.evaluate_all("(list) => list.forEach((e) => { e.textContent = ''; })")
+        assert circles.root.evaluate(height) == spoken
+    finally:
+        circles.page.set_viewport_size({"width": 1400, "height": 1500})
+
+
 @pytest.mark.parametrize("width", [420, 700, 1400])
 def test_no_words_are_cut(circles, width):
     """On every page, with a latent that has the longest name: that of an image with its factors, edited."""

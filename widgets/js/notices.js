@@ -15,6 +15,7 @@ export class Notices {
     this.kept = h("div", { role: "alert" });
     this.element = h("div", { class: "ll-alerts" }, this.quiet, this.kept, this.alert);
     this.busy = h("span", { role: "status", class: "ll-status" });
+    this.said = h("div", { class: "ll-said" }, this.busy, this.status);
   }
 
   // Errors that stay until they are dismissed.
