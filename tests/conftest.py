@@ -9,13 +9,12 @@ MOST_WORKERS = 8  # each holds torch, and some tests start processes of their ow
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Run the whole suite in parallel where pytest-xdist is; single files are not worth the start of the workers."""
+    """Run the whole suite in parallel; single files are not worth the start of the workers."""
     whole = config.args_source is not config.ArgsSource.ARGS
     is_worker = "PYTEST_XDIST_WORKER" in os.environ  # which must not start workers of its own
-    if whole and not is_worker and config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+    if whole and not is_worker and config.option.numprocesses is None:
         config.option.numprocesses = "logical"  # the processors this process may use; none with --pdb
         config.option.maxprocesses = config.option.maxprocesses or MOST_WORKERS
-        config.option.dist = "loadgroup"
 
 
 @pytest.fixture(autouse=True)

@@ -33,3 +33,23 @@ def test_every_package_is_installed():
     assert set(setuptools["packages"]) == folders | set(elsewhere)
     for folder in elsewhere.values():
         assert (ROOT / folder / "__init__.py").is_file()
+
+
+GROUP = """
+import os, pathlib, pytest
+@pytest.mark.xdist_group("one")
+@pytest.mark.parametrize("i", range(8))
+def test(i):
+    with pathlib.Path("workers").open("a") as file:
+        print(os.environ["PYTEST_XDIST_WORKER"], file=file)
+"""
+
+
+def test_tests_of_a_group_run_in_one_process(tmp_path):
+    """By the options of the suite; groups come to nothing, without a word, where the workers do not get them."""
+    (tmp_path / "test_group.py").write_text(GROUP)
+    options = ["-c", str(ROOT / "pyproject.toml"), "-n", "2"]
+    command = [sys.executable, "-m", "pytest", *options, "test_group.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "8 passed" in result.stdout, result.stdout
+    assert len(set((tmp_path / "workers").read_text().split())) == 1
