@@ -59,3 +59,17 @@ def test_cells_run_again_after_each_change_in_the_panel(page):
     assert second != first
     page.get_by_role("button", name="Undo").click()
     assert told(page, 2) == first
+
+
+def test_what_changes_nothing_is_not_counted(page):
+    """Copied code and a saved picture, before an undo: only that is counted."""
+    told(page, 0)
+    page.get_by_role("tab", name="Images").click()
+    page.locator(".latent-lab [data-tab-page] .ll-thumb, .latent-lab .ll-thumb").nth(5).click()
+    told(page, 1)
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Copy Python code").click()
+    page.locator(".ll-status", has_text="code").wait_for()
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name="Undo").click()
+    told(page, 2)

@@ -39,7 +39,7 @@ export class Actions {
   }
 
   async save(what) {
-    const answer = await this.lab.act({ do: "save", what });
+    const answer = await this.lab.ask({ do: "save", what });
     if (!answer) return;
     const [name, type] = FILES[what];
     const url = URL.createObjectURL(new Blob([bytesOf(answer.buffers[0])], { type }));
@@ -49,7 +49,7 @@ export class Actions {
   }
 
   async copyCode() {
-    const answer = await this.lab.act({ do: "code" });
+    const answer = await this.lab.ask({ do: "code" });
     if (!answer) return;
     this.code.value = answer.message.text;
     this.codeBox.hidden = false;

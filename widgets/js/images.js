@@ -86,7 +86,7 @@ export class Images {
     let at = 0;
     for (; at + piece < file.size; at += piece) {
       const data = await file.slice(at, at + piece).arrayBuffer();
-      if (!(await this.lab.act({ do: "piece", upload, at }, [data]))) return undefined;
+      if (!(await this.lab.ask({ do: "piece", upload, at }, [data]))) return undefined;
       this.lab.say(`sending ${name}: ${megabytes(at + piece)} of ${megabytes(file.size)} MB`);
     }
     return this.lab.act({ do: "open", name, upload, at }, [await file.slice(at).arrayBuffer()]);

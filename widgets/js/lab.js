@@ -168,14 +168,19 @@ export class Lab {
     }
   }
 
-  // Sends a request for an action. Resolves to undefined if it failed; the lab then shows why.
+  // Sends a request that changes the lab. Resolves to undefined if it failed; the lab then shows why.
   async act(message, buffers) {
+    const answer = await this.ask(message, buffers);
+    if (answer) this.changed.soon();
+    return answer;
+  }
+
+  // The same for a request that changes nothing.
+  async ask(message, buffers) {
     this.say("");
     this.complain("");
     try {
-      const answer = await this.channel.ask(message, buffers);
-      this.changed.soon();
-      return answer;
+      return await this.channel.ask(message, buffers);
     } catch {
       return undefined; // the error is already shown
     }
