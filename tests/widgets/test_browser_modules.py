@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -179,3 +181,33 @@ def test_axes_of_more_images_bring_their_own_coordinates(javascript, busy):
       return [own.values, own.reference];
     """
     assert javascript("lab", body, busy) == [[1, 2] if busy else [6, 7], [8, 9]]
+
+
+def test_ticks_are_the_multiples_of_a_round_step(javascript):
+    """The least of 1, 2 and 5 times a power of ten that is not below the range over the number asked for."""
+    draw = random.Random(0)
+    steps = [factor * Fraction(10) ** power for power in range(-9, 9) for factor in (1, 2, 5)]
+    given, expected = [], []
+    for _ in range(200):
+        low, size, most = draw.uniform(-50, 50), 10 ** draw.uniform(-3, 4), draw.randint(1, 12)
+        step = next(step for step in steps if step >= Fraction(size) / most)
+        given.append([low, low + size, most])
+        multiples = range(math.ceil(low / step), math.floor((low + size) / step) + 1)
+        expected.append([pytest.approx(float(i * step), rel=1e-6, abs=1e-9) for i in multiples])
+    assert javascript("ticks", "return given.map((three) => ticks.roundNumbers(...three));", given) == expected
+
+
+def test_a_tick_stands_at_its_number_and_not_on_the_words(javascript):
+    body = """
+    const scale = new scales.PlaneScale([[-3, 5], [0.5, 2]], [420, 300], 0);
+    const words = [];
+    const context = { beginPath() {}, moveTo() {}, lineTo() {}, stroke() {}, strokeText() {},
+      fillText(text, x, y) { words.push([text, x, y]); } };
+    ticks.drawTicks(context, scale, [420, 300], [[100, 60], [40, 20]], "black", "white");
+    return words;"""
+    found = javascript("scales ticks", body)
+    lower = [(text, x) for text, x, y in found if y == 300 - 8]
+    left = [(text, y) for text, x, y in found if x == 8]
+    assert lower == [(text, pytest.approx(420 * (float(text) + 3) / 8)) for text in ("0", "2")]  # -2 and 4 are covered
+    assert left == [(text, pytest.approx(300 * (2 - float(text)) / 1.5)) for text in ("1", "1.5")]
+    assert len(lower) + len(left) == len(found)

@@ -9,6 +9,7 @@ import { clamp, number } from "./numbers.js";
 import { DecodedPlane } from "./plane.js";
 import { onDrag, pointIn } from "./pointer.js";
 import { PlaneScale, paddedRange } from "./scales.js";
+import { drawTicks } from "./ticks.js";
 import { Viewport } from "./viewport.js";
 
 const KEY_STEPS = 40; // arrow presses from one side to the other
@@ -146,10 +147,17 @@ export class LatentMap {
     over.clearRect(0, 0, width, height);
     if (here) drawRing(over, this.scale.toPixels(...here), accent, background, [width, height]);
     this.tools.reset.disabled = this.view.isHome;
+    this.nameAxes();
+    const words = [this.legend, this.acrossName, this.upName].map(({ offsetWidth, offsetHeight }) => [offsetWidth + 24, offsetHeight + 16]);
+    const covered = [[words[0][0], words[1][0]], [words[2][1], words[0][1]]];
+    drawTicks(context, this.scale, [width, height], covered, themeColour(this.canvas, "--ll-text"), background);
+    this.describe();
+  }
+
+  nameAxes() {
     const [across, up] = this.axes.map((key) => this.lab.space.axis(key));
     this.acrossName.replaceChildren(across.name, h("small", {}, ` · ${across.detail}`), " →");
     this.upName.replaceChildren("↑ ", up.name, h("small", {}, ` · ${up.detail}`));
-    this.describe();
   }
 
   // --- the decoded images behind ---
