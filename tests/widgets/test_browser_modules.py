@@ -203,7 +203,7 @@ def test_a_tick_stands_at_its_number_and_not_on_the_words(javascript):
     const words = [];
     const context = { beginPath() {}, moveTo() {}, lineTo() {}, stroke() {}, strokeText() {},
       fillText(text, x, y) { words.push([text, x, y]); } };
-    ticks.drawTicks(context, scale, [420, 300], [[100, 60], [40, 20]], "black", "white");
+    ticks.drawTicks(context, scale, [420, 300], [[100, 360], [40, 280]], "black", "white");
     return words;"""
     found = javascript("scales ticks", body)
     lower = [(text, x) for text, x, y in found if y == 300 - 8]
@@ -211,3 +211,15 @@ def test_a_tick_stands_at_its_number_and_not_on_the_words(javascript):
     assert lower == [(text, pytest.approx(420 * (float(text) + 3) / 8)) for text in ("0", "2")]  # -2 and 4 are covered
     assert left == [(text, pytest.approx(300 * (2 - float(text)) / 1.5)) for text in ("1", "1.5")]
     assert len(lower) + len(left) == len(found)
+
+
+def test_ticks_of_a_narrow_range_are_told_apart(javascript):
+    body = """
+    const words = [];
+    const nothing = () => {};
+    const context = { beginPath: nothing, moveTo: nothing, lineTo: nothing, stroke: nothing, strokeText: nothing,
+      fillText(text) { words.push(text); } };
+    const scale = new scales.PlaneScale([[12.341, 12.349], [0, 1]], [420, 300], 0);
+    ticks.drawTicks(context, scale, [420, 300], [[0, 420], [300, 300]], "black", "white");
+    return words;"""
+    assert javascript("scales ticks", body) == ["12.342", "12.344", "12.346", "12.348"]

@@ -148,9 +148,7 @@ export class LatentMap {
     if (here) drawRing(over, this.scale.toPixels(...here), accent, background, [width, height]);
     this.tools.reset.disabled = this.view.isHome;
     this.nameAxes();
-    const words = [this.legend, this.acrossName, this.upName].map(({ offsetWidth, offsetHeight }) => [offsetWidth + 24, offsetHeight + 16]);
-    const covered = [[words[0][0], words[1][0]], [words[2][1], words[0][1]]];
-    drawTicks(context, this.scale, [width, height], covered, themeColour(this.canvas, "--ll-text"), background);
+    drawTicks(context, this.scale, [width, height], this.free, themeColour(this.canvas, "--ll-text"), background);
     this.describe();
   }
 
@@ -158,6 +156,13 @@ export class LatentMap {
     const [across, up] = this.axes.map((key) => this.lab.space.axis(key));
     this.acrossName.replaceChildren(across.name, h("small", {}, ` · ${across.detail}`), " →");
     this.upName.replaceChildren("↑ ", up.name, h("small", {}, ` · ${up.detail}`));
+  }
+
+  // From where to where no words lie on the lower and on the left side, in pixels.
+  get free() {
+    const { legend, acrossName, upName } = this;
+    const bottom = legend.offsetTop || this.size[1]; // there may be no legend
+    return [[legend.offsetLeft + legend.offsetWidth, acrossName.offsetLeft], [upName.offsetTop + upName.offsetHeight, bottom]];
   }
 
   // --- the decoded images behind ---
