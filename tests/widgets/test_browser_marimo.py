@@ -51,10 +51,15 @@ def told(page, changes):
     return line.inner_text().partition("latent: ")[2]
 
 
-def test_cells_run_again_after_each_change_in_the_panel(page):
-    first = told(page, 0)
+def open_another(page):
+    """Open another image of the lab."""
     page.get_by_role("tab", name="Images").click()
     page.locator(".latent-lab [data-tab-page] .ll-thumb, .latent-lab .ll-thumb").nth(5).click()
+
+
+def test_cells_run_again_after_each_change_in_the_panel(page):
+    first = told(page, 0)
+    open_another(page)
     second = told(page, 1)
     assert second != first
     page.get_by_role("button", name="Undo").click()
@@ -64,12 +69,12 @@ def test_cells_run_again_after_each_change_in_the_panel(page):
 def test_what_changes_nothing_is_not_counted(page):
     """Copied code and a saved picture, before an undo: only that is counted."""
     told(page, 0)
-    page.get_by_role("tab", name="Images").click()
-    page.locator(".latent-lab [data-tab-page] .ll-thumb, .latent-lab .ll-thumb").nth(5).click()
+    open_another(page)
     told(page, 1)
-    page.get_by_role("button", name="More").click()
-    page.get_by_role("menuitem", name="Copy Python code").click()
-    page.locator(".ll-status", has_text="code").wait_for()
+    for action, status in {"Save picture": "Saved", "Copy Python code": "code"}.items():
+        page.get_by_role("button", name="More").click()
+        page.get_by_role("menuitem", name=action).click()
+        page.locator(".ll-status", has_text=status).wait_for()
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Undo").click()
     told(page, 2)

@@ -18,6 +18,7 @@ const SMALL_SIDE = 64; // pixels of the small pictures, at most
 // The whole of a lab: pictures and actions, tabs of tools, the shelf.
 export function buildView(lab) {
   const { notices, stage } = lab;
+  const described = describeModel(lab.info);
   const images = new Images(lab);
   const actions = new Actions(lab, images);
   const fine = Math.max(...lab.info.image.slice(1)) > SMALL_SIDE; // a small picture is not the whole, and may be blurred
@@ -27,7 +28,7 @@ export function buildView(lab) {
       "div",
       { class: "ll-header" },
       h("strong", {}, "Latent Lab"),
-      h("div", { class: "ll-line", title: describeModel(lab.info) }, h("span", { class: "ll-model" }, describeModel(lab.info)), notices.said),
+      h("div", { class: "ll-line", title: described }, h("span", { class: "ll-model" }, described), notices.said),
       fullScreenButton(lab, root) ?? "",
     ),
     notices.element,
